@@ -1,0 +1,67 @@
+# Needs make and a python3 from 3.11 to 3.13, nothing else. Each target first makes .venv when it is missing,
+# half-made, or older than setup.cfg. PYTHON=/path/to/python3 chooses another interpreter to make it with.
+
+python := .venv/bin/python
+stamp := .venv/installed
+run := saved_models/sentiment/sample
+
+.PHONY: demo test test-slow bench samples
+.DELETE_ON_ERROR:
+
+demo: $(stamp)  ## trains, evaluates, exports and uses a model on the embedded sample
+	$(python) -m pipelines.sentiment train sample --run $(run)
+	$(python) -m pipelines.sentiment evaluate --run $(run)
+	$(python) -m pipelines.sentiment export --run $(run)
+	@# Sentences that stand in no file: what decides is "but", "although", "nobody", "wrong", never a word alone.
+	$(python) -m pipelines.sentiment predict --model $(run)/export --picture $(run)/prediction.png \
+	    "The cast was dull and the ending is awful, but the story is far from boring." \
+	    "Nobody called the plot clever, although I found the film very moving." \
+	    "It would be wrong to call this a bad film." \
+	    "It would be wrong to call this a good film."
+	@echo
+	@echo "The run        $(run)/  (config.json, history.csv, metrics.json, model.weights.h5)"
+	@echo "The export     $(run)/export/  (a SavedModel: strings in, labels out)"
+	@echo "The pictures   $(run)/*.png"
+	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(run)/export 'Not a bad film.'"
+
+test: $(stamp)  ## style and all quick tests
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m pytest -n 2 --dist loadfile
+
+test-slow: $(stamp)  ## the long forms alone: many kills, full recipes, large memory checks
+	$(python) -m pytest -m slow
+
+bench: $(stamp)  ## speeds, as ratios within one run
+	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$(python) $$script"; $(python) $$script; done
+
+samples: $(stamp)  ## renders data/samples anew; the bytes are the same each time
+	$(python) data/make_samples.py
+
+# The stamp is written last and taken away first: without it nobody knows what an install that was killed left behind,
+# so .venv is made from nothing, as when its Python is gone. With it, only what changed in setup.cfg is installed.
+$(python): ;
+$(stamp): setup.cfg pyproject.toml $(python)
+	@set -e; \
+	if [ -e $@ ] && $(python) -m pip --version >/dev/null 2>&1; then \
+	    rm $@; \
+	else \
+	    found=; chosen=; \
+	    for candidate in $${PYTHON:-python3 python3.13 python3.12 python3.11}; do \
+	        version=$$("$$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue; \
+	        case $$version in \
+	            3.11.*|3.12.*|3.13.*) chosen=$$candidate; break ;; \
+	            *) found="$$found $$candidate is $$version;" ;; \
+	        esac; \
+	    done; \
+	    if [ -z "$$chosen" ]; then \
+	        echo "make: Unfold needs Python 3.11, 3.12 or 3.13;$${found:- found none at all;}" \
+	             "install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Making .venv with $$chosen ($$version)"; \
+	    "$$chosen" -m venv --clear .venv; \
+	fi; \
+	echo "Installing TensorFlow and the rest into .venv (about two minutes)"; \
+	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[test]'; \
+	touch $@

@@ -1,0 +1,147 @@
+"""Strings to words, words to ids, ids back to words: core TensorFlow operations alone, the vocabulary inside.
+
+All of it runs inside the graph, so that training, evaluation and an exported SavedModel share one preprocessing, and an
+export needs no file beside it. Operations on strings cannot be compiled by XLA: call them outside of `jit_compile`.
+"""
+
+import collections
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+PADDING = 0
+UNKNOWN = 1
+RESERVED = ("<pad>", "<unk>")  # the tokenizer makes no such word: it splits at the brackets
+
+# RE2 knows Unicode's classes: L letters, M marks that combine, N numbers, Cc controls, Cf invisible format characters.
+BREAK = r"(?i)<br\s*/?>"
+SPACE = r"[\p{Cc}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+INVISIBLE = r"\p{Cf}+"
+WITHOUT_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\pM*)"
+SYMBOL = r"([^\pL\pM\pN' ])"
+
+
+def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
+    """Cleans texts before they are split.
+
+    Args:
+        texts: string[batch], meant to be UTF-8; each invalid byte becomes U+FFFD.
+        lower_case: fold upper case, in every script that has it.
+        html_breaks: read the tag `<br />` as a space.
+        max_characters: cut each text after so many characters; 0: never.
+
+    Returns:
+        (string[batch] in valid UTF-8, bool[batch]: was the text cut).
+    """
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+    cut = tf.zeros_like(texts, tf.bool)
+    if max_characters:
+        cut = tf.strings.length(texts, unit="UTF8_CHAR") > max_characters
+        texts = tf.strings.substr(texts, 0, max_characters, unit="UTF8_CHAR")
+    if html_breaks:
+        texts = tf.strings.regex_replace(texts, BREAK, " ")
+    if lower_case:
+        texts = tf.strings.lower(texts, encoding="utf-8")
+    return texts, cut
+
+
+def split_words(texts) -> tf.RaggedTensor:
+    """Splits normalized texts, string[batch], into words, string[batch, (words)].
+
+    Letters, marks and digits make words; an apostrophe inside of a word belongs to it (don't), typographic or not; any
+    other symbol is a word by itself. In scripts that put no spaces between words, each character is a word.
+    """
+    texts = tf.strings.regex_replace(texts, SPACE, " ")
+    texts = tf.strings.regex_replace(texts, INVISIBLE, "")
+    texts = tf.strings.regex_replace(texts, "’", "'")
+    texts = tf.strings.regex_replace(texts, SYMBOL, r" \1 ")
+    texts = tf.strings.regex_replace(texts, WITHOUT_SPACES, r" \1 ")
+    texts = tf.strings.join([" ", texts, " "])
+    texts = tf.strings.regex_replace(texts, r" ('+)", r" \1 ")  # an apostrophe at the edge of a word is a quote
+    texts = tf.strings.regex_replace(texts, r"('+) ", r" \1 ")
+    return tf.strings.split(texts)
+
+
+class Vocabulary(tf.Module):
+    """A two-way table of words and ids: 0 is padding, 1 an unknown word, and word n of `words` has the id n.
+
+    Args:
+        words: the words in the order of their ids, beginning with RESERVED, each once.
+
+    Raises:
+        ValueError: a word is empty or is there twice, or the reserved words do not come first.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        super().__init__(name="vocabulary")
+        words = tuple(words)
+        if words[: len(RESERVED)] != RESERVED:
+            raise ValueError(f"a vocabulary begins with {', '.join(RESERVED)}, but this one with {words[:2]}")
+        seen = set()
+        for number, word in enumerate(words, start=1):
+            if not word or word in seen:
+                raise ValueError(f"word {number} of the vocabulary, {word!r}, is {'there twice' if word else 'empty'}")
+            seen.add(word)
+        self.words = list(words)
+        keys = tf.constant([word.encode() for word in words])
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(words), dtype=tf.int32)), default_value=UNKNOWN
+        )
+        self.by_id = keys  # string[size]
+
+    @classmethod
+    def learn(cls, batches: Iterable, size: int = 0, min_count: int = 1) -> "Vocabulary":
+        """Makes the vocabulary of the most frequent words; words of equal count are in the order of their letters.
+
+        Args:
+            batches: the words of some texts at a time, string[words].
+            size: most ids, reserved ones included; 0: no limit.
+            min_count: words that occur less often stay unknown.
+        """
+        counts = collections.Counter()
+        for batch in batches:
+            unique, _, times = tf.unique_with_counts(batch)  # ten times quicker than counting Python objects
+            for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):
+                counts[word] += count
+        known = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
+        words = [word.decode() for word in known if word.decode() not in RESERVED]
+        return cls([*RESERVED, *words[: size - len(RESERVED) if size else None]])
+
+    def extend(self, other: "Vocabulary") -> "Vocabulary":
+        """This vocabulary with the words of `other` that it lacks behind its own: known words keep their ids."""
+        known = set(self.words)
+        return Vocabulary([*self.words, *(word for word in other.words if word not in known)])
+
+    @classmethod
+    def load(cls, path) -> "Vocabulary":
+        """Reads a text file with one word a line: line n holds the word of id n - 1.
+
+        Raises:
+            ValueError: the file is not UTF-8 or no vocabulary.
+        """
+        words = pathlib.Path(path).read_bytes().decode().split("\n")
+        return cls(words[:-1] if words[-1] == "" else words)
+
+    def to_text(self) -> str:
+        """The content of the file that `load` reads."""
+        return "".join(word + "\n" for word in self.words)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __call__(self, words):
+        """Words to ids: string[...] (dense or ragged) to int32[...]; words that are not known become UNKNOWN."""
+        if isinstance(words, tf.RaggedTensor):
+            return words.with_flat_values(self(words.flat_values))
+        return self.table.lookup(words)
+
+    def to_words(self, ids):
+        """Ids to words: int32[...] (dense or ragged) to string[...]; raises where an id is out of range."""
+        return tf.gather(self.by_id, ids)
+
+
+def pad(ids: tf.RaggedTensor):
+    """int32[batch, (time)] to int32[batch, time], filled up with PADDING; at least one step, so that layers can run."""
+    longest = tf.maximum(tf.reduce_max(tf.concat([[0], tf.cast(ids.row_lengths(), tf.int32)], axis=0)), 1)
+    return ids.to_tensor(PADDING, shape=tf.stack([-1, longest]))

@@ -1,0 +1,262 @@
+"""The recurrences of the lecture, unfolded in time, with back-propagation through time derived by hand.
+
+A recurrent network is one cell applied at every step, h(t) = step(h(t-1), x(t)). Unfolded in time it is a deep
+feed-forward network whose layers share their weights, and back-propagation through time (BPTT; Werbos 1990,
+"Backpropagation through time: what it does and how to do it") is plain back-propagation through that network. What
+does not depend on the step before is taken out of the loop:
+
+* the inputs' share of every gate, z = W_ih x + b, is one matrix product for all steps, made by the caller;
+* on the way back, every factor that does not depend on the arriving error is computed for all steps at once, so that
+  a backward step is one matrix product and a handful of element-wise operations;
+* the gradient of W_hh is again one matrix product, over all steps and rows.
+
+Every sequence in this file is time-major. A `mask` is bool[time, batch, 1]; where it is False the state passes through.
+"""
+
+import tensorflow as tf
+
+
+def unfold(step, sequences, state, widths, *, reverse=False, unroll=False):
+    """Applies `step` once for every time step: the network unfolded in time.
+
+    Args:
+        step: `step(state, inputs) -> (state, outputs)`, each a tuple of tensors [batch, ...].
+        sequences: tuple of tensors [time, batch, ...] that `step` gets one step at a time; a None stays None.
+        state: tuple of float[batch, units], the state before the first step.
+        widths: tuple of int, the number of columns of every output of a step.
+        reverse: go from the last step to the first; the outputs keep the order of the sequences.
+        unroll: lay the steps out one after another in the graph instead of looping.
+
+    Returns:
+        (outputs, state): tuple of float[time, batch, width] and the state after the last step made.
+
+    Raises:
+        ValueError: `unroll` over an unknown number of steps.
+    """
+    given = [sequence for sequence in sequences if sequence is not None]
+    steps = given[0].shape[0]
+
+    def with_nones(values):
+        values = iter(values)
+        return tuple(None if sequence is None else next(values) for sequence in sequences)
+
+    if unroll:
+        if steps is None:
+            raise ValueError("Cannot unroll over an unknown number of steps: give the inputs a fixed time dimension.")
+        slices = list(zip(*[tf.unstack(sequence) for sequence in given], strict=True))
+        outputs = [None] * steps
+        for t in reversed(range(steps)) if reverse else range(steps):
+            state, outputs[t] = step(state, with_nones(slices[t]))
+        return tuple(tf.stack(columns) for columns in zip(*outputs, strict=True)), state
+
+    if steps is None:
+        steps = tf.shape(given[0])[0]
+    # TensorArrays, not slices: the gradient of each slice would be a tensor as long as the whole sequence.
+    readers = [tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x) for x in given]
+    writers = tuple(
+        tf.TensorArray(state[0].dtype, steps, element_shape=[*state[0].shape[:1], width]) for width in widths
+    )
+
+    def body(n, state, writers):
+        t = steps - 1 - n if reverse else n
+        state, outputs = step(state, with_nones([reader.read(t) for reader in readers]))
+        return n + 1, state, tuple(writer.write(t, value) for writer, value in zip(writers, outputs, strict=True))
+
+    _, state, writers = tf.while_loop(
+        lambda n, *_: n < steps,
+        body,
+        (tf.constant(0), state, writers),
+        maximum_iterations=steps,  # XLA can differentiate the loop only when it knows how much the steps leave behind
+    )
+    outputs = tuple(writer.stack() for writer in writers)
+    for output in outputs:
+        output.set_shape([given[0].shape[0], *output.shape[1:]])
+    return outputs, state
+
+
+def previous(first, sequence):
+    """What each step found: float[time, batch, units], `first` [batch, units], then all but the last of `sequence`."""
+    return tf.concat([first[tf.newaxis], sequence[:-1]], axis=0)
+
+
+def weight_gradient(inputs, errors):
+    """Sum over steps and rows of inputs^T errors: [time, batch, a], [time, batch, b] -> [a, b], one matrix product."""
+    inputs = tf.reshape(inputs, [-1, inputs.shape[-1]])  # [time * batch, a]
+    errors = tf.reshape(errors, [-1, errors.shape[-1]])  # [time * batch, b]
+    return tf.matmul(inputs, errors, transpose_a=True)
+
+
+def select(mask, new, old):
+    """`new` where the step is valid, `old` where it is masked."""
+    return new if mask is None else tf.where(mask, new, old)
+
+
+def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False):
+    """h(t) = tanh(z(t) + W_hh h(t-1)), with z = W_ih x + b.
+
+    Args:
+        z: float[time, batch, units], the inputs' share.
+        mask: bool[time, batch, 1] or None.
+        h0: float[batch, units].
+        W_hh: float[units, units].
+        dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
+        activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
+        unroll: see `unfold`.
+
+    Returns:
+        h: float[time, batch, units].
+    """
+    units = h0.shape[-1]
+
+    def forward(z, h0, W_hh, f):
+        def step(state, inputs):
+            (h,), (z_t, valid) = state, inputs
+            h_in = h if dropped is None else h * dropped
+            h = select(valid, f(z_t + tf.matmul(h_in, W_hh)), h)
+            return (h,), (h,)
+
+        (h,), _ = unfold(step, (z, mask), (h0,), (units,), unroll=unroll)
+        return h
+
+    if activation is not None:
+        return forward(z, h0, W_hh, activation)
+
+    @tf.custom_gradient
+    def through_time(z, h0, W_hh):
+        h = forward(z, h0, W_hh, tf.tanh)
+
+        def backward(dh):
+            W_transposed = tf.transpose(W_hh)  # once, outside of the loop
+            slope = 1 - h * h  # of tanh, for all steps at once
+            slope = select(mask, slope, tf.zeros_like(slope))
+
+            def step(state, inputs):
+                (back,), (dh_t, slope_t, valid) = state, inputs
+                error = dh_t + back
+                dz = error * slope_t
+                back = tf.matmul(dz, W_transposed)
+                if dropped is not None:
+                    back *= dropped
+                if valid is not None:
+                    back = tf.where(valid, back, error)
+                return (back,), (dz,)
+
+            (dz,), (dh0,) = unfold(step, (dh, slope, mask), (tf.zeros_like(h0),), (units,), reverse=True, unroll=unroll)
+            h_in = previous(h0, h)
+            if dropped is not None:
+                h_in *= dropped
+            return dz, dh0, weight_gradient(h_in, dz)
+
+        return h, backward
+
+    return through_time(z, h0, W_hh)
+
+
+def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_cells=False, unroll=False):
+    """The LSTM of the lecture, its four gates side by side in the order i, f, g, o (Hochreiter and Schmidhuber 1997).
+
+        i, f, o = sigmoid(z + W_hh h(t-1)),  g = tanh(z + W_hh h(t-1)),  with z = W_ih x + b
+        c = f * c(t-1) + i * g
+        h = o * tanh(c)
+
+    Args:
+        z: float[time, batch, 4 units], the inputs' share of i, f, g, o.
+        mask: bool[time, batch, 1] or None.
+        h0, c0: float[batch, units].
+        W_hh: float[units, 4 units].
+        dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
+        activations: (of g and c, of the gates) in the place of (tanh, sigmoid); the gradient then comes from automatic
+            differentiation of the loop.
+        with_cells: give c at every step, not only the last.
+        unroll: see `unfold`.
+
+    Returns:
+        (h, c): float[time, batch, units], and float[batch, units] or, `with_cells`, float[time, batch, units].
+    """
+    units = h0.shape[-1]
+
+    def forward(z, h0, c0, W_hh, gates, f_c):
+        def step(state, inputs):
+            (h_old, c_old), (z_t, valid) = state, inputs
+            h_in = h_old if dropped is None else h_old * dropped
+            i, f, g, o, remembered = gates(z_t + tf.matmul(h_in, W_hh))
+            c = f * c_old + i * g
+            h = o * f_c(c)
+            h, c = select(valid, h, h_old), select(valid, c, c_old)
+            return (h, c), (h, c, *remembered)
+
+        widths = (units, units) + ((4 * units,) if activations is None else ())
+        return unfold(step, (z, mask), (h0, c0), widths, unroll=unroll)
+
+    if activations is not None:
+        f_g, f_gate = activations
+
+        def gates_of(a):
+            i, f, g, o = tf.split(a, 4, axis=-1)
+            return f_gate(i), f_gate(f), f_g(g), f_gate(o), ()
+
+        (h, c), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, f_g)
+        return h, c if with_cells else c_last
+
+    # tanh(a) = 2 sigmoid(2 a) - 1: with the columns of g doubled beforehand one sigmoid serves all four gates. In 16
+    # bits the subtraction would cost g half its digits; there g has a tanh of its own.
+    fused = z.dtype.size > 2
+    if fused:
+        doubled = tf.concat(
+            [tf.ones([2 * units], z.dtype), tf.fill([units], tf.cast(2, z.dtype)), tf.ones([units], z.dtype)], 0
+        )
+        z, W_hh = z * doubled, W_hh * doubled
+
+    def gates_of(a):
+        if fused:
+            s = tf.sigmoid(a)
+            i, f, s_g, o = tf.split(s, 4, axis=-1)
+            return i, f, 2 * s_g - 1, o, (s,)
+        i, f, g, o = tf.split(a, 4, axis=-1)
+        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        return i, f, g, o, (tf.concat([i, f, g, o], axis=-1),)
+
+    @tf.custom_gradient
+    def through_time(z, h0, c0, W_hh):
+        (h, c, s), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, tf.tanh)
+
+        def backward(dh, dc):
+            W_transposed = tf.transpose(W_hh)  # once, outside of the loop
+            i, f, g, o = tf.split(s, 4, axis=-1)
+            g_slope = 2 * g * (1 - g) if fused else 1 - g * g
+            if fused:
+                g = 2 * g - 1
+            tanh_c = tf.tanh(c)
+            # dz = [dc, dc, dc, dh] * slope: the slopes of i, f, g by way of c, of o by way of h.
+            slope = tf.concat(
+                [g * i * (1 - i), previous(c0, c) * f * (1 - f), i * g_slope, tanh_c * o * (1 - o)], axis=-1
+            )
+            h_to_c = o * (1 - tanh_c * tanh_c)
+            slope, h_to_c = select(mask, slope, tf.zeros_like(slope)), select(mask, h_to_c, tf.zeros_like(h_to_c))
+            f = select(mask, f, tf.ones_like(f))
+
+            def step(state, inputs):
+                (h_back, c_back), (dh_t, dc_t, slope_t, h_to_c_t, f_t, valid) = state, inputs
+                h_error = dh_t + h_back
+                c_error = c_back + h_error * h_to_c_t
+                if dc_t is not None:
+                    c_error += dc_t
+                dz = tf.concat([c_error, c_error, c_error, h_error], axis=-1) * slope_t
+                h_back = tf.matmul(dz, W_transposed)
+                if dropped is not None:
+                    h_back *= dropped
+                if valid is not None:
+                    h_back = tf.where(valid, h_back, h_error)
+                return (h_back, c_error * f_t), (dz,)
+
+            sequences = (dh, dc if with_cells else None, slope, h_to_c, f, mask)
+            last = (tf.zeros_like(h0), tf.zeros_like(c0) if with_cells else dc)
+            (dz,), (dh0, dc0) = unfold(step, sequences, last, (4 * units,), reverse=True, unroll=unroll)
+            h_in = previous(h0, h)
+            if dropped is not None:
+                h_in *= dropped
+            return dz, dh0, dc0, weight_gradient(h_in, dz)
+
+        return (h, c if with_cells else c_last), backward
+
+    return through_time(z, h0, c0, W_hh)

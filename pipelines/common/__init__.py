@@ -1,0 +1,1 @@
+"""What every pipeline needs around the graph; it knows no task."""

@@ -1,0 +1,71 @@
+"""Scores of classifiers, in NumPy."""
+
+import numpy as np
+
+
+def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """int64[classes, classes]: how often the true class (row) was taken for a class (column).
+
+    Args:
+        labels, predictions: int[examples], from 0 to classes - 1.
+    """
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts
+
+
+def precision_recall_f1(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """ "precision", "recall", "f1" float64[classes] and "support" int64[classes] of a confusion matrix.
+
+    A precision or recall without any example is 0, and so is the F1 of a class that is never right.
+    """
+    right = np.diag(counts).astype(np.float64)
+    support = counts.sum(axis=1)
+    precision = divide(right, counts.sum(axis=0))
+    recall = divide(right, support)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": divide(2 * precision * recall, precision + recall),
+        "support": support,
+    }
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, 0 where the denominator is."""
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator != 0)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean of -log softmax(logits)[label], in nats. logits: float[examples, classes], labels: int[examples]."""
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(-log_probability[np.arange(len(labels)), labels].mean())
+
+
+def classification(logits: np.ndarray, labels: np.ndarray, names) -> dict:
+    """Every score of a classifier by name, as JSON values.
+
+    Args:
+        logits: float[examples, classes], at least one example.
+        labels: int[examples].
+        names: of the classes.
+
+    Returns:
+        accuracy, loss (cross-entropy in nats), macro_f1, examples, classes (name -> precision, recall, f1, support) and
+        confusion (rows: true class, columns: predicted).
+    """
+    counts = confusion_counts(labels, logits.argmax(axis=1), len(names))
+    by_class = precision_recall_f1(counts)
+    return {
+        "accuracy": float(np.diag(counts).sum() / counts.sum()),
+        "loss": cross_entropy(logits, labels),
+        "macro_f1": float(by_class["f1"].mean()),
+        "examples": int(counts.sum()),
+        "classes": {
+            name: {metric: values[number].item() for metric, values in by_class.items()}
+            for number, name in enumerate(names)
+        },
+        "confusion": counts.tolist(),
+    }

@@ -1,0 +1,267 @@
+"""Run folders, and files that are either whole or not there.
+
+Every file of a run is written under a temporary name in the same folder, flushed to the disk and renamed, so that a
+kill, a power cut or a full disk leaves the old file or the new one, never a piece. No pickles: JSON, CSV, HDF5, NumPy.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import uuid
+
+from pipelines.common.errors import UserError
+
+PARTIAL = ".partial-"  # how temporary names begin; a run sweeps away what a killed process left
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Gives a temporary path beside `path`, with the same ending; what was written there takes the name `path` at the
+    end of the `with` block, or is removed when the block raises.
+
+    Raises UserError when the disk is full, or the folder cannot be written to.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode: str = "w"):
+    """Gives an open file (`mode` "w", UTF-8 and no newline translation, or "wb") that becomes `path` when the `with`
+    block ends, and vanishes when the block raises."""
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode is {mode!r}, expected 'w' or 'wb'")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    with atomic_path(path) as temporary, open(temporary, mode, **text) as file:
+        yield file
+
+
+def sync_folder(folder):
+    """Makes the names in `folder` durable (a rename alone may be lost in a power cut)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path, value):
+    with atomic_write(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path):
+    """The value in a JSON file; UserError when there is no such file or it holds no JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror or error}") from error
+    except ValueError as error:  # broken JSON and broken UTF-8 alike
+        raise UserError(f"{path} is no JSON file: {error}") from error
+
+
+def publish(source, target):
+    """Gives `target` the content of `source`, atomically and without copying where the disk can link."""
+    source = pathlib.Path(source)
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            temporary.write_bytes(source.read_bytes())
+
+
+def save_weights(model, path):
+    """Writes the weights of a Keras model, by the names of its layers, atomically to `path` (…`.weights.h5`)."""
+    with atomic_path(path) as temporary:
+        model.save_weights(temporary)
+
+
+def load_weights(model, path):
+    """Reads what save_weights wrote into a built model; UserError when file and model do not belong together."""
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"{path} does not exist: expected the weights of a trained model")
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} does not hold the weights of this model ({model.name}): {reason}") from error
+
+
+class Run:
+    """A run folder: everything one training made, with the config that explains it.
+
+    `config` is the JSON form of the task's config, as stored. Make one with `start` (to train) or `open` (to use).
+    """
+
+    def __init__(self, path, task: str, config: dict, preset: str | None):
+        self.path = pathlib.Path(path)
+        self.task = task
+        self.config = config
+        self.preset = preset
+        self._lock = None
+
+    config_file = property(lambda self: self.path / "config.json")
+    weights_file = property(lambda self: self.path / "model.weights.h5")
+    metrics_file = property(lambda self: self.path / "metrics.json")
+    history_file = property(lambda self: self.path / "history.csv")
+    curves_file = property(lambda self: self.path / "curves.png")
+    status_file = property(lambda self: self.path / "status.json")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    logs = property(lambda self: self.path / "logs")
+    export = property(lambda self: self.path / "export")
+
+    @classmethod
+    def start(cls, path, task: str, config, preset: str | None = None) -> "Run":
+        """Makes the run folder, or opens the one of the same task and config to go on; locks it against others.
+
+        `config` is a dict of JSON values, or a dataclass. A run that is finished is given back unlocked: ask
+        `finished`. Raises UserError when the folder holds another config (naming the fields), another task's run or
+        other files, when another process trains in it, or when it cannot be made.
+        """
+        path = pathlib.Path(path)
+        config = as_json(config)
+        if (path / "config.json").is_file():
+            run = cls.open(path, task)
+            run._refuse_other_config(config)
+            if not run.finished:
+                run._take_lock()
+                run._sweep()
+            return run
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            strangers = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            raise UserError(f"the run folder {path} cannot be made: {error.strerror}") from error
+        if strangers:
+            raise UserError(f"{path} is no run and not empty (it holds {strangers[0]}): choose another --run folder")
+        run = cls(path, task, config, preset)
+        run._take_lock()
+        run._sweep()
+        write_json(run.config_file, {"task": task, "preset": preset, "config": config, "versions": versions()})
+        return run
+
+    @classmethod
+    def open(cls, path, task: str) -> "Run":
+        """Opens a run of `task` to read it; UserError when the folder is missing, another task's, an export or no
+        run at all."""
+        path = pathlib.Path(path)
+        if not path.is_dir():
+            raise UserError(f"the run folder {path} does not exist")
+        if (path / "saved_model.pb").exists():
+            raise UserError(f"{path} is an export: expected the folder of a run, such as {path.parent}")
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path} is no run: it has no config.json")
+        stored = read_json(path / "config.json")
+        if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict) or "task" not in stored:
+            raise UserError(f"{path / 'config.json'} is no config of a run: expected the fields task and config")
+        if stored["task"] != task:
+            raise UserError(f"{path} is a run of the pipeline {stored['task']}: expected one of {task}")
+        return cls(path, task, stored["config"], stored.get("preset"))
+
+    @property
+    def finished(self) -> bool:
+        """True when the training came to its end (early stopping included)."""
+        return self.status_file.is_file()
+
+    @property
+    def summary(self) -> dict:
+        """What `finish` was given; empty while the run is unfinished."""
+        return read_json(self.status_file) if self.finished else {}
+
+    def finish(self, summary: dict):
+        """Marks the run finished, in one atomic step, and gives the lock back."""
+        write_json(self.status_file, summary)
+        self.close()
+
+    def require_weights(self) -> "Run":
+        """Gives the run itself; UserError when it holds no trained weights yet."""
+        if not self.weights_file.is_file():
+            raise UserError(f"{self.path} has no {self.weights_file.name} yet: train the run first")
+        return self
+
+    def close(self):
+        """Gives the lock back (the end of the process does, too)."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def _refuse_other_config(self, config: dict):
+        stored, wanted = flatten({**self.config, "run": None}), flatten({**config, "run": None})
+        missing = "(none)"
+        changes = [
+            f"{field} was {json.dumps(stored[field]) if field in stored else missing}"
+            f" and is now {json.dumps(wanted[field]) if field in wanted else missing}"
+            for field in sorted(stored.keys() | wanted.keys())
+            if stored.get(field, missing) != wanted.get(field, missing)
+        ]
+        if changes:
+            raise UserError(f"{self.path} is a run of another config: {'; '.join(changes)}")
+
+    def _take_lock(self):
+        try:
+            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 (held until close)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            if isinstance(error, BlockingIOError):
+                raise UserError(f"another process is training in {self.path}") from error
+            raise UserError(f"the run folder {self.path} cannot be locked: {error.strerror}") from error
+
+    def _sweep(self):
+        """Removes the temporary files of a process that was killed while it wrote (only under the lock)."""
+        for folder in (self.path, self.checkpoints):
+            for left in folder.glob(f"{PARTIAL}*"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+
+def as_json(config) -> dict:
+    """The JSON form of a config (a dict or a dataclass): tuples are lists, paths strings, keys strings."""
+    if dataclasses.is_dataclass(config):
+        config = dataclasses.asdict(config)
+    return json.loads(json.dumps(config, default=os.fspath))
+
+
+def flatten(config: dict, prefix: str = "") -> dict:
+    """Nested fields by dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def versions() -> dict:
+    """The versions that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("tensorflow", "keras", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

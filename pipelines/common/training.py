@@ -1,0 +1,321 @@
+"""The training loop of every pipeline, on a tf.distribute strategy, that can be killed at any moment.
+
+Why not model.fit: it clips the gradients of each replica before they are summed, and cannot resume inside an epoch. The
+models stay plain Keras models that fit can train, too.
+
+A run that was killed and started again ends with the same bits as one that never was (same machine, number of threads
+and --xla): everything the training changes is in one atomic checkpoint, the order of the data depends on the seed and
+the epoch alone, and what lies outside of the checkpoint (history.csv, logs, the best weights) is written before it, and
+written again, the same, when training is repeated from the checkpoint before.
+"""
+
+import contextlib
+import csv
+import math
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+from pipelines.common import runs
+from pipelines.common.checkpoints import KEEP, Checkpoints, NotFiniteError
+from pipelines.common.errors import UserError
+from pipelines.common.interrupts import Interrupted, Signals
+from pipelines.common.options import TrainingOptions
+from pipelines.common.progress import Logs, display
+from pipelines.common.runs import Run
+from pipelines.common.updates import NO_BAD_STEP, Updates, make_optimizer
+
+GLANCE_SECONDS = 0.5  # how often the loop reads the metrics and looks for a loss that is not finite
+
+
+def strategy(options: TrainingOptions) -> tf.distribute.Strategy:
+    """The strategy under whose scope() the model is built."""
+    graphics = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in graphics or tf.config.list_logical_devices("CPU")]
+    if options.strategy == "mirrored" and len(devices) > 1:
+        # TensorFlow's collective sums get mixed up on CPUs when a process makes a second strategy.
+        sums = None if graphics else tf.distribute.ReductionToOneDevice()
+        return tf.distribute.MirroredStrategy(devices, cross_device_ops=sums)
+    return tf.distribute.get_strategy()
+
+
+def set_precision(options: TrainingOptions):
+    """Sets the Keras dtype policy; call it before the model is built."""
+    keras.config.set_dtype_policy(options.precision)
+
+
+def train(
+    model: keras.Model,
+    *,
+    run: Run,
+    options: TrainingOptions,
+    data,
+    steps_per_epoch: int | None = None,
+    loss=None,
+    validate,
+    monitor: str,
+    mode: str,
+    step=None,
+    callbacks=(),
+) -> dict:
+    """Trains a built model in a started run, or goes on where the run stopped; gives the summary.
+
+    data(epoch) gives the tf.data.Dataset of the epoch's batches, in an order that depends on the seed and `epoch` (from
+        0) alone; a batch is any structure of tensors whose first axis is the batch (scalars aside), without strings
+        when options.xla is on.
+    steps_per_epoch: batches of an epoch; None reads to the end.
+    loss(batch, training) gives name -> (total float[], weight float[]). total / weight of "loss" is minimised, over the
+        whole global batch; the other names are metrics of the training data.
+    validate() gives name -> float; `monitor` names the one (or a training metric) that chooses the best weights and
+        ends the training early, `mode` is "max" or "min".
+    step: instead of `loss`, an object that is called as `loss` is and carries tf.Variables of its own from batch to
+        batch (`step.variables`, kept in the checkpoints), as in tbptt.py.
+    callbacks: more Keras callbacks; they are given plain floats.
+
+    Afterwards the best (averaged, with options.ema) weights are in the model and in run.weights_file. Raises UserError
+    when the loss is no longer finite, when there is no data, and when a file cannot be written; KeyboardInterrupt,
+    after a checkpoint, on Ctrl-C and SIGTERM.
+    """
+    return _Training(
+        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, callbacks
+    ).complete()
+
+
+class _Training:
+    """One call of train: the loop's state (`state`, JSON values alone) and what it needs."""
+
+    def __init__(self, model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, callbacks):
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode is {mode!r}, expected 'max' or 'min'")
+        if (loss is None) == (step is None):
+            raise ValueError("give either loss or step")
+        self.model, self.run, self.options, self.data = model, run, options, data
+        self.steps_per_epoch, self.validate, self.monitor, self.mode = steps_per_epoch, validate, monitor, mode
+        place = tf.distribute.get_strategy()
+        with contextlib.suppress(AttributeError, IndexError):
+            place = model.trainable_variables[0].value.distribute_strategy
+        self.strategy = place or tf.distribute.get_strategy()
+        if step is not None and self.strategy.num_replicas_in_sync > 1:
+            raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
+        updates = steps_per_epoch and options.epochs * math.ceil(steps_per_epoch / options.accumulate)
+        with self.strategy.scope():
+            optimizer = make_optimizer(options, updates, model)
+        self.updates = Updates(model, loss or step, optimizer, options, self.strategy)
+        self.carried = list(step.variables) if step is not None else []
+        self.checkpoints = Checkpoints(run.checkpoints)
+        self.callbacks = keras.callbacks.CallbackList(
+            [*display(), *([Logs(run.logs)] if options.tensorboard else []), *callbacks],
+            model=model,
+            epochs=options.epochs,
+            steps=steps_per_epoch,
+            verbose=1,
+        )
+        # epoch and batch: where the data goes on; sums and pending: of the epoch begun; waited: epochs without a better
+        # score; seconds: of all processes that trained this run.
+        self.state = {
+            "epoch": 0, "batch": 0, "step": 0, "pending": 0, "sums": {}, "rows": [], "best": None, "waited": 0,
+            "best_files": {}, "seconds": 0.0, "epoch_seconds": 0.0,
+        }  # fmt: skip
+
+    def complete(self) -> dict:
+        if self.run.finished:
+            runs.load_weights(self.model, self.run.require_weights().weights_file)
+            return self.run.summary
+        self._resume()
+        self.saved_at = time.monotonic()
+        with Signals() as self.signals:
+            self.callbacks.on_train_begin()
+            self.model.stop_training = False  # a callback may set it
+            while self.state["epoch"] < self.options.epochs and not self._out_of_patience():
+                if self.model.stop_training:
+                    break
+                self._epoch()
+            self.callbacks.on_train_end()
+        return self._finish()
+
+    # Epochs and steps -------------------------------------------------------------------------------------------------
+
+    def _epoch(self):
+        state, epoch = self.state, self.state["epoch"]
+        self.clock = time.monotonic()
+        self.callbacks.on_epoch_begin(epoch)
+        try:
+            self._steps(self.data(epoch))
+            self.updates.flush(state["step"])
+            self._stop_if_not_finite()
+            metrics = self.updates.metrics()
+            with self._averaged_weights():
+                with self.signals.immediate():
+                    scores = {name: float(value) for name, value in self.validate().items()}
+                self._end_epoch({**metrics, **scores})
+        except Interrupted:
+            self._tick()
+            self._save()
+            raise
+        self._save()
+        self.signals.check()
+
+    def _steps(self, dataset):
+        state, limit = self.state, self.steps_per_epoch
+        logs, looked = {}, 0.0
+        self.updates.prepare(dataset.element_spec)
+        dataset = dataset.take(-1 if limit is None else limit)
+        for batch in dataset.skip(state["batch"]) if state["batch"] else dataset:
+            self.callbacks.on_train_batch_begin(state["batch"])
+            self.updates(batch, state["step"] + 1)
+            state["batch"] += 1
+            state["step"] += 1
+            now = time.monotonic()
+            if now - looked >= GLANCE_SECONDS:  # reading waits for the device, so not at every step
+                self._stop_if_not_finite()
+                logs, looked = self.updates.metrics(), now
+            self.callbacks.on_train_batch_end(state["batch"] - 1, logs)
+            self.signals.check()
+            if self._checkpoint_due(now):
+                self._tick()
+                self._save()
+        if state["batch"] == 0:
+            raise UserError(f"the training data of {self.run.task} gave no batch at all")
+
+    def _checkpoint_due(self, now: float) -> bool:
+        options = self.options
+        by_steps = options.checkpoint_steps and self.state["step"] % options.checkpoint_steps == 0
+        return by_steps or (options.checkpoint_minutes and now - self.saved_at >= 60 * options.checkpoint_minutes)
+
+    def _end_epoch(self, values: dict[str, float]):
+        """Writes the best weights and the history, and moves the state to the next epoch."""
+        state = self.state
+        if self.monitor not in values:
+            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(values)}")
+        self._tick()
+        row = {
+            "epoch": state["epoch"] + 1, "step": state["step"], **values,
+            "learning_rate": self.updates.learning_rate(), "seconds": round(state["epoch_seconds"], 3),
+        }  # fmt: skip
+        self._judge(row)
+        state["rows"].append(row)
+        self._write_history()
+        state.update(epoch=state["epoch"] + 1, batch=0, epoch_seconds=0.0)
+        self.updates.sums = {}
+        self.callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
+
+    def _judge(self, row):
+        score, best = row[self.monitor], self.state["best"]
+        first = best is None or math.isnan(best["score"])
+        if not (first or (score > best["score"] if self.mode == "max" else score < best["score"])):
+            self.state["waited"] += 1
+            return
+        # The file is written before the checkpoint that speaks of it, under the name of its step: whatever happens in
+        # between, the file that a checkpoint speaks of is there.
+        name = f"best-{row['step']:09d}.weights.h5"
+        runs.save_weights(self.model, self.run.checkpoints / name)
+        runs.publish(self.run.checkpoints / name, self.run.weights_file)
+        self.state.update(best={"epoch": row["epoch"], "score": score, "file": name}, waited=0)
+
+    def _write_history(self):
+        from pipelines.common import pictures  # matplotlib is slow to import
+
+        write_history(self.run.history_file, self.state["rows"])
+        pictures.curves(self.run.history_file, self.run.curves_file)
+
+    def _out_of_patience(self) -> bool:
+        return bool(self.options.patience) and self.state["waited"] >= self.options.patience
+
+    @contextlib.contextmanager
+    def _averaged_weights(self):
+        """The running averages in the place of the weights."""
+        if not self.updates.averages:
+            yield
+            return
+        current = [weight.numpy() for weight in self.updates.weights]
+        try:
+            for weight, average in zip(self.updates.weights, self.updates.averages, strict=True):
+                weight.assign(average.numpy())
+            yield
+        finally:
+            for weight, value in zip(self.updates.weights, current, strict=True):
+                weight.assign(value)
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def _variables(self) -> dict[str, list]:
+        return {**self.updates.variables(), "carried": self.carried}
+
+    def _save(self):
+        self._stop_if_not_finite()
+        state = self.state
+        sums = {name: [float(value) for value in pair] for name, pair in self.updates.sums.items()}
+        # What the kept checkpoints call the best must stay on the disk as long as they do.
+        state["best_files"][str(state["step"])] = state["best"] and state["best"]["file"]
+        state["best_files"] = dict(sorted(state["best_files"].items(), key=lambda item: int(item[0]))[-KEEP:])
+        state.update(sums=sums, pending=self.updates.pending)
+        try:
+            self.checkpoints.save(state["step"], state, self._variables())
+        except NotFiniteError as error:
+            self._stop(f"the variable {error} is not finite after step {state['step']}")
+        for file in self.run.checkpoints.glob("best-*.weights.h5"):
+            if file.name not in state["best_files"].values():
+                file.unlink(missing_ok=True)
+        self.saved_at = time.monotonic()
+
+    def _resume(self):
+        state = self.checkpoints.restore(self._variables())
+        if state is None:
+            return
+        self.state = state
+        self.updates.pending = state["pending"]
+        self.updates.sums = {
+            name: tuple(tf.constant(value, tf.float64) for value in pair) for name, pair in state["sums"].items()
+        }
+        if state["best"]:
+            runs.publish(self.run.checkpoints / state["best"]["file"], self.run.weights_file)
+            self._write_history()
+        print(f"{self.run.path}: going on after step {state['step']} (epoch {state['epoch'] + 1})", file=sys.stderr)
+
+    def _stop_if_not_finite(self):
+        bad = int(self.updates.bad_step.numpy())
+        if bad != NO_BAD_STEP:
+            self._stop(f"the loss or its gradient is not finite at step {bad}")
+
+    def _stop(self, reason: str):
+        files = self.checkpoints.files()
+        kept = f"the last good checkpoint is {files[-1]}" if files else "there is no checkpoint yet"
+        raise UserError(f"training stopped: {reason}; {kept}. Try a smaller --learning-rate or --clip-norm")
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def _tick(self):
+        """Adds the time since the last tick to the state's clocks."""
+        now = time.monotonic()
+        self.state["seconds"] += now - self.clock
+        self.state["epoch_seconds"] += now - self.clock
+        self.clock = now
+
+    def _finish(self) -> dict:
+        state = self.state
+        runs.load_weights(self.model, self.run.weights_file)
+        best = state["best"]
+        chosen = next(row for row in state["rows"] if row["epoch"] == best["epoch"])
+        summary = {
+            "best_epoch": best["epoch"],
+            "monitor": self.monitor,
+            "best_score": best["score"],
+            "scores": {name: v for name, v in chosen.items() if name not in ("epoch", "step", "seconds")},
+            "epochs": state["epoch"],
+            "steps": state["step"],
+            "seconds": round(state["seconds"], 3),
+        }
+        self.run.finish(summary)
+        return summary
+
+
+def write_history(path, rows: list[dict]):
+    """One line an epoch, the whole file atomically (keras.callbacks.CSVLogger appends: after a kill its last line may
+    be half a line, or an epoch that the checkpoint does not know)."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with runs.atomic_write(path) as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

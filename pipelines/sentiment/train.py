@@ -1,0 +1,208 @@
+"""Training from a random start, and fine-tuning from another run."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers.text import UNKNOWN, Vocabulary
+from pipelines.common import metrics, training
+from pipelines.common.errors import UserError
+from pipelines.common.options import flag
+from pipelines.common.runs import Run, atomic_write, write_json
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
+from pipelines.sentiment.model import (
+    LABELS_FILE,
+    VOCABULARY_FILE,
+    Trained,
+    load_names,
+    load_trained,
+    load_vocabulary,
+    make_model,
+    make_preprocessing,
+)
+from pipelines.sentiment.preprocessing import learn_vocabulary
+
+# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
+INHERITED = ("cell", "units", "layers", "bidirectional", "pooling", "embedding_units", "lower_case")
+
+
+def train(config: Config, preset: str | None = None) -> dict:
+    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
+    # A run that exists answers at once; a new one is made only when its data was found good.
+    run = Run.start(config.run, "sentiment", config, preset) if (config.run / "config.json").is_file() else None
+    if run and run.finished:
+        report(run)
+        return run.summary
+    base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
+    if base:
+        refuse_other_model(config, base.config)
+    reviews = dataset.load(config)
+    names = choose_names(config, reviews, base)
+    run = run or Run.start(config.run, "sentiment", config, preset)
+    with run:
+        vocabulary, names = prepare(run, config, reviews["train"], names, base)
+        summary = fit(run, config, reviews, vocabulary, names, base)
+    report(run)
+    return summary
+
+
+def choose_names(config: Config, reviews: dict[str, dataset.Reviews], base: Trained | None) -> tuple[str, ...]:
+    """The labels' names; UserError when the data cannot train a classifier.
+
+    Fine-tuning keeps the names of the run it starts from when they fit the new labels.
+    """
+    if "validation" not in reviews:
+        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
+    everything = dataset.join(reviews["train"], reviews["validation"])
+    if base and not config.label_names:
+        try:
+            dataset.label_ids(everything, base.names)
+            names = base.names
+        except UserError:
+            names = dataset.name_labels(everything, ())
+    else:
+        names = dataset.name_labels(everything, config.label_names)
+    for part, found in reviews.items():
+        if not len(found):
+            raise UserError(f"--data {config.data} has no reviews in the part {part}")
+    present = np.unique(dataset.label_ids(reviews["train"], names))
+    if len(present) < 2:
+        raise UserError(
+            f"--data {config.data}: all {len(reviews['train']):,} training reviews have the label"
+            f" {names[present[0]]}; expected at least two different labels"
+        )
+    return names
+
+
+def prepare(
+    run: Run, config: Config, reviews: dataset.Reviews, names: tuple[str, ...], base: Trained | None
+) -> tuple[Vocabulary, tuple[str, ...]]:
+    """The vocabulary and names of the run: made and stored, or as stored before."""
+    if (run.path / LABELS_FILE).is_file():
+        return load_vocabulary(run), load_names(run)
+    vocabulary = learn_vocabulary(
+        dataset.text_batches(reviews), size=config.vocabulary_size, min_count=config.min_count, **config.limits
+    )
+    if base:
+        vocabulary = base.preprocessing.vocabulary.extend(vocabulary)
+    with atomic_write(run.path / VOCABULARY_FILE) as file:
+        file.write(vocabulary.to_text())
+    write_json(run.path / LABELS_FILE, list(names))
+    return vocabulary, names
+
+
+def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: tuple, base: Trained | None) -> dict:
+    """Builds the model and trains it."""
+    options = config.training
+    preprocessing = make_preprocessing(config, vocabulary)
+    encoded = {part: dataset.encode(reviews[part], preprocessing, names) for part in ("train", "validation")}
+    report_cut(encoded["train"], config)
+    model = build(config, vocabulary, names)
+    if base:
+        transplant(base, model, vocabulary, names)
+    predictor = make_predictor(model)
+    limits = {"batch_reviews": config.batch_reviews, "batch_words": config.batch_words, "xla": options.xla}
+
+    def data(epoch: int) -> tf.data.Dataset:
+        return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
+
+    def validate() -> dict[str, float]:
+        logits, labels = predict_logits(predictor, encoded["validation"], config), encoded["validation"].labels
+        return {
+            "val_loss": metrics.cross_entropy(logits, labels),
+            "val_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        }
+
+    weights = class_weights(encoded["train"].labels, len(names)) if config.class_weights else np.ones(len(names))
+    return training.train(
+        model,
+        run=run,
+        options=options,
+        data=data,
+        steps_per_epoch=int(data(0).cardinality()),
+        loss=make_loss(model, weights, config.label_smoothing),
+        validate=validate,
+        monitor="val_accuracy",
+        mode="max",
+    )
+
+
+def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> keras.Model:
+    """The model under the strategy and precision of the config, its random numbers from the config's seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    before = keras.config.dtype_policy()
+    training.set_precision(config.training)
+    try:
+        with training.strategy(config.training).scope():
+            return make_model(config, vocabulary, names)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float):
+    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, each review weighed by its label.
+
+    Args:
+        weights: float[classes].
+    """
+    weights = tf.constant(weights, tf.float32)
+    classes = len(weights)
+
+    def loss(batch, training: bool):
+        logits = model(batch["ids"], training=training)
+        right = tf.one_hot(batch["labels"], classes)
+        targets = right * (1 - label_smoothing) + label_smoothing / classes
+        weight = batch["real"] * tf.gather(weights, batch["labels"])
+        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == batch["labels"], tf.float32)
+        return {
+            "loss": (tf.reduce_sum(losses * weight), tf.reduce_sum(weight)),
+            "accuracy": (tf.reduce_sum(hits * batch["real"]), tf.reduce_sum(batch["real"])),
+        }
+
+    return loss
+
+
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """float[classes]: reviews / (labels that occur * reviews of the label), so that the mean weight is 1."""
+    counts = np.bincount(labels, minlength=classes)
+    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+
+
+def refuse_other_model(config: Config, base: Config):
+    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
+    if changed:
+        field = changed[0]
+        raise UserError(
+            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
+            f" {getattr(base, field)}"
+        )
+
+
+def transplant(base: Trained, model: keras.Model, vocabulary: Vocabulary, names: tuple[str, ...]):
+    """Gives the model what the run it starts from has learned.
+
+    Known words keep their vectors; a new word begins with the vector of the unknown word, as which it was read so far.
+    The head keeps its columns when the labels are the same (in any order), otherwise it starts anew.
+    """
+    for layer in base.model.layers:
+        if layer.name not in ("embedding", "head"):
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    (known,) = base.model.get_layer("embedding").get_weights()
+    new = np.repeat(known[UNKNOWN : UNKNOWN + 1], len(vocabulary) - len(known), axis=0)
+    model.get_layer("embedding").set_weights([np.concatenate([known, new])])
+    if sorted(names) == sorted(base.names):
+        columns = [base.names.index(name) for name in names]
+        kernel, bias = base.model.get_layer("head").get_weights()
+        model.get_layer("head").set_weights([kernel[:, columns], bias[columns]])
+
+
+def report(run: Run):
+    """One line about a finished run."""
+    summary = run.summary
+    print(
+        f"{run.path}: finished, validation accuracy {summary['best_score']:.4f} after epoch {summary['best_epoch']} of"
+        f" {summary['epochs']}, {summary['seconds']:.0f} s"
+    )

@@ -1,0 +1,121 @@
+import pytest
+import tensorflow as tf
+
+from layers.text import PADDING, RESERVED, UNKNOWN, Vocabulary, normalize, pad, split_words
+
+
+def words(text, **options):
+    texts, _ = normalize(tf.constant([text]), **options)
+    return [word.decode() for word in split_words(texts)[0].numpy()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t\r\n\x00\u00a0\u3000\u2028", []),
+        ("Good!", ["good", "!"]),
+        ("don't DON’T", ["don't", "don't"]),
+        ("'quoted' ''twice'' rock 'n' roll", ["'", "quoted", "'", "''", "twice", "''", "rock", "'", "n", "'", "roll"]),
+        ("one<br />two<BR>three<br/>four", ["one", "two", "three", "four"]),
+        ("7/10, well-made...", ["7", "/", "10", ",", "well", "-", "made", ".", ".", "."]),
+        ("L’ÉTÉ", ["l'été"]),
+        ("cafe\u0301", ["cafe\u0301"]),
+        ("ПРИВЕТ, мир", ["привет", ",", "мир"]),
+        ("映画はいい。good", ["映", "画", "は", "い", "い", "。", "good"]),
+        ("co\u00adop \ufeffx", ["coop", "x"]),
+        ("😀😀", ["😀", "😀"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+    ],
+)
+def test_split_words(text, expected):
+    assert words(text) == expected
+
+
+def test_case_and_breaks_are_kept_when_asked():
+    assert words("A<br>b", lower_case=False, html_breaks=False) == ["A", "<", "br", ">", "b"]
+
+
+def test_bytes_that_are_not_utf8_are_replaced():
+    assert words(b"good \xff\xfe film") == ["good", "\ufffd", "\ufffd", "film"]
+
+
+def test_characters_not_bytes_are_cut_and_told():
+    texts, cut = normalize(tf.constant(["éééé", "ééé", ""]), max_characters=3)
+    assert [text.decode() for text in texts.numpy()] == ["ééé", "ééé", ""]
+    assert cut.numpy().tolist() == [True, False, False]
+
+
+def test_the_tokenizer_cannot_make_reserved_words():
+    for word in RESERVED:
+        assert word not in words(word)
+
+
+def test_learn_orders_by_count_then_letters():
+    batches = [tf.constant(["b", "a", "c"]), tf.constant(["c", "b", "c", "rare"])]
+    assert Vocabulary.learn(batches).words == [*RESERVED, "c", "b", "a", "rare"]
+    assert Vocabulary.learn(batches, size=4).words == [*RESERVED, "c", "b"]
+    assert Vocabulary.learn(batches, min_count=2).words == [*RESERVED, "c", "b"]
+
+
+def test_ids_and_back():
+    vocabulary = Vocabulary([*RESERVED, "good", "été"])
+    ids = vocabulary(tf.ragged.constant([["été", "new"], [], ["good"]]))
+    assert ids.to_list() == [[3, UNKNOWN], [], [2]]
+    assert ids.dtype == tf.int32
+    assert pad(ids).numpy().tolist() == [[3, UNKNOWN], [PADDING, PADDING], [2, PADDING]]
+    assert [word.decode() for word in vocabulary.to_words([0, 1, 3]).numpy()] == ["<pad>", "<unk>", "été"]
+    assert vocabulary(tf.constant([["good"]])).numpy().tolist() == [[2]]
+
+
+@pytest.mark.parametrize(("lists", "shape"), [([], (0, 1)), ([[]], (1, 1)), ([[], []], (2, 1)), ([[1, 2, 3]], (1, 3))])
+def test_pad_gives_one_step_at_least(lists, shape):
+    ragged = tf.RaggedTensor.from_row_lengths(
+        tf.constant([id for ids in lists for id in ids], tf.int32), tf.constant([len(ids) for ids in lists], tf.int64)
+    )
+    assert pad(ragged).shape == shape
+
+
+def test_file_has_one_word_a_line(tmp_path):
+    vocabulary = Vocabulary([*RESERVED, "good", "日"])
+    path = tmp_path / "vocabulary.txt"
+    path.write_text(vocabulary.to_text(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "<pad>\n<unk>\ngood\n日\n"
+    assert Vocabulary.load(path).words == vocabulary.words
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with <pad>, <unk>"),
+        (b"good\nbad\n", "begins with <pad>, <unk>"),
+        (b"<pad>\n<unk>\na\na\n", "word 4 .*'a', is there twice"),
+        (b"<pad>\n<unk>\n\na\n", "word 3 .* is empty"),
+        (b"<pad>\n<unk>\n\xff\n", "utf-8"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, content, message):
+    path = tmp_path / "vocabulary.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.load(path)
+
+
+def test_extend_keeps_ids():
+    old, new = Vocabulary([*RESERVED, "a", "b"]), Vocabulary([*RESERVED, "c", "b"])
+    assert old.extend(new).words == [*RESERVED, "a", "b", "c"]
+
+
+def test_a_saved_module_needs_no_file(tmp_path):
+    module = tf.Module()
+    module.vocabulary = Vocabulary([*RESERVED, "good"])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def read(texts):
+        return pad(module.vocabulary(split_words(normalize(texts)[0])))
+
+    module.read = read
+    tf.saved_model.save(module, tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    loaded = tf.saved_model.load(tmp_path / "moved")
+    assert loaded.read(tf.constant(["Good bad", ""])).numpy().tolist() == [[2, UNKNOWN], [0, 0]]

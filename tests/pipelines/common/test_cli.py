@@ -1,0 +1,121 @@
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.common import cli
+from pipelines.common.errors import UserError
+
+
+def fail(arguments):
+    """Fail with what it is given."""
+    raise UserError("line 7 is\nwrong")
+
+
+def interrupt(arguments):
+    """Be interrupted."""
+    raise KeyboardInterrupt
+
+
+def status(arguments):
+    """Give a status."""
+    return int(arguments[0]) if arguments else None
+
+
+COMMANDS = {"fail": fail, "interrupt": interrupt, "status": status}
+
+
+def main(*arguments):
+    return cli.main("task", COMMANDS, arguments)
+
+
+def test_status():
+    assert main("status") == 0
+    assert main("status", "1") == 1
+
+
+def test_a_fault_is_one_line_on_standard_error(capsys):
+    assert main("fail") == 2
+    assert capsys.readouterr() == ("", "python -m pipelines.task: line 7 is wrong\n")
+
+
+def test_ctrl_c(capsys):
+    assert main("interrupt") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_help_names_the_commands(capsys):
+    assert main("--help") == 0
+    assert "interrupt  Be interrupted." in capsys.readouterr().out
+    assert main() == 2
+
+
+def test_an_unknown_command_has_a_suggestion(capsys):
+    assert main("statsu") == 2
+    assert "there is no command statsu (did you mean status?)" in capsys.readouterr().err
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Some options."""
+
+    units: int = 3
+    """How many."""
+
+
+PRESETS = {"small": ("Small.", Options(1)), "large": ("Large.", Options(9))}
+
+
+def test_presets():
+    assert cli.parse_preset("task", "train", PRESETS, ["large"]) == ("large", Options(9))
+    assert cli.parse_preset("task", "train", PRESETS, ["small", "--units", "5"]) == ("small", Options(5))
+    with pytest.raises(UserError, match=r"no preset lrge \(did you mean large\?\); expected one of small, large"):
+        cli.parse_preset("task", "train", PRESETS, ["lrge"])
+
+
+@pytest.mark.parametrize("arguments", [["small", "--unit", "5"], ["small", "--units", "many"], []])
+def test_tyro_tells_what_is_wrong_with_an_argument(arguments, capsys):
+    def train(arguments):
+        """Train."""
+        cli.parse_preset("task", "train", PRESETS, arguments)
+
+    assert cli.main("task", {"train": train}, ["train", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert "--units" in told or "{small,large}" in told.replace(" ", "")
+
+
+@pytest.mark.parametrize("arguments", [["--a", "1", "--from", "run", "--b"], ["--a", "1", "--from=run", "--b"]])
+def test_take_option(arguments):
+    assert cli.take_option(arguments, "from") == ("run", ["--a", "1", "--b"])
+    assert cli.take_option(["--from"], "from") == (None, ["--from"])
+
+
+def test_quiet_imports_hide_remarks_but_not_failures(capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", cli.QUIET)
+    with cli.quiet_imports():
+        os.write(2, b"a remark\n")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ImportError), cli.quiet_imports():
+        os.write(2, b"the cause\n")
+        raise ImportError
+    assert capfd.readouterr().err == "the cause\n"
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with cli.quiet_imports():
+        os.write(2, b"a remark\n")
+    assert capfd.readouterr().err == "a remark\n"
+
+
+def test_a_reader_that_has_enough_is_no_fault(root):
+    code = (
+        "import sys\nfrom pipelines.common import cli\n"
+        "def talk(arguments):\n    'Talk.'\n    while True:\n        print('word ' * 1000)\n"
+        "sys.exit(cli.main('task', {'talk': talk}, ['talk']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+
+from pipelines.common import metrics
+
+
+def test_scores_of_a_small_case_by_hand():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.5, 0.4, 0.1]]))
+    labels = np.array([0, 1, 1, 0])
+    scores = metrics.classification(logits, labels, ("a", "b", "c"))
+    assert scores["confusion"] == [[2, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert scores["accuracy"] == 0.75
+    assert scores["examples"] == 4
+    assert scores["loss"] == pytest.approx(-np.log([0.7, 0.3, 0.8, 0.5]).mean())
+    assert scores["classes"]["a"] == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2})
+    assert scores["classes"]["b"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2})
+    assert scores["classes"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert scores["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 3)
+
+
+def test_cross_entropy_of_large_logits_is_finite():
+    assert metrics.cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)

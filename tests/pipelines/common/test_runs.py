@@ -1,0 +1,185 @@
+import dataclasses
+import resource
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.common import runs
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run
+
+CONFIG = {"run": "somewhere", "layers": 2, "training": {"epochs": 3, "rates": [0.1, 0.2]}}
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    with runs.atomic_write(path) as file:
+        file.write("old")
+    with pytest.raises(RuntimeError, match="half way"), runs.atomic_write(path) as file:
+        file.write("new, but")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_binary_writes_replace(tmp_path):
+    path = tmp_path / "deeper" / "file.bin"
+    for content in (b"\x00\xff\n", b"other"):
+        with runs.atomic_write(path, "wb") as file:
+            file.write(content)
+        assert path.read_bytes() == content
+
+
+def test_disk_full_is_one_sentence_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"file\.txt could not be written: File too large"):
+            runs.write_json(path, "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_read_json_names_the_file(tmp_path):
+    (tmp_path / "broken.json").write_text('{"a": ')
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    for name, reason in (
+        ("broken.json", "is no JSON"),
+        ("binary.json", "is no JSON"),
+        ("missing.json", "could not be read"),
+    ):
+        with pytest.raises(UserError, match=f"{name} {reason}"):
+            runs.read_json(tmp_path / name)
+
+
+def test_start_then_go_on_then_finish(tmp_path):
+    with Run.start(tmp_path / "run", "sentiment", CONFIG, preset="sample") as run:
+        assert not run.finished and run.summary == {}
+    again = Run.start(tmp_path / "run", "sentiment", {**CONFIG, "run": "elsewhere"})
+    assert again.config == CONFIG and again.preset == "sample"
+    again.finish({"best_epoch": 2, "score": 0.5})
+    done = Run.start(tmp_path / "run", "sentiment", CONFIG)
+    assert done.finished and done.summary == {"best_epoch": 2, "score": 0.5}
+    stored = runs.read_json(run.config_file)
+    assert stored["task"] == "sentiment" and stored["versions"]["tensorflow"].startswith("2.")
+
+
+def test_a_dataclass_is_stored_as_json(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        names: tuple = ("a", "b")
+        run: object = tmp_path / "run"
+
+    for _ in range(2):  # the second time it is compared with what was stored
+        Run.start(tmp_path / "run", "sentiment", Config()).close()
+    assert Run.open(tmp_path / "run", "sentiment").config["names"] == ["a", "b"]
+
+
+def test_another_config_names_the_fields(tmp_path):
+    Run.start(tmp_path, "sentiment", CONFIG).close()
+    other = {**CONFIG, "layers": 3, "training": {"epochs": 4, "rates": [0.1, 0.2]}, "new": True}
+    with pytest.raises(UserError) as caught:
+        Run.start(tmp_path, "sentiment", other)
+    message = str(caught.value)
+    assert "layers was 2 and is now 3" in message
+    assert "training.epochs was 3 and is now 4" in message
+    assert "new was (none) and is now true" in message
+    assert "rates" not in message
+
+
+def test_a_second_training_of_the_same_run_is_refused(tmp_path):
+    with Run.start(tmp_path, "sentiment", {}):
+        program = (
+            "import sys; from pipelines.common.runs import Run; from pipelines.common.errors import UserError\n"
+            "try: Run.start(sys.argv[1], 'sentiment', {})\n"
+            "except UserError as error: print(error)"
+        )
+        other = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+        assert other.stdout.strip() == f"another process is training in {tmp_path}"
+    Run.start(tmp_path, "sentiment", {}).close()
+
+
+def test_start_sweeps_what_a_kill_left(tmp_path):
+    Run.start(tmp_path, "sentiment", {}).close()
+    (tmp_path / "checkpoints").mkdir()
+    left = [tmp_path / f"{runs.PARTIAL}1-history.csv", tmp_path / "checkpoints" / f"{runs.PARTIAL}2-step-1.npz"]
+    for path in left:
+        path.write_text("half a li")
+    Run.start(tmp_path, "sentiment", {}).close()
+    assert not any(path.exists() for path in left)
+
+
+def test_a_kill_between_folder_and_config_is_no_stranger(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / f"{runs.PARTIAL}1-config.json").write_text("{")
+    Run.start(tmp_path, "sentiment", {}).close()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.json"]
+
+
+def test_folders_that_are_no_run_of_this_task(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        Run.open(tmp_path / "nowhere", "sentiment")
+    with pytest.raises(UserError, match=r"no run: it has no config\.json"):
+        Run.open(tmp_path, "sentiment")
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(UserError, match=r"not empty \(it holds holiday\.jpg\)"):
+        Run.start(tmp_path, "sentiment", {})
+    with pytest.raises(UserError, match="cannot be made"):
+        Run.start(tmp_path / "holiday.jpg" / "run", "sentiment", {})
+    export = tmp_path / "run" / "export"
+    export.mkdir(parents=True)
+    (export / "saved_model.pb").touch()
+    with pytest.raises(UserError, match="is an export"):
+        Run.open(export, "sentiment")
+    other = Run.start(tmp_path / "other", "translation", {})
+    other.close()
+    for opening in (Run.open, lambda path, task: Run.start(path, task, {})):
+        with pytest.raises(UserError, match="a run of the pipeline translation: expected one of sentiment"):
+            opening(tmp_path / "other", "sentiment")
+    with pytest.raises(UserError, match=r"has no model\.weights\.h5 yet"):
+        Run.open(tmp_path / "other", "translation").require_weights()
+    (tmp_path / "other" / "config.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match="no config of a run"):
+        Run.open(tmp_path / "other", "translation")
+
+
+def dense(units: int) -> keras.Model:
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name="head")])
+
+
+def test_weights_go_and_come_back(tmp_path):
+    model, path = dense(4), tmp_path / "model.weights.h5"
+    runs.save_weights(model, path)
+    other = dense(4)
+    runs.load_weights(other, path)
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.weights.h5"]
+
+
+def test_weights_of_another_model(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    with pytest.raises(UserError, match="does not exist"):
+        runs.load_weights(dense(4), path)
+    runs.save_weights(dense(4), path)
+    with pytest.raises(UserError, match="does not hold the weights of this model"):
+        runs.load_weights(dense(5), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="does not hold the weights of this model"):
+        runs.load_weights(dense(4), path)
+
+
+def test_publish_replaces(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for content in ("one", "two"):
+        with runs.atomic_write(source) as file:
+            file.write(content)
+        runs.publish(source, target)
+        assert target.read_text() == content

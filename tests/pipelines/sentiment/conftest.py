@@ -1,0 +1,77 @@
+"""One tiny run from training to fine-tuning, made once for all tests of the pipeline."""
+
+import csv
+import dataclasses
+import pathlib
+import random
+
+import pytest
+
+TINY = "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
+TINY = [*TINY.split(), "--no-tensorboard"]
+GOOD, BAD = ("good", "great", "lovely"), ("bad", "awful", "dull")
+
+
+def make_reviews(number: int, seed: int, names=("negative", "positive")) -> list[dict]:
+    """Reviews that a tiny model can learn, of different lengths, a few of each film."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(number):
+        label = index % len(names)
+        opinion = draw.choice((BAD, GOOD, ("so", "mixed"))[label])
+        filling = " ".join(draw.choices(("the", "film", "was", "and", "it", "Don't"), k=draw.randint(1, 12)))
+        rows.append({"text": f"{filling}<br />{opinion}!", "label": names[label], "film": f"film {index // 4}"})
+    return rows
+
+
+def write_csv(path: pathlib.Path, rows: list[dict]) -> pathlib.Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """Folders of the tiny run."""
+
+    data: pathlib.Path
+    run: pathlib.Path
+
+
+def run_main(*arguments) -> int:
+    """The real command, in this process."""
+    from pipelines.sentiment.__main__ import main
+
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def command():
+    return run_main
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Arguments that make a run tiny."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def make():
+    """The functions that make reviews and write them."""
+    return make_reviews, write_csv
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory) -> Room:
+    """A run that was trained and exported by the real commands."""
+    folder = tmp_path_factory.mktemp("room")
+    data, run = folder / "data", folder / "run"
+    data.mkdir()
+    write_csv(data / "train.csv", make_reviews(96, seed=1))
+    write_csv(data / "test.csv", make_reviews(40, seed=2))
+    assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
+    assert run_main("export", "--run", run) == 0
+    return Room(data, run)

@@ -1,0 +1,142 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.text import pad
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run
+from pipelines.sentiment.export import export
+from pipelines.sentiment.model import load_trained
+
+TEXTS = [
+    b"the film was good",
+    b"",
+    b" <br /> ",
+    "映画はとても良い。".encode(),
+    "фильм, فيلم 😀 ภาพยนตร์".encode(),
+    b"broken \xff\xfe bytes \xc3",
+    b"bad " * 400,
+    b"Don't!",
+]
+ALONE = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+answer = loaded.signatures["serving_default"]
+texts = [bytes.fromhex(text) for text in json.load(sys.stdin)]
+found = [answer(text=tf.constant(texts[:1])), answer(text=tf.constant(texts))]
+found += [loaded.signatures["explain"](text=tf.constant(texts[:1]))]
+ours = sorted(name for name in sys.modules if name.split(".")[0] in ("layers", "pipelines"))
+assert not ours, ours
+print(json.dumps([{k: v.numpy().tolist() for k, v in one.items()} for one in found], default=bytes.decode))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "sentiment"))
+
+
+@pytest.fixture(scope="module")
+def loaded(room):
+    return tf.saved_model.load(str(room.run / "export"))
+
+
+def probabilities(trained, texts):
+    ids, _ = trained.preprocessing(tf.constant(texts))
+    return tf.nn.softmax(trained.model(pad(ids), training=False)).numpy()
+
+
+def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_path):
+    texts = (TEXTS * 38)[:300]
+    (room.run / "export").rename(tmp_path / "moved")
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", ALONE, tmp_path / "moved"],
+            input=json.dumps([text.hex() for text in texts]), capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        )  # fmt: skip
+    finally:
+        (tmp_path / "moved").rename(room.run / "export")
+    assert answer.returncode == 0, answer.stderr
+    one, many, explained = json.loads(answer.stdout)
+    expected = probabilities(trained, texts)
+    np.testing.assert_allclose(one["probabilities"], expected[:1], atol=1e-5)
+    np.testing.assert_allclose(many["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(many["probability"], expected.max(axis=1), atol=1e-5)
+    assert many["label"] == [trained.names[number] for number in expected.argmax(axis=1)]
+    assert explained["tokens"] == [["the", "film", "was", "good"]]
+
+
+def test_signatures_name_their_tensors(loaded):
+    assert set(loaded.signatures) == {"serving_default", "explain"}
+    found = loaded.signatures["serving_default"]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in found.structured_outputs.items()} == {
+        "label": (tf.string, [None]),
+        "probability": (tf.float32, [None]),
+        "probabilities": (tf.float32, [None, 2]),
+    }
+    assert found(text=tf.constant([], tf.string))["label"].shape == (0,)
+
+
+def test_explain_reads_each_prefix_anew(loaded, trained):
+    text = "The film was good, and the end was awful and bad bad"
+    found = {name: value.numpy() for name, value in loaded.signatures["explain"](text=tf.constant(["", text])).items()}
+    words = text.lower().replace(",", " ,").split()
+    assert [word.decode() for word in found["tokens"][1]] == words
+    assert not any(found["tokens"][0])
+    prefixes = [" ".join(words[: end + 1]) for end in range(len(words))]
+    np.testing.assert_allclose(found["probability"][1], probabilities(trained, prefixes), atol=1e-5)
+    np.testing.assert_allclose(found["probability"][0], np.repeat(probabilities(trained, [""]), len(words), 0), atol=1e-5)
+    assert found["classes"].tolist() == [b"negative", b"positive"]
+    for name in ("i", "f", "g", "o", "c"):
+        assert found[name].shape == (2, len(words), 4)
+    o, c = found["o"][1], found["c"][1]
+    ids, _ = trained.preprocessing(tf.constant([text]))
+    embedded = trained.model.get_layer("embedding")(ids.to_tensor())
+    states = trained.model.get_layer("recurrent_1").forward_layer(embedded)[0]
+    np.testing.assert_allclose(o * np.tanh(c), states[0], atol=1e-5)
+
+
+def test_explain_is_bounded(loaded):
+    found = loaded.signatures["explain"](text=tf.constant(["good " * 2000]))
+    assert found["tokens"].shape == (1, 50)  # the run reads no more words
+
+
+def test_explain_of_more_prefixes_than_are_read_at_once(room, tmp_path, trained, monkeypatch):
+    monkeypatch.setattr("pipelines.sentiment.export.PREFIXES_AT_ONCE", 3)
+    loaded = tf.saved_model.load(str(export([room.run], tmp_path / "export")))
+    texts = ["good film it was and", "bad", "so it was"]
+    found = loaded.signatures["explain"](text=tf.constant(texts))["probability"].numpy()
+    for row, text in enumerate(texts):
+        words = text.split()
+        prefixes = [" ".join(words[: end + 1]) for end in range(5)]
+        np.testing.assert_allclose(found[row], probabilities(trained, prefixes), atol=1e-5)
+
+
+def test_several_runs_are_averaged(room, tmp_path, command, tiny, trained):
+    other = tmp_path / "other"
+    arguments = ["--data", room.data, "--group-column", "film", *tiny, "--seed", "2", "--cell", "rnn", "--epochs", "1"]
+    assert command("train", "sample", "--run", other, *arguments) == 0
+    assert command("export", "--run", room.run, other, "--to", tmp_path / "both") == 0
+    loaded = tf.saved_model.load(str(tmp_path / "both"))
+    found = loaded.signatures["serving_default"](text=tf.constant(TEXTS))["probabilities"].numpy()
+    second = probabilities(load_trained(Run.open(other, "sentiment")), TEXTS)
+    np.testing.assert_allclose(found, (probabilities(trained, TEXTS) + second) / 2, atol=1e-5)
+    assert command("export", "--run", other) == 0  # a vanilla RNN has no gates: its states are shown
+    alone = tf.saved_model.load(str(other / "export"))
+    found = alone.signatures["explain"](text=tf.constant(["good film"]))
+    assert set(found) == {"tokens", "probability", "classes", "h"}
+
+
+def test_runs_that_differ_are_not_averaged(room, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("config.json", "vocabulary.txt", "model.weights.h5"):
+        (other / name).write_bytes((room.run / name).read_bytes())
+    (other / "labels.json").write_text('["bad", "good"]')
+    with pytest.raises(UserError, match="cannot be averaged: their labels are"):
+        export([room.run, other], tmp_path / "export")

@@ -1,0 +1,180 @@
+import csv
+import json
+import os
+import signal
+
+import h5py
+import numpy as np
+import pytest
+
+from pipelines.common.runs import Run
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.model import load_trained
+from pipelines.sentiment.train import class_weights, make_loss
+
+
+def weights(run) -> dict[str, np.ndarray]:
+    found = {}
+    with h5py.File(run / "model.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_explains_itself(room):
+    stored = json.loads((room.run / "config.json").read_text())
+    assert (stored["task"], stored["preset"]) == ("sentiment", "sample")
+    assert Config.from_json(stored["config"]).group_column == "film"
+    assert json.loads((room.run / "labels.json").read_text()) == ["negative", "positive"]
+    words = (room.run / "vocabulary.txt").read_text().split("\n")
+    assert words[:2] == ["<pad>", "<unk>"]
+    assert "don't" in words
+    assert "br" not in words
+    with open(room.run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= rows[0].keys()
+    assert (room.run / "curves.png").stat().st_size > 1000
+
+
+def test_a_finished_run_is_reported(room, command, tiny, capsys):
+    before = (room.run / "model.weights.h5").stat().st_mtime_ns
+    arguments = ["train", "sample", "--data", room.data, "--run", room.run, "--group-column", "film", *tiny]
+    assert command(*arguments) == 0
+    assert "finished, validation accuracy" in capsys.readouterr().out
+    assert (room.run / "model.weights.h5").stat().st_mtime_ns == before
+    assert command(*arguments, "--units", "5") == 2
+    assert "units was 4 and is now 5" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command, tiny, capsys, monkeypatch):
+    arguments = ["train", "sample", "--data", room.data, "--run", tmp_path / "run", "--group-column", "film", *tiny]
+    batches = dataset.batches
+
+    def interrupted(encoded, *, epoch=0, seed=None, **options):
+        found = batches(encoded, epoch=epoch, seed=seed, **options)
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(dataset, "batches", interrupted)
+    assert command(*arguments) == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    assert not Run.open(tmp_path / "run", "sentiment").finished
+    monkeypatch.undo()
+    assert command(*arguments) == 0
+    assert same(weights(tmp_path / "run"), weights(room.run))
+
+
+def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, capsys):
+    make_reviews, write_csv = make
+    data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
+    options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max --no-bidirectional"
+    options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
+    assert command("train", "sample", "--data", data, "--run", tmp_path / "run", "--group-column", "",
+                   *tiny, *options.split()) == 0  # fmt: skip
+    assert command("evaluate", "--run", tmp_path / "run") == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert list(metrics["classes"]) == ["bad", "good", "mixed"]
+    assert 0 < metrics["examples"] < 20  # the tenth of the file that training did not see
+
+
+def test_xla_and_half_precision(room, tmp_path, command, tiny):
+    arguments = ["--data", room.data, "--group-column", "film", *tiny, "--no-bidirectional", "--epochs", "1"]
+    assert command("train", "sample", "--run", tmp_path / "run", *arguments, "--xla",
+                   "--precision", "mixed_bfloat16") == 0  # fmt: skip
+    assert all(value.dtype != np.float16 for value in weights(tmp_path / "run").values())
+
+
+def test_fine_tuning_on_other_labels_and_words(room, tmp_path, command, make, capsys):
+    make_reviews, write_csv = make
+    rows = [{"body": row["text"] + " brandnew", "mood": row["label"]} for row in
+            make_reviews(60, 4, names=("sad", "happy", "calm"))]  # fmt: skip
+    data = write_csv(tmp_path / "moods.csv", rows)
+    run = tmp_path / "tuned"
+    arguments = ["fine-tune", "--from", room.run, "--data", data, "--run", run, "--text-column", "body"]
+    arguments += ["--label-column", "mood", "--epochs", "1"]
+    assert command(*arguments) == 0
+    assert json.loads((run / "labels.json").read_text()) == ["calm", "happy", "sad"]
+    old, new = ((folder / "vocabulary.txt").read_text().split("\n")[:-1] for folder in (room.run, run))
+    assert new[: len(old)] == old
+    assert "brandnew" in new[len(old) :]
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert (config["base"], config["units"], config["group_column"]) == (str(room.run), 4, "")
+    assert command(*arguments) == 0
+    assert "finished" in capsys.readouterr().out
+    assert command("evaluate", "--run", run) == 0
+
+
+def test_fine_tuning_begins_with_what_the_run_knows(room, tmp_path, command, make):
+    """With a learning rate of next to nothing the answers are those of the run before, names in any order."""
+    make_reviews, write_csv = make
+    data = write_csv(tmp_path / "reviews.csv", make_reviews(40, 5))
+    run = tmp_path / "tuned"
+    assert command("fine-tune", "--from", room.run, "--data", data, "--run", run, "--learning-rate", "1e-12",
+                   "--label-names", "positive", "negative", "--epochs", "1") == 0  # fmt: skip
+    before, after = (load_trained(Run.open(path, "sentiment")) for path in (room.run, run))
+    assert after.names == ("positive", "negative")
+    texts = ["the film was good", "awful it was", ""]
+
+    def logits(trained):
+        ids, _ = trained.preprocessing(texts)
+        return trained.model(ids.to_tensor()).numpy()
+
+    np.testing.assert_allclose(logits(after)[:, ::-1], logits(before), atol=1e-6)
+
+
+def test_fine_tuning_defaults_to_a_folder_beside(room):
+    config = Config.from_json(json.loads((room.run / "config.json").read_text())["config"])
+    tuned = config.for_fine_tuning(room.run)
+    assert tuned.run == room.run.with_name("run-finetuned")
+    assert (tuned.base, tuned.group_column, tuned.units) == (room.run, "", 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--units", "5"], "--units is 5, but fine-tuning keeps the model it starts from, where it is 4"),
+        (["--cell", "rnn"], "--cell is rnn"),
+    ],
+)
+def test_fine_tuning_keeps_the_model(room, tmp_path, command, capsys, arguments, message):
+    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned", *arguments]
+    assert command(*given) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_fine_tuning_needs_data_and_a_run(room, tmp_path, command, capsys):
+    assert command("fine-tune", "--from", room.run) == 2
+    assert "fine-tune needs --data" in capsys.readouterr().err
+    assert command("fine-tune", "--data", room.data) == 2
+    assert "fine-tune needs --from RUN" in capsys.readouterr().err
+    assert command("fine-tune", "--from", room.run / "export", "--data", room.data) == 2
+    assert "is an export" in capsys.readouterr().err
+
+
+def test_class_weights_make_labels_count_the_same():
+    labels = np.array([0, 0, 0, 1])
+    found = class_weights(labels, 3)
+    assert found[0] * 3 == pytest.approx(found[1])
+    assert found[labels].mean() == pytest.approx(1)
+
+
+def test_loss_leaves_fillers_out_and_smooths():
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [9.0, -9.0]], np.float32)
+    batch = {
+        "ids": np.zeros((3, 1), np.int32),
+        "labels": np.array([0, 0, 1], np.int32),
+        "real": np.array([1, 1, 0], np.float32),
+    }
+    total, weight = make_loss(lambda ids, training: logits, np.array([2.0, 1.0]), 0.2)(batch, True)["loss"]
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.array([[0.9, 0.1], [0.9, 0.1]])
+    assert float(weight) == 4
+    assert float(total) == pytest.approx(-2 * (targets * log_softmax[:2]).sum(), rel=1e-5)

@@ -1,0 +1,176 @@
+"""Holds the architecture: which part may import which, and what must not be there at all.
+
+layers < pipelines.common < pipelines.<task>      a task never imports another; nothing imports data
+export.py, predict.py                             neither dataset.py nor train.py, not even through another module
+config.py, cli.py, __main__.py                    no TensorFlow until a command runs, so that --help is quick
+"""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW_IMPORTS = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"}
+TASK_FILES = [
+    "README.md", "__init__.py", "__main__.py", "config.py", "dataset.py", "evaluate.py", "export.py", "model.py",
+    "predict.py", "preprocessing.py", "train.py",
+]  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path for folder in ("layers", "pipelines") for path in sorted((ROOT / folder).rglob("*.py"))
+}
+TASKS = sorted(
+    {name.split(".")[1] for name in MODULES if name.count(".") >= 1 and name.startswith("pipelines.")} - {"common"}
+)
+
+
+def statements(tree: ast.AST, inside_functions: bool):
+    """All nodes of a syntax tree; without the bodies of functions, those that run on import."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if inside_functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from statements(node, inside_functions)
+
+
+@cache
+def imports(name: str, inside_functions: bool = True) -> frozenset[str]:
+    """What a module imports, by full dotted name; `from a import b` gives "a" and "a.b"."""
+    path = MODULES[name]
+    found = set()
+    for node in statements(ast.parse(path.read_text("utf-8"), str(path)), inside_functions):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {source} | {f"{source}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def reached(name: str, inside_functions: bool = True) -> set[str]:
+    """The modules of the project that importing this one brings in, itself and its packages included."""
+    seen, todo = set(), [name]
+    while todo:
+        module = todo.pop()
+        if module in MODULES and module not in seen:
+            seen.add(module)
+            todo += [*imports(module, inside_functions), module.rpartition(".")[0]]
+    return seen
+
+
+def in_package(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def test_the_tree_was_found():
+    assert {"layers", "pipelines", "pipelines.common"} <= MODULES.keys()
+    assert "sentiment" in TASKS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_import_floors(name):
+    mine = imports(name)
+    if in_package(name, "layers"):
+        forbidden = ["pipelines"]
+    elif in_package(name, "pipelines.common"):
+        forbidden = [f"pipelines.{task}" for task in TASKS]
+    else:
+        forbidden = [f"pipelines.{task}" for task in TASKS if not in_package(name, f"pipelines.{task}")]
+    assert [found for found in mine for package in forbidden if in_package(found, package)] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_imports_data_or_tests(name):
+    assert [found for found in imports(name) if found.split(".")[0] in ("data", "make_samples", "tests")] == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("file", ["export", "predict"])
+def test_serving_needs_no_training_code(task, file):
+    brought_in = reached(f"pipelines.{task}.{file}")
+    assert f"pipelines.{task}.{file}" in brought_in
+    assert brought_in & {f"pipelines.{task}.dataset", f"pipelines.{task}.train", "pipelines.common.training"} == set()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_predict_uses_the_export_and_pictures_alone(task):
+    allowed = reached("pipelines.common.pictures") | {"pipelines.common.errors", "pipelines", f"pipelines.{task}"}
+    assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
+
+
+QUICK = [name for name in MODULES if name.split(".")[-1] in ("config", "cli", "__main__")]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_help_waits_for_no_tensorflow(name):
+    slow = {
+        (module, found)
+        for module in reached(name, inside_functions=False)
+        for found in imports(module, inside_functions=False)
+        if found.split(".")[0] in SLOW_IMPORTS
+    }
+    assert slow == set()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_truly_loads_no_tensorflow(task):
+    program = f"import sys, pipelines.{task}.__main__; print(sorted({SLOW_IMPORTS} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_name_of_ours_is_bound_to_something_else(name):
+    """`from keras import layers` would hide our own package called layers."""
+    path = MODULES[name]
+    bound = {
+        alias.asname or alias.name
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert bound & {"layers", "pipelines"} == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_import_by_string(name):
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert names & {"__import__", "import_module", "eval", "exec"} == set()
+    machinery = {found for found in imports(name) if in_package(found, "importlib")}
+    assert [found for found in machinery if not found.startswith(("importlib.metadata", "importlib.resources"))] == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_the_same_files(task):
+    present = {path.name for path in (ROOT / "pipelines" / task).iterdir()}
+    assert [name for name in TASK_FILES if name not in present] == []
+
+
+def test_no_file_named_for_what_it_is_not():
+    assert [str(path) for path in MODULES.values() if path.stem in ("utils", "util", "helpers", "helper", "misc")] == []
+
+
+def test_tests_are_no_package():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_no_large_file_is_tracked():
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs the git repository: this is a copy without it")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert len(files) > 20
+    assert [str(path) for path in files if path.is_file() and path.stat().st_size > 5 * 2**20] == []

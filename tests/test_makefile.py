@@ -1,0 +1,120 @@
+"""How the Makefile finds a Python and makes, keeps and repairs .venv.
+
+A shell script stands in for Python, and its pip for a two-minute download; make, the Makefile and the shell are real.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+# Answers the question for its version, makes a .venv out of itself, and writes down every other call.
+INTERPRETER = """#!/bin/sh
+case "$*" in
+    -c*) echo {version} ;;
+    "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$*" >> calls ;;
+    "-m pip --version") ;;
+    "-m pip install"*) echo "$*" >> calls; [ ! -e broken ] ;;
+    *) echo "$*" >> calls ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def add_interpreter(checkout, name, version):
+    path = checkout / "bin" / name
+    path.write_text(INTERPRETER.format(version=version))
+    path.chmod(0o755)
+    return path
+
+
+def make(checkout, target="samples", **variables):
+    """Runs make in a world whose only Pythons are the ones of the test; gives its result and what Python was told."""
+    for tool in ("sh", "make", "rm", "mkdir", "cp", "touch"):
+        if not (checkout / "bin" / tool).exists():
+            (checkout / "bin" / tool).symlink_to(shutil.which(tool))
+    (checkout / "calls").write_text("")
+    environment = {"PATH": str(checkout / "bin"), **variables}
+    result = subprocess.run(["make", target], cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
+    return result, (checkout / "calls").read_text().splitlines()
+
+
+MADE, SAMPLES = "-m venv --clear .venv", "data/make_samples.py"
+
+
+def is_install(call):
+    return call.startswith("-m pip install") and call.endswith("--editable .[test]")
+
+
+def test_a_first_call_makes_the_environment_and_a_second_one_does_not(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    result, calls = make(checkout)
+    assert result.returncode == 0, result.stderr
+    assert calls[0] == MADE and is_install(calls[1]) and calls[2:] == [SAMPLES]
+    assert make(checkout)[1] == [SAMPLES]
+
+
+def test_a_wrong_version_is_named_with_what_is_wanted(checkout):
+    add_interpreter(checkout, "python3", "3.9.18")
+    result, calls = make(checkout)
+    assert result.returncode != 0 and calls == []
+    assert "needs Python 3.11, 3.12 or 3.13; python3 is 3.9.18" in result.stderr
+
+
+def test_no_python_at_all(checkout):
+    result, _ = make(checkout)
+    assert result.returncode != 0
+    assert "needs Python 3.11, 3.12 or 3.13; found none at all" in result.stderr
+
+
+def test_a_right_version_behind_a_wrong_one_is_found(checkout):
+    add_interpreter(checkout, "python3", "3.14.0")
+    add_interpreter(checkout, "python3.13", "3.13.1")
+    result, calls = make(checkout)
+    assert "Making .venv with python3.13 (3.13.1)" in result.stdout
+    assert calls[0] == MADE
+
+
+def test_python_can_be_named_and_then_no_other_is_taken(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    old = add_interpreter(checkout, "old", "2.7.18")
+    result, calls = make(checkout, PYTHON=str(old))
+    assert result.returncode != 0 and calls == []
+    assert f"{old} is 2.7.18" in result.stderr
+
+
+def test_an_install_that_broke_off_is_made_from_nothing(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    (checkout / "broken").touch()
+    result, calls = make(checkout)
+    assert result.returncode != 0 and SAMPLES not in calls
+    (checkout / ".venv" / "half-installed").touch()
+    (checkout / "broken").unlink()
+    result, calls = make(checkout)
+    assert result.returncode == 0 and calls[0] == MADE
+    assert not (checkout / ".venv" / "half-installed").exists()
+
+
+def test_a_newer_setup_cfg_is_installed_into_what_is_there(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    make(checkout)
+    later = (checkout / ".venv" / "installed").stat().st_mtime + 5
+    os.utime(checkout / "setup.cfg", (later, later))
+    _, calls = make(checkout)
+    assert [is_install(call) for call in calls] == [True, False]
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    make(checkout)
+    (checkout / ".venv" / "bin" / "python").unlink()
+    result, calls = make(checkout)
+    assert result.returncode == 0 and calls[0] == MADE
