@@ -162,22 +162,18 @@ class LSTM(Recurrent, keras.layers.LSTM):
             **kwargs,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.use_cudnn = use_cudnn
         self.return_gates = return_gates
-        self._use_cudnn = use_cudnn
 
-    @property
-    def use_cudnn(self):
-        return self._use_cudnn
-
-    @use_cudnn.setter
-    def use_cudnn(self, value):
-        # Only keras.layers.Bidirectional sets this on a finished layer, on the two copies it makes.
-        if self.return_gates:
+    def __setattr__(self, name, value):
+        # Only keras.layers.Bidirectional sets use_cudnn on a finished layer, on the two copies it makes. A property's
+        # setter would not hear of it: Keras drops an assignment of the value that is there already.
+        if name == "use_cudnn" and getattr(self, "return_gates", False):
             raise ValueError(
                 "keras.layers.Bidirectional cannot pass on the gates of an LSTM with return_gates=True: use two LSTM "
                 "layers, one of them with go_backwards=True."
             )
-        self._use_cudnn = value
+        super().__setattr__(name, value)
 
     def through_time(self, z, mask, state, dropped):
         """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = W_ih x + b."""

@@ -86,6 +86,16 @@ def weight_gradient(inputs, errors):
     return tf.matmul(inputs, errors, transpose_a=True)
 
 
+def product(rows, weights):
+    """rows weights, in two halves of the columns: outside of XLA they run side by side on two cores, where one small
+    product would make poor use of either."""
+    return tf.concat([tf.matmul(rows, half) for half in weights], axis=-1)
+
+
+def halves(weights):
+    return tf.split(weights, 2, axis=-1) if weights.shape[-1] % 2 == 0 else [weights]
+
+
 def select(mask, new, old):
     """`new` where the step is valid, `old` where it is masked."""
     return new if mask is None else tf.where(mask, new, old)
@@ -109,10 +119,12 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
     units = h0.shape[-1]
 
     def forward(z, h0, W_hh, f):
+        W_halves = halves(W_hh)
+
         def step(state, inputs):
             (h,), (z_t, valid) = state, inputs
             h_in = h if dropped is None else h * dropped
-            h = select(valid, f(z_t + tf.matmul(h_in, W_hh)), h)
+            h = select(valid, f(z_t + product(h_in, W_halves)), h)
             return (h,), (h,)
 
         (h,), _ = unfold(step, (z, mask), (h0,), (units,), unroll=unroll)
@@ -126,7 +138,7 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
         h = forward(z, h0, W_hh, tf.tanh)
 
         def backward(dh):
-            W_transposed = tf.transpose(W_hh)  # once, outside of the loop
+            W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
             slope = 1 - h * h  # of tanh, for all steps at once
             slope = select(mask, slope, tf.zeros_like(slope))
 
@@ -134,7 +146,7 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
                 (back,), (dh_t, slope_t, valid) = state, inputs
                 error = dh_t + back
                 dz = error * slope_t
-                back = tf.matmul(dz, W_transposed)
+                back = product(dz, W_transposed)
                 if dropped is not None:
                     back *= dropped
                 if valid is not None:
@@ -176,10 +188,12 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
     units = h0.shape[-1]
 
     def forward(z, h0, c0, W_hh, gates, f_c):
+        W_halves = halves(W_hh)
+
         def step(state, inputs):
             (h_old, c_old), (z_t, valid) = state, inputs
             h_in = h_old if dropped is None else h_old * dropped
-            i, f, g, o, remembered = gates(z_t + tf.matmul(h_in, W_hh))
+            i, f, g, o, remembered = gates(z_t + product(h_in, W_halves))
             c = f * c_old + i * g
             h = o * f_c(c)
             h, c = select(valid, h, h_old), select(valid, c, c_old)
@@ -221,7 +235,7 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
         (h, c, s), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, tf.tanh)
 
         def backward(dh, dc):
-            W_transposed = tf.transpose(W_hh)  # once, outside of the loop
+            W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
             i, f, g, o = tf.split(s, 4, axis=-1)
             g_slope = 2 * g * (1 - g) if fused else 1 - g * g
             if fused:
@@ -242,7 +256,7 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
                 if dc_t is not None:
                     c_error += dc_t
                 dz = tf.concat([c_error, c_error, c_error, h_error], axis=-1) * slope_t
-                h_back = tf.matmul(dz, W_transposed)
+                h_back = product(dz, W_transposed)
                 if dropped is not None:
                     h_back *= dropped
                 if valid is not None:

@@ -7,9 +7,11 @@ FILLER = -1
 
 
 def padded_length(length: int, shapes_per_octave: int = 8) -> int:
-    """`length`, rounded up so that between a power of two and the next only `shapes_per_octave` lengths occur."""
-    step = max((1 << max(int(length) - 1, 0).bit_length() - 1) // shapes_per_octave, 1) if length > 1 else 1
-    return -(-int(length) // step) * step
+    """`length`, rounded up so that between a power of two and the next only `shapes_per_octave` lengths occur, and
+    only multiples of four."""
+    octave = 1 << max(int(length) - 1, 1).bit_length() - 1  # the power of two below
+    step = max(octave // shapes_per_octave, 4)
+    return max(-(-int(length) // step), 1) * step
 
 
 def batch_sizes(lengths: np.ndarray, most_rows: int, most_steps: int, shapes_per_octave: int = 8) -> list[int]:

@@ -113,7 +113,7 @@ def reachable(address: str, seconds: float = PROBE_SECONDS) -> bool:
     def ask():
         request = urllib.request.Request(address, method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=seconds):
+            with urllib.request.build_opener().open(request, timeout=seconds):
                 answers.append(True)
         except urllib.error.HTTPError:
             answers.append(True)  # it refused the question, but it is there

@@ -123,10 +123,18 @@ class Updates:
             self._replica, self._flush = self._replica_step, self._apply_pending
             return
         # With several replicas the optimizer talks to the strategy, which it cannot do from within a compiled function.
-        run = self.strategy.run
         self._apply, self._add = self._apply_gradients, self._add_gradients
-        self._replica = function(lambda *arguments: run(self._replica_step, arguments), False, reduce_retracing=True)
-        self._flush = function(lambda *arguments: run(self._apply_pending, arguments), False)
+        steps = [batch_spec, tf.TensorSpec([], tf.int64)]
+        compiled = {
+            update: function(
+                lambda batch, step, update=update: self.strategy.run(self._replica_step, (batch, step, update)),
+                False,
+                input_signature=steps,
+            )
+            for update in (False, True)
+        }
+        self._replica = lambda batch, step, update: compiled[update](batch, step)
+        self._flush = function(lambda step: self.strategy.run(self._apply_pending, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -136,10 +144,7 @@ class Updates:
         update = self.pending == self.options.accumulate
         if update:
             self.pending = 0
-        share = tf.ones([])
-        if self.replicas > 1:
-            batch, share = self._split(batch)
-        new = self._replica(batch, share, tf.constant(step, tf.int64), update)
+        new = self._replica(batch, tf.constant(step, tf.int64), update)
         if self.replicas > 1:
             new = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], new)
         self.sums = self._sum(self.sums, new)
@@ -150,30 +155,24 @@ class Updates:
             self.pending = 0
             self._flush(tf.constant(step, tf.int64))
 
-    def _split(self, batch):
-        """The global batch cut into one run of rows a replica; where there are fewer rows than replicas, the replicas
-        without rows compute the first row again and count for nothing (share 0)."""
-        rows = next(int(tf.shape(leaf)[0]) for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
-        bounds = [rows * r // self.replicas for r in range(self.replicas + 1)]
+    def _part(self, batch, replica: int):
+        """This replica's run of rows of the global batch, and its share, 1. Where there are fewer rows than replicas,
+        the replicas without rows compute the first row once more, and count for nothing: share 0."""
+        rows = next(tf.shape(leaf)[0] for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
+        start, end = rows * replica // self.replicas, rows * (replica + 1) // self.replicas
+        alone = end > start
+        start, end = tf.where(alone, start, 0), tf.where(alone, end, 1)
+        part = tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
+        return part, tf.cast(alone, tf.float32)
 
-        def part(context):
-            r = context.replica_id_in_sync_group
-            start, end = (bounds[r], bounds[r + 1]) if bounds[r] < bounds[r + 1] else (0, 1)
-            return tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
-
-        def share(context):
-            r = context.replica_id_in_sync_group
-            return tf.constant(float(bounds[r] < bounds[r + 1]))
-
-        distribute = self.strategy.experimental_distribute_values_from_function
-        return distribute(part), distribute(share)
-
-    def _replica_step(self, batch, share, step, update: bool):
+    def _replica_step(self, batch, step, update: bool):
+        context = tf.distribute.get_replica_context()
+        if self.replicas > 1:
+            batch, share = self._part(batch, context.replica_id_in_sync_group)
         gradients, new, assigned = self._differentiate(batch)
         if self.replicas > 1:
-            context = tf.distribute.get_replica_context()
-            gradients, new = tf.nest.map_structure(lambda value: value * tf.cast(share, value.dtype), (gradients, new))
-            gradients, new = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, new))
+            shared = tf.nest.map_structure(lambda value: value * tf.cast(share, value.dtype), (gradients, new))
+            gradients, new = context.all_reduce(tf.distribute.ReduceOp.SUM, shared)
             self._assign(assigned, context)
         if self.options.accumulate == 1:
             self._apply(gradients, new["loss"][1], new, step)

@@ -14,7 +14,7 @@ from pipelines.common.runs import Run
 from pipelines.sentiment.model import Trained, forward_layer, load_trained
 
 EXPLAINED_WORDS = 400  # each prefix is read anew: the work grows with the square of the words
-PREFIXES_AT_ONCE = 50  # bounds the memory
+PREFIXES_AT_ONCE = 32  # bounds the memory
 TEXTS = tf.TensorSpec([None], tf.string, name="text")
 
 

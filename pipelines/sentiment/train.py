@@ -23,6 +23,7 @@ from pipelines.sentiment.model import (
     make_preprocessing,
 )
 from pipelines.sentiment.preprocessing import learn_vocabulary
+from pipelines.sentiment.reviews import Reviews, join
 
 # What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
 INHERITED = ("cell", "units", "layers", "bidirectional", "pooling", "embedding_units", "lower_case")
@@ -48,14 +49,14 @@ def train(config: Config, preset: str | None = None) -> dict:
     return summary
 
 
-def choose_names(config: Config, reviews: dict[str, dataset.Reviews], base: Trained | None) -> tuple[str, ...]:
+def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | None) -> tuple[str, ...]:
     """The labels' names; UserError when the data cannot train a classifier.
 
     Fine-tuning keeps the names of the run it starts from when they fit the new labels.
     """
     if "validation" not in reviews:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
-    everything = dataset.join(reviews["train"], reviews["validation"])
+    everything = join(reviews["train"], reviews["validation"])
     if base and not config.label_names:
         try:
             dataset.label_ids(everything, base.names)
@@ -77,7 +78,7 @@ def choose_names(config: Config, reviews: dict[str, dataset.Reviews], base: Trai
 
 
 def prepare(
-    run: Run, config: Config, reviews: dataset.Reviews, names: tuple[str, ...], base: Trained | None
+    run: Run, config: Config, reviews: Reviews, names: tuple[str, ...], base: Trained | None
 ) -> tuple[Vocabulary, tuple[str, ...]]:
     """The vocabulary and names of the run: made and stored, or as stored before."""
     if (run.path / LABELS_FILE).is_file():
@@ -98,7 +99,8 @@ def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: 
     options = config.training
     preprocessing = make_preprocessing(config, vocabulary)
     encoded = {part: dataset.encode(reviews[part], preprocessing, names) for part in ("train", "validation")}
-    report_cut(encoded["train"], config)
+    for part in encoded.values():
+        report_cut(part, config)
     model = build(config, vocabulary, names)
     if base:
         transplant(base, model, vocabulary, names)

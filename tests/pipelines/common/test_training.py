@@ -68,14 +68,14 @@ class KillAt(keras.callbacks.Callback):
 
 
 def test_it_learns_and_leaves_a_run_that_explains_itself(tmp_path):
-    model, summary = train(tmp_path, {"epochs": 12, "tensorboard": True}, dropout=0.0)
+    model, summary = train(tmp_path, {"epochs": 6, "tensorboard": True}, dropout=0.0)
     table = rows(tmp_path)
-    assert list(table[0]) == ["epoch", "step", "accuracy", "loss", "val_loss", "learning_rate", "seconds"]
-    assert [int(row["step"]) for row in table] == [14 * (i + 1) for i in range(12)]
+    assert list(table[0]) == ["epoch", "step", "loss", "accuracy", "val_loss", "learning_rate", "seconds"]
+    assert [int(row["step"]) for row in table] == [14 * (i + 1) for i in range(6)]
     assert float(table[-1]["loss"]) < 0.5 * float(table[0]["loss"])
-    best = min(range(12), key=lambda i: float(table[i]["val_loss"]))
+    best = min(range(6), key=lambda i: float(table[i]["val_loss"]))
     assert summary["best_epoch"] == best + 1 and summary["best_score"] == float(table[best]["val_loss"])
-    assert summary["steps"] == 14 * 12 and summary["seconds"] > 0
+    assert summary["steps"] == 14 * 6 and summary["seconds"] > 0
     run = Run.open(tmp_path, "small")
     assert run.finished and run.summary == summary
     assert run.curves_file.read_bytes().startswith(b"\x89PNG")
@@ -276,7 +276,7 @@ def test_a_signal_ends_a_validation_at_once(tmp_path):
 
 
 def broken_from(step: int):
-    """A callback before whose step-th step a weight grows so large that the loss is not finite."""
+    """A callback that ruins a weight before the step-th step."""
 
     class Break(keras.callbacks.Callback):
         seen = 0
@@ -285,7 +285,7 @@ def broken_from(step: int):
             self.seen += 1
             if self.seen == step:
                 kernel = self.model.layers[-1].kernel
-                kernel.assign(kernel + 3e38)
+                kernel.assign(kernel * np.nan)
 
     return Break()
 
@@ -492,7 +492,7 @@ def test_float16_skips_an_overflow_and_goes_on():
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "lion"])
 def test_every_optimizer_builds_and_spares_biases_from_decay(optimizer):
-    model = classifier()
+    model = classifier(recurrent=True)
     built = make_optimizer(options(optimizer=optimizer, weight_decay=0.1), None, model)
     decayed = [v.name for v in model.trainable_variables if built._use_weight_decay(v)]
     assert sorted(set(decayed)) == ["embeddings", "kernel", "recurrent_kernel"]
@@ -528,7 +528,14 @@ def test_strings_are_kept_out_of_xla():
         updates.prepare({"text": tf.TensorSpec([None], tf.string)})
 
 
-def test_two_replicas_are_one(tmp_path):
+@pytest.mark.parametrize(
+    ("recurrent", "cases"),
+    [
+        (False, [{"accumulate": 2}]),
+        pytest.param(True, [{}, {"accumulate": 2}, {"xla": True}], marks=pytest.mark.slow),
+    ],
+)
+def test_two_replicas_are_one(tmp_path, recurrent, cases):
     """Weights after batches that split evenly, unevenly, and not at all (one row for two replicas), with clipping,
     accumulation and averages; and a whole training with dropout, killed and resumed, on two replicas."""
     program = """
@@ -546,7 +553,7 @@ def weights(strategy, **changes):
     keras.utils.set_random_seed(1)
     place = training.strategy(options)
     with place.scope():
-        model = small.classifier(dropout=0.0, recurrent=True)
+        model = small.classifier(dropout=0.0, recurrent=recurrent)
         optimizer = training.make_optimizer(options, None, model)
     updates = training.Updates(model, small.classification(model), optimizer, options, place)
     updates.prepare((tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)))
@@ -555,10 +562,10 @@ def weights(strategy, **changes):
     updates.flush(3)
     return [*model.get_weights(), *(v.numpy() for v in updates.averages)], updates.metrics(), updates.replicas
 
+recurrent = json.loads(sys.argv[3])
 for changes in json.loads(sys.argv[1]):
-    (one, sums, single), (two, others, double) = weights("none"), weights("mirrored", **changes)
-    if changes.get("accumulate"):
-        one, sums, single = weights("none", accumulate=changes["accumulate"])
+    one, sums, single = weights("none", accumulate=changes.get("accumulate", 1))
+    two, others, double = weights("mirrored", **changes)
     assert (single, double) == (1, 2)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
@@ -576,8 +583,6 @@ tests.train(folder / "killed", changes)
 killing.assert_same_run(folder / "whole", folder / "killed")
 print("all the same")
 """
-    cases = [{}, {"accumulate": 2}, {"xla": True}]
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(cases), tmp_path], capture_output=True, text=True, cwd=killing.ROOT
-    )
+    command = [sys.executable, "-c", program, json.dumps(cases), tmp_path, json.dumps(recurrent)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=killing.ROOT)
     assert done.stdout.strip().endswith("all the same"), done.stderr[-5000:]

@@ -7,7 +7,9 @@ import random
 
 import pytest
 
-TINY = "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
+TINY = (
+    "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
+)
 TINY = [*TINY.split(), "--no-tensorboard"]
 GOOD, BAD = ("good", "great", "lovely"), ("bad", "awful", "dull")
 

@@ -23,7 +23,7 @@ def test_parts_and_other_data(room, command, tmp_path, make, capsys):
     validation = json.loads((room.run / "metrics.json").read_text())["examples"]
     assert command("evaluate", "--run", room.run, "--split", "train") == 0
     assert json.loads((room.run / "metrics.json").read_text())["examples"] + validation == 96
-    make_reviews, write_csv = make
+    _, write_csv = make
     rows = [{"words": "good " * 100, "label": 1}, {"words": "", "label": 0}]  # integers, one review that is cut
     other = write_csv(tmp_path / "other.csv", rows)
     assert command("evaluate", "--run", room.run, "--data", other, "--text-column", "words") == 0

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from layers.text import pad
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run
-from pipelines.sentiment.export import export
-from pipelines.sentiment.model import load_trained
+from pipelines.common.runs import Run, save_weights
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.export import PREFIXES_AT_ONCE, export
+from pipelines.sentiment.model import load_trained, load_vocabulary, make_model
 
 TEXTS = [
     b"the film was good",
@@ -90,7 +91,9 @@ def test_explain_reads_each_prefix_anew(loaded, trained):
     assert not any(found["tokens"][0])
     prefixes = [" ".join(words[: end + 1]) for end in range(len(words))]
     np.testing.assert_allclose(found["probability"][1], probabilities(trained, prefixes), atol=1e-5)
-    np.testing.assert_allclose(found["probability"][0], np.repeat(probabilities(trained, [""]), len(words), 0), atol=1e-5)
+    np.testing.assert_allclose(
+        found["probability"][0], np.repeat(probabilities(trained, [""]), len(words), 0), atol=1e-5
+    )
     assert found["classes"].tolist() == [b"negative", b"positive"]
     for name in ("i", "f", "g", "o", "c"):
         assert found[name].shape == (2, len(words), 4)
@@ -106,37 +109,44 @@ def test_explain_is_bounded(loaded):
     assert found["tokens"].shape == (1, 50)  # the run reads no more words
 
 
-def test_explain_of_more_prefixes_than_are_read_at_once(room, tmp_path, trained, monkeypatch):
-    monkeypatch.setattr("pipelines.sentiment.export.PREFIXES_AT_ONCE", 3)
-    loaded = tf.saved_model.load(str(export([room.run], tmp_path / "export")))
-    texts = ["good film it was and", "bad", "so it was"]
+def test_explain_of_more_prefixes_than_are_read_at_once(loaded, trained):
+    texts = ["good film it was and " * 8, "bad", "so it was"]
+    assert PREFIXES_AT_ONCE < 40
     found = loaded.signatures["explain"](text=tf.constant(texts))["probability"].numpy()
+    assert found.shape == (3, 40, 2)
     for row, text in enumerate(texts):
         words = text.split()
-        prefixes = [" ".join(words[: end + 1]) for end in range(5)]
+        prefixes = [" ".join(words[: end + 1]) for end in range(40)]
         np.testing.assert_allclose(found[row], probabilities(trained, prefixes), atol=1e-5)
 
 
-def test_several_runs_are_averaged(room, tmp_path, command, tiny, trained):
-    other = tmp_path / "other"
-    arguments = ["--data", room.data, "--group-column", "film", *tiny, "--seed", "2", "--cell", "rnn", "--epochs", "1"]
-    assert command("train", "sample", "--run", other, *arguments) == 0
-    assert command("export", "--run", room.run, other, "--to", tmp_path / "both") == 0
+@pytest.fixture
+def other(room, tmp_path):
+    """A run of another cell with the same labels and words, its weights random."""
+    run = tmp_path / "other"
+    run.mkdir()
+    for name in ("vocabulary.txt", "labels.json"):
+        (run / name).write_bytes((room.run / name).read_bytes())
+    stored = json.loads((room.run / "config.json").read_text())
+    stored["config"]["cell"] = "rnn"
+    (run / "config.json").write_text(json.dumps(stored))
+    opened = Run.open(run, "sentiment")
+    model = make_model(Config.from_json(opened.config), load_vocabulary(opened), ("negative", "positive"))
+    save_weights(model, opened.weights_file)
+    return run
+
+
+def test_several_runs_are_averaged(room, other, tmp_path, command, trained):
+    assert command("export", "--run", other, room.run, "--to", tmp_path / "both") == 0
     loaded = tf.saved_model.load(str(tmp_path / "both"))
     found = loaded.signatures["serving_default"](text=tf.constant(TEXTS))["probabilities"].numpy()
     second = probabilities(load_trained(Run.open(other, "sentiment")), TEXTS)
     np.testing.assert_allclose(found, (probabilities(trained, TEXTS) + second) / 2, atol=1e-5)
-    assert command("export", "--run", other) == 0  # a vanilla RNN has no gates: its states are shown
-    alone = tf.saved_model.load(str(other / "export"))
-    found = alone.signatures["explain"](text=tf.constant(["good film"]))
-    assert set(found) == {"tokens", "probability", "classes", "h"}
+    shown = loaded.signatures["explain"](text=tf.constant(["good film"]))
+    assert set(shown) == {"tokens", "probability", "classes", "h"}  # the first run's: a vanilla RNN has no gates
 
 
-def test_runs_that_differ_are_not_averaged(room, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    for name in ("config.json", "vocabulary.txt", "model.weights.h5"):
-        (other / name).write_bytes((room.run / name).read_bytes())
+def test_runs_that_differ_are_not_averaged(room, other, tmp_path):
     (other / "labels.json").write_text('["bad", "good"]')
     with pytest.raises(UserError, match="cannot be averaged: their labels are"):
         export([room.run, other], tmp_path / "export")

@@ -1,0 +1,154 @@
+"""Speed of our LSTM against keras.layers.LSTM and, where torch is installed, torch.nn.LSTM.
+
+    python tests/benchmarks/bench_layers.py [--rounds 9]
+
+Every candidate makes the same step in one process, in turn, round after round, and its median counts; a candidate that
+can run with XLA and without is given the faster of the two. A training step is the forward pass and the gradients of
+the weights and of the inputs; the sequences come back whole. FLOP/s count the matrix products alone, and are set in
+relation to the best that this machine reaches in one large product.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow uses oneDNN on its own only on processors with AVX-512; it is the faster one with AVX2, too. For all alike.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers.lstm import LSTM
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+SHAPES = ((32, 400, 128), (64, 100, 256), (128, 30, 1000), (1, 100, 256))  # batch, steps, units = features
+
+
+def candidates(batch: int, steps: int, units: int, masked: bool, train: bool) -> dict:
+    """Name -> function that makes one step and waits for its end. Names end in how they run: " xla" or " graph"."""
+    random = np.random.default_rng(0)
+    x = tf.constant(random.standard_normal((batch, steps, units)), tf.float32)
+    error = tf.constant(random.standard_normal((batch, steps, units)), tf.float32)
+    mask = tf.sequence_mask(random.integers(steps // 2, steps + 1, batch), steps) if masked else None
+    reference = keras.layers.LSTM(units, return_sequences=True)
+    ours = LSTM(units, return_sequences=True)
+    for layer in (reference, ours):
+        layer.build(x.shape)
+    ours.set_weights(reference.get_weights())
+
+    def make(layer, xla):
+        def infer():
+            return layer(x, mask=mask)
+
+        def differentiate():
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(layer(x, mask=mask, training=True) * error)
+            return tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])
+
+        compiled = tf.function(differentiate if train else infer, jit_compile=xla, autograph=False)
+        return lambda: tf.nest.map_structure(lambda value: value.numpy(), compiled())
+
+    steps_of = {
+        f"{name} {'xla' if xla else 'graph'}": make(layer, xla)
+        for name, layer in (("keras", reference), ("ours", ours))
+        for xla in (False, True)
+    }
+    if torch and not masked:
+        steps_of["torch cpu"] = torch_step(x.numpy(), error.numpy(), train)
+    return steps_of
+
+
+def torch_step(x: np.ndarray, error: np.ndarray, train: bool):
+    x, error = torch.tensor(x, requires_grad=train), torch.tensor(error)
+    layer = torch.nn.LSTM(x.shape[-1], x.shape[-1], batch_first=True)
+
+    def step():
+        if not train:
+            with torch.inference_mode():
+                return layer(x)
+        layer.zero_grad()
+        x.grad = None
+        return (layer(x)[0] * error).sum().backward()
+
+    return step
+
+
+def medians(functions: dict, rounds: int) -> dict[str, float]:
+    """Seconds of each function: the median of `rounds`, the functions taking turns."""
+    for function in functions.values():  # traces and compiles
+        function()
+        function()
+    seconds = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def fastest(seconds: dict[str, float], owner: str) -> tuple[float, str] | None:
+    """(seconds, name) of an owner's fastest way to run; None when it has none."""
+    return min(((value, name) for name, value in seconds.items() if name.startswith(owner)), default=None)
+
+
+def machine_flops(size: int = 2048) -> float:
+    """FLOP/s of the best of a few large float32 matrix products, with XLA and without."""
+    a = tf.random.normal([size, size])
+    best = float("inf")
+    for xla in (False, True):
+        multiply = tf.function(lambda: tf.matmul(a, a), jit_compile=xla, autograph=False)
+        multiply()
+        for _ in range(5):
+            start = time.perf_counter()
+            multiply().numpy()
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    peak = machine_flops()
+    print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s. Milliseconds, medians of {rounds} rounds.\n")
+    print("| step | batch x steps x units | mask | Keras | ours | ratio | PyTorch | our share of the product's speed |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    ratios = {True: [], False: []}
+    for train in (True, False):
+        for masked in (False, True):
+            for shape in SHAPES:
+                batch, steps, units = shape
+                seconds = medians(candidates(*shape, masked, train), rounds)
+                best = {owner: fastest(seconds, owner) for owner in ("keras", "ours", "torch")}
+                ratio = best["keras"][0] / best["ours"][0]
+                ratios[train].append(ratio)
+                flops = (3 if train else 1) * 2 * batch * steps * 2 * units * 4 * units
+                cells = {
+                    owner: "" if found is None else f"{found[0] * 1e3:.1f} {found[1].split()[1]}"
+                    for owner, found in best.items()
+                }
+                print(
+                    f"| {'train' if train else 'infer'} | {batch} x {steps} x {units} | {'yes' if masked else 'no'} "
+                    f"| {cells['keras']} | {cells['ours']} | {ratio:.2f} | {cells['torch'].removesuffix(' cpu')} "
+                    f"| {flops / best['ours'][0] / peak:.0%} |",
+                    flush=True,
+                )
+    for train, values in ratios.items():
+        kind = "training" if train else "inference"
+        print(f"\n{kind}: geometric mean {statistics.geometric_mean(values):.2f} x, lowest {min(values):.2f} x")
+
+
+if __name__ == "__main__":
+    main()

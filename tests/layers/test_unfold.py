@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.unfold import previous, select, unfold, unfold_lstm, unfold_rnn, weight_gradient
+from tests.layers.oracles import error, errors
+
+
+def running_sums(x, y=None, **options):
+    """The sums of all x so far, less those of y: (float[time, batch, 1],), (float[batch, 1],)."""
+
+    def step(state, inputs):
+        (total,), (x_t, y_t) = state, inputs
+        total = total + x_t - (0 if y_t is None else y_t)
+        return (total,), (total, tf.concat([total, x_t], axis=1))
+
+    return unfold(step, (x, y), (tf.zeros_like(x[0]),), (1, 2), **options)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("with_y", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("mode", ["eager", "graph", "XLA"])
+def test_unfold_keeps_order_and_nones(unroll, with_y, reverse, mode):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=[2, 5, 3, 1])
+
+    def run():
+        return running_sums(tf.constant(x), tf.constant(y) if with_y else None, reverse=reverse, unroll=unroll)
+
+    (sums, both), (last,) = run() if mode == "eager" else tf.function(run, jit_compile=mode == "XLA")()
+    difference = x - y * with_y
+    expected = difference[::-1].cumsum(axis=0)[::-1] if reverse else difference.cumsum(axis=0)
+    np.testing.assert_allclose(sums, expected, atol=1e-12)
+    np.testing.assert_allclose(both, np.concatenate([expected, x], axis=-1), atol=1e-12)
+    np.testing.assert_allclose(last, expected[0 if reverse else -1], atol=1e-12)
+
+
+def test_unfold_with_an_unknown_number_of_steps():
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 1])])
+    def run(x):
+        outputs, last = running_sums(x)
+        assert outputs[1].shape.as_list() == [None, None, 2]
+        return outputs[0], last
+
+    for steps in (1, 4):
+        (sums, (last,)) = run(tf.ones([steps, 2, 1]))
+        np.testing.assert_array_equal(sums[:, 0, 0], np.arange(1, steps + 1))
+        np.testing.assert_array_equal(last, [[steps], [steps]])
+
+
+def test_unfold_cannot_unroll_an_unknown_number_of_steps():
+    @tf.function(input_signature=[tf.TensorSpec([None, 2, 1])])
+    def run(x):
+        return running_sums(x, unroll=True)
+
+    with pytest.raises(ValueError, match="Cannot unroll over an unknown number of steps"):
+        run(tf.ones([3, 2, 1]))
+
+
+def test_previous_select_and_weight_gradient():
+    random = np.random.default_rng(0)
+    first, sequence, other = random.normal(size=[2, 3]), random.normal(size=[4, 2, 3]), random.normal(size=[4, 2, 5])
+    np.testing.assert_array_equal(previous(tf.constant(first), sequence), [first, *sequence[:-1]])
+    wanted = sum(np.outer(sequence[t, row], other[t, row]) for t in range(4) for row in range(2))
+    np.testing.assert_allclose(weight_gradient(tf.constant(sequence), tf.constant(other)), wanted, atol=1e-12)
+    mask = random.random(size=[4, 2, 1]) < 0.5
+    np.testing.assert_array_equal(select(mask, sequence, -sequence), np.where(mask, sequence, -sequence))
+    assert select(None, sequence, None) is sequence
+
+
+# The same recurrence with the hand-derived gradient and, its activations given by name, by automatic differentiation.
+
+
+def arguments(columns, states, *, time=6, batch=4, units=3, seed=0):
+    random = np.random.default_rng(seed)
+    shapes = [[time, batch, columns * units], *[[batch, units]] * states, [units, columns * units]]
+    given = [tf.constant(random.normal(size=shape)) for shape in shapes]
+    mask = tf.constant(random.random(size=[time, batch, 1]) < 0.6)
+    dropped = tf.constant(random.choice([0.0, 2.0], size=[batch, units]))
+    return given, mask, dropped
+
+
+def value_and_gradients(function, given):
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        result = tf.nest.flatten(function(*given))
+        loss = sum(tf.reduce_sum(tf.cos(tf.cast(value, tf.float64) * (n + 1))) for n, value in enumerate(result))
+    return [*result, *tape.gradient(loss, given, unconnected_gradients="zero")]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("with_dropped", [False, True])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_rnn_by_hand_is_autodiff(masked, with_dropped, unroll):
+    given, mask, dropped = arguments(1, 1)
+
+    def run(z, h0, W_hh, activation):
+        return unfold_rnn(
+            z, mask if masked else None, h0, W_hh, dropped if with_dropped else None, activation=activation, unroll=unroll
+        )
+
+    found = value_and_gradients(lambda *given: run(*given, None), given)
+    assert errors(found, value_and_gradients(lambda *given: run(*given, tf.tanh), given)) < 1e-12
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("with_dropped", [False, True])
+@pytest.mark.parametrize("with_cells", [False, True])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_lstm_by_hand_is_autodiff(masked, with_dropped, with_cells, unroll):
+    given, mask, dropped = arguments(4, 2)
+
+    def run(z, h0, c0, W_hh, activations):
+        return unfold_lstm(
+            z,
+            mask if masked else None,
+            h0,
+            c0,
+            W_hh,
+            dropped if with_dropped else None,
+            activations=activations,
+            with_cells=with_cells,
+            unroll=unroll,
+        )
+
+    found = value_and_gradients(lambda *given: run(*given, None), given)
+    assert errors(found, value_and_gradients(lambda *given: run(*given, (tf.tanh, tf.sigmoid)), given)) < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float16", 1e-2), ("bfloat16", 1e-1)])
+@pytest.mark.parametrize("columns", [1, 4])
+def test_gradients_in_few_digits_are_near(dtype, bound, columns):
+    """16 bits take a gate arithmetic of their own."""
+    given, mask, _ = arguments(columns, 2 if columns == 4 else 1, seed=1)
+
+    def run(z, *rest):
+        return unfold_lstm(z, mask, *rest) if columns == 4 else unfold_rnn(z, mask, *rest)
+
+    found = value_and_gradients(run, [tf.cast(value, dtype) for value in given])
+    assert {value.dtype for value in found} == {tf.as_dtype(dtype)}
+    worst = [error(tf.cast(a, tf.float64), b) for a, b in zip(found, value_and_gradients(run, given), strict=True)]
+    assert max(worst) < bound
+
+
+def test_saturated_gates_give_finite_gradients():
+    given, mask, _ = arguments(4, 2)
+    given[0] = given[0] * 1e4
+    for value in value_and_gradients(lambda *given: unfold_lstm(given[0], mask, *given[1:]), given):
+        assert np.isfinite(value).all()
+
+
+def test_the_gradient_of_a_long_sequence_is_the_autodiff_one():
+    given, mask, _ = arguments(4, 2, time=300, batch=2, units=2)
+    found = value_and_gradients(lambda z, *rest: unfold_lstm(z, mask, *rest), given)
+    wanted = value_and_gradients(lambda z, *rest: unfold_lstm(z, mask, *rest, activations=(tf.tanh, tf.sigmoid)), given)
+    assert errors(found, wanted) < 1e-10

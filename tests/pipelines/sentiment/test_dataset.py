@@ -1,0 +1,194 @@
+import json
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from layers.text import PADDING, RESERVED, Vocabulary
+from pipelines.common import sources
+from pipelines.common.errors import UserError
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import PRESETS, Config
+from pipelines.sentiment.preprocessing import Preprocessing
+from pipelines.sentiment.reviews import Reviews
+
+
+def config(data, **changes):
+    return Config(**{"data": str(data), "test_share": 0.2, "validation_share": 0.25, **changes})
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def rows(number, start=0):
+    return [{"text": f"text {index}", "label": index % 2, "film": index // 5} for index in range(start, start + number)]
+
+
+def reviews_of(labels, names=()):
+    texts = [str(number) for number in range(len(labels))]
+    return Reviews(texts, list(labels), texts, [f"place {text}" for text in texts], names)
+
+
+def test_one_file_is_split_by_groups_and_always_alike(tmp_path):
+    path = write_jsonl(tmp_path / "reviews.jsonl", rows(100))
+    settings = config(path, group_column="film")
+    parts = dataset.load(settings)
+    assert {part: len(found) for part, found in parts.items()} == {"train": 60, "test": 20, "validation": 20}
+    films = {part: set(found.groups) for part, found in parts.items()}
+    assert not (films["train"] & films["test"] or films["train"] & films["validation"])
+    assert sorted(text for found in parts.values() for text in found.texts) == sorted(row["text"] for row in rows(100))
+    for part, found in parts.items():
+        assert dataset.load_part(settings, part).texts == found.texts
+    assert dataset.load_all(settings, "test").texts == [row["text"] for row in rows(100)]
+
+
+def test_without_a_group_column_equal_texts_stay_together(tmp_path):
+    twins = rows(40) + rows(40)
+    parts = dataset.load(config(write_jsonl(tmp_path / "reviews.jsonl", twins)))
+    texts = [set(found.texts) for found in parts.values()]
+    assert sum(map(len, texts)) == len(set.union(*texts)) == 40
+
+
+def test_a_folder_of_parts(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", rows(20))
+    write_jsonl(tmp_path / "test.jsonl", [{"text": "alone", "label": 1}])  # it is not split and needs no film
+    write_jsonl(tmp_path / "unsup.jsonl", [{"text": "not read"}])
+    parts = dataset.load(config(tmp_path, group_column="film"))
+    assert {part: len(found) for part, found in parts.items()} == {"train": 15, "validation": 5, "test": 1}
+    write_jsonl(tmp_path / "validation.jsonl", rows(3, start=50))
+    assert len(dataset.load(config(tmp_path))["train"]) == 20
+    assert dataset.load_part(config(tmp_path), "test").texts == ["alone"]
+    (tmp_path / "test.csv").touch()
+    with pytest.raises(UserError, match=r"both test.csv and test.jsonl: expected one file for test"):
+        dataset.load(config(tmp_path))
+
+
+def test_the_layout_of_acl_imdb(tmp_path):
+    for part in ("train", "test"):
+        for label in ("neg", "pos", "unsup"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(8):
+                (tmp_path / part / label / f"{number}_7.txt").write_text(f"{part} {label} {number}")
+            urls = "".join(f"http://film/{number // 2}/usercomments\n" for number in range(8))
+            (tmp_path / part / f"urls_{label}.txt").write_text(urls)
+    parts = dataset.load(config(tmp_path, group_column="movie"))
+    assert {part: len(found) for part, found in parts.items()} == {"train": 12, "validation": 4, "test": 16}
+    assert parts["validation"].names == ("neg", "pos")
+    assert set(parts["train"].groups).isdisjoint(parts["validation"].groups)
+    assert all(group.startswith("http://film/") for group in parts["train"].groups)
+    row = parts["test"].texts.index("test pos 3")
+    assert parts["test"].labels[row] == 1
+    (tmp_path / "train" / "urls_pos.txt").unlink()
+    with pytest.raises(UserError, match=r"urls_pos.txt could not be read, which names the group"):
+        dataset.load(config(tmp_path, group_column="movie"))
+    assert len(dataset.load(config(tmp_path))["train"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "wanted", "expected"),
+    [
+        (["pos", "neg"], (), (), ("neg", "pos")),
+        (["10", "2"], (), (), ("2", "10")),
+        ([1, 0], (), ("negative", "positive"), ("negative", "positive")),
+        ([1, 0], ("neg", "pos"), (), ("neg", "pos")),
+    ],
+)
+def test_names_of_labels(labels, names, wanted, expected):
+    assert dataset.name_labels(reviews_of(labels, names), wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "own_names", "names", "expected"),
+    [
+        (["b", "a"], (), ("a", "b"), [1, 0]),
+        (["1", "0"], (), ("a", "b"), [1, 0]),
+        ([2, 1], (), ("1", "2"), [1, 0]),  # by name first
+        ([1, 0], ("neg", "pos"), ("pos", "neg"), [0, 1]),  # by the layout's names, whatever their order
+        ([1, 0], ("neg", "pos"), ("negative", "positive"), [1, 0]),
+    ],
+)
+def test_ids_of_labels(labels, own_names, names, expected):
+    assert dataset.label_ids(reviews_of(labels, own_names), names).tolist() == expected
+
+
+@pytest.mark.parametrize("labels", [["a", "c"], [0, 2], ["0", "b"], ["a", 1]])
+def test_a_label_that_is_not_known_tells_its_place(labels):
+    with pytest.raises(UserError, match=r"place \d: the label is .*, expected one of a, b \(or, throughout, integers"):
+        dataset.label_ids(reviews_of(labels), ("a", "b"))
+
+
+def test_batches_hold_every_review_once():
+    vocabulary = Vocabulary([*RESERVED, "a"])
+    preprocessing = Preprocessing(vocabulary, lower_case=True, max_words=30, max_characters=1000)
+    texts = ["a " * (number % 40) for number in range(50)]
+    found = Reviews(texts, [number % 2 for number in range(50)], texts, texts)
+    encoded = dataset.encode(found, preprocessing, ("no", "yes"))
+    assert (len(encoded), encoded.cut) == (50, 9)
+    np.testing.assert_array_equal(encoded.lengths, [min(number % 40, 30) for number in range(50)])
+    seen = []
+    for batch in dataset.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3):
+        ids, labels, rows, real = (batch[name].numpy() for name in ("ids", "labels", "rows", "real"))
+        assert ids.shape[0] == len(labels) == len(rows) == len(real) <= 8
+        np.testing.assert_array_equal(real, rows >= 0)
+        np.testing.assert_array_equal((ids != PADDING).sum(axis=1), np.where(rows < 0, 0, encoded.lengths[rows]))
+        np.testing.assert_array_equal(labels[rows >= 0], rows[rows >= 0] % 2)
+        seen.extend(rows[rows >= 0])
+    assert sorted(seen) == list(range(50))
+
+
+def test_batches_can_be_skipped_to_the_same_place():
+    texts = ["a " * (1 + number % 20) for number in range(60)]
+    found = Reviews(texts, [0, 1] * 30, texts, texts)
+    preprocessing = Preprocessing(Vocabulary([*RESERVED, "a"]), lower_case=True, max_words=30, max_characters=1000)
+    encoded = dataset.encode(found, preprocessing, ("no", "yes"))
+
+    def order(skipped):
+        given = dataset.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3).skip(skipped)
+        return [batch["rows"].numpy().tolist() for batch in given]
+
+    assert order(0)[3:] == order(3)
+
+
+def test_tensorflow_datasets(monkeypatch):
+    monkeypatch.setattr(sources, "reachable", lambda address: True)
+    with tfds.testing.mock_data(num_examples=20):
+        parts = dataset.load(config("tfds:imdb_reviews", group_column="movie"))
+    assert parts["train"].names == ("neg", "pos")
+    assert len(parts["train"]) + len(parts["validation"]) == len(parts["test"]) == 20
+    assert set(parts["test"].labels) <= {0, 1}
+    assert dataset.name_labels(parts["train"], PRESETS["imdb"][1].label_names) == ("negative", "positive")
+
+
+def test_tensorflow_datasets_without_a_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"there is no network to fetch http://ai.stanford.edu/.*aclImdb_v1.tar.gz"):
+        dataset.load(config("tfds:imdb_reviews"))
+    assert time.monotonic() - began < 15
+
+
+def test_an_archive_fetched_by_hand_that_is_the_wrong_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "made"))
+    (tmp_path / "aclImdb_v1.tar.gz").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"tfds:imdb_reviews could not be prepared"):
+        dataset.load(config("tfds:imdb_reviews", manual_dir=tmp_path))
+    with pytest.raises(UserError, match="is no folder: expected the one that holds the archive"):
+        dataset.load(config("tfds:imdb_reviews", manual_dir=tmp_path / "none"))
+    with pytest.raises(UserError, match="tfds:no_such_set is no data set of tensorflow-datasets"):
+        dataset.load(config("tfds:no_such_set"))
+
+
+def test_the_real_reviews(real_data, monkeypatch):
+    real_data("imdb")
+    _, preset = PRESETS["imdb"]
+    parts = dataset.load(preset)
+    assert len(parts["train"]) + len(parts["validation"]) == 25_000
+    assert not set(parts["train"].groups) & set(parts["validation"].groups)
+    assert len(parts["test"]) == 20_000
+    names = dataset.name_labels(parts["train"], preset.label_names)
+    np.testing.assert_array_equal(np.bincount(dataset.label_ids(parts["test"], names)), [10_000, 10_000])

@@ -1,0 +1,98 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from layers.text import PADDING, UNKNOWN
+from pipelines.sentiment.model import PoolOverTime, WordDropout, build_model, forward_layer
+
+SIZES = {"vocabulary_size": 9, "classes": 3, "units": 4, "layers": 1, "embedding_units": 5}
+SIZES |= {"embedding_dropout": 0.3, "word_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1}
+WORDS = np.array([[3, 4, 5, 6], [7, 1, 0, 0], [0, 0, 0, 0]], np.int32)
+
+
+def build(cell="lstm", bidirectional=True, pooling=("max",), **changes):
+    return build_model(cell=cell, bidirectional=bidirectional, pooling=pooling, **{**SIZES, **changes})
+
+
+@pytest.mark.parametrize(
+    ("cell", "bidirectional", "pooling"),
+    list(itertools.product(["lstm", "rnn"], [True, False], [("last",), ("mean",), ("max",), ("last", "mean", "max")])),
+)
+def test_padding_does_not_count_and_empty_reviews_are_finite(cell, bidirectional, pooling):
+    model = build(cell, bidirectional, pooling)
+    answers = model(WORDS).numpy()
+    assert answers.shape == (3, 3)
+    assert np.isfinite(answers).all()
+    np.testing.assert_allclose(model(np.pad(WORDS, [(0, 0), (0, 5)])), answers, atol=1e-6)
+    np.testing.assert_allclose(model(np.pad(WORDS, [(0, 0), (3, 0)])), answers, atol=1e-6)
+    np.testing.assert_allclose(model(WORDS[1:2, :2]), answers[1:2], atol=1e-6)
+    assert not np.allclose(answers[0], answers[1])
+
+
+def test_each_pooling_is_what_it_says():
+    states = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32) - 5
+    kept = np.array([[True, False, True, False], [False] * 4])
+    expected = {"mean": (states[0, 0] + states[0, 2]) / 2, "max": np.maximum(states[0, 0], states[0, 2])}
+    for how, row in expected.items():
+        found = PoolOverTime(how)(states, kept).numpy()
+        np.testing.assert_allclose(found[0], row, rtol=1e-6)
+        np.testing.assert_array_equal(found[1], 0)
+    with pytest.raises(ValueError, match="how is 'median', expected 'mean' or 'max'"):
+        PoolOverTime("median")
+
+
+def test_mean_of_many_steps_in_half_precision():
+    states = np.ones((1, 3000, 2), np.float32)
+    found = PoolOverTime("mean", dtype="mixed_bfloat16")(states, np.ones((1, 3000), bool))
+    np.testing.assert_array_equal(keras.ops.cast(found, "float32"), 1)
+
+
+def test_last_is_the_last_word_of_each_direction():
+    model = build(pooling=("last",), layers=2)
+    second = model.get_layer("recurrent_2")
+    inner = keras.Model(model.input, [second.output[0], model.get_layer("dropout").output])
+    states, review = inner(WORDS[:2])
+    np.testing.assert_allclose(review[0], np.concatenate([states[0, 3, :4], states[0, 0, 4:]]), atol=1e-6)
+    np.testing.assert_allclose(review[1], np.concatenate([states[1, 1, :4], states[1, 0, 4:]]), atol=1e-6)
+
+
+def test_the_directions_begin_with_different_weights():
+    layer = build().get_layer("recurrent_1")
+    first, second = layer.forward_layer.get_weights(), layer.backward_layer.get_weights()
+    assert not np.allclose(first[0], second[0])
+    assert not np.allclose(first[1], second[1])
+    assert forward_layer(build(bidirectional=False)).name == "forward_1"
+
+
+def test_the_seed_makes_weights_and_dropout_repeatable():
+    first, again, other = build(), build(), build(seed=2)
+    np.testing.assert_array_equal(first(WORDS, training=True), again(WORDS, training=True))
+    assert not np.allclose(first(WORDS, training=True), first(WORDS))
+    assert not np.allclose(first(WORDS), other(WORDS))
+
+
+def test_word_dropout_makes_words_unknown_in_training_alone():
+    ids = np.full((50, 100), 7, np.int32)
+    ids[:, 90:] = PADDING
+    layer = WordDropout(0.2, seed=1)
+    np.testing.assert_array_equal(layer(ids), ids)
+    found = keras.ops.convert_to_numpy(layer(ids, training=True))
+    assert (found[:, 90:] == PADDING).all()
+    assert set(np.unique(found[:, :90])) == {UNKNOWN, 7}
+    assert (found[:, :90] == UNKNOWN).mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_saved_model_loads_with_its_own_layers(tmp_path):
+    model = build("rnn", pooling=("mean", "max"))
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(WORDS), model(WORDS), atol=1e-6)
+
+
+def test_plain_keras_can_train_it():
+    model = build(embedding_dropout=0.0, word_dropout=0.0, dropout=0.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.1), loss=loss, jit_compile=False)
+    history = model.fit(WORDS, np.array([0, 1, 2]), epochs=8, verbose=0).history["loss"]
+    assert history[-1] < 0.5 * history[0]
