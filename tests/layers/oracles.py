@@ -26,7 +26,10 @@ FUNCTIONS = {"tanh": np.tanh, "sigmoid": sigmoid, None: lambda a: a}
 
 def lstm(weights, x, state, options):
     """One step of one row: x float[features], [h, c] of float[units] -> (y, [h, c], gates)."""
-    f_g, f_gate = FUNCTIONS[options.get("activation", "tanh")], FUNCTIONS[options.get("recurrent_activation", "sigmoid")]
+    f_g, f_gate = (
+        FUNCTIONS[options.get("activation", "tanh")],
+        FUNCTIONS[options.get("recurrent_activation", "sigmoid")],
+    )
     (x, h_in), (_, c) = x, state
     W_ih, W_hh, *bias = weights
     a = x @ W_ih + h_in @ W_hh + sum(bias)
@@ -212,9 +215,7 @@ class Case:
         zeros = [np.zeros([len(self.x), self.units])] * self.kind.states
 
         def loss():
-            result = unfold(
-                self.kind.step, self.weights, self.x, self.mask, self.state or zeros, self.options, dropped
-            )
+            result = unfold(self.kind.step, self.weights, self.x, self.mask, self.state or zeros, self.options, dropped)
             return sum(np.sum(share * value) for share, value in zip(self.shares, result, strict=True))
 
         return finite_differences(loss, [self.x, *self.weights, *(self.state or [])])
@@ -271,7 +272,9 @@ def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2),
 def masks(batch, time):
     """Of every kind: none, padded right or left (also whole rows), holes anywhere."""
     steps = np.arange(time)
-    lengths = st.lists(st.integers(0, time), min_size=batch, max_size=batch).map(lambda lengths: np.array(lengths)[:, None])
+    lengths = st.lists(st.integers(0, time), min_size=batch, max_size=batch).map(
+        lambda lengths: np.array(lengths)[:, None]
+    )
     rows = st.lists(st.lists(st.booleans(), min_size=time, max_size=time), min_size=batch, max_size=batch)
     return st.one_of(
         st.none(),

@@ -13,7 +13,7 @@ HOLES = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0,
 SHAPE = (5, 4, 2)
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=pytest.mark.slow)])
 def test_equations_and_gradients_over_all_options(examples):
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
     @given(cases("rnn"))
@@ -107,7 +107,9 @@ def test_wrong_output_units_are_refused(kind, output_units):
 
 
 def test_output_map_has_regularizers_and_a_name_in_the_config():
-    layer = VanillaRNN(3, output_units=2, output_activation="softmax", kernel_regularizer="l2", bias_constraint="non_neg")
+    layer = VanillaRNN(
+        3, output_units=2, output_activation="softmax", kernel_regularizer="l2", bias_constraint="non_neg"
+    )
     y = layer(np.ones(SHAPE, "float32"))
     np.testing.assert_allclose(np.sum(y, axis=-1), 1, rtol=1e-6)
     assert [weight.name for weight in layer.weights] == [

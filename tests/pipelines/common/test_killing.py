@@ -42,4 +42,4 @@ def test_two_kills(tmp_path):
 @pytest.mark.parametrize("flags", [[], ["--tbptt"]])
 @pytest.mark.parametrize("xla", [False, True])
 def test_twenty_kills(tmp_path, flags, xla):
-    check(tmp_path, 20, 1.0, *flags, pause=0.05, xla=xla, epochs=30, decay_steps=200)
+    check(tmp_path, 20, 4.0, *flags, pause=0.05, xla=xla, epochs=60, decay_steps=400)

@@ -1,0 +1,93 @@
+"""What fine-tuning is worth: the imdb run on 500 reviews in another format with three labels, against a random start.
+
+    python tests/benchmarks/fine_tuning.py --run saved_models/sentiment/imdb --to saved_models/sentiment/mixed
+
+The third label is made of the other two: a "mixed" review begins as one verdict and ends as the other. Training and
+validation reviews are the run's validation part (whole films it was not trained on), the 1,500 test reviews come from
+the test file. Both starts get the same data, commands and epochs; the best epoch is chosen on validation.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pipelines.common.runs import Run
+from pipelines.sentiment import __main__ as sentiment
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.reviews import Reviews
+
+TRAINING, VALIDATION, TEST = 500, 100, 1500
+EPOCHS = 20
+SENTENCE = re.compile(r"(?<=[.!?])\s+|<br />")
+
+
+def three_labels(found: Reviews, number: int, seed: int) -> list[tuple[str, str]]:
+    """`number` pairs (review, verdict), a third of each verdict, every review used once at the most."""
+    random = np.random.default_rng(seed)
+    texts = {
+        label: [found.texts[row] for row in random.permutation(len(found)) if int(found.labels[row]) == label]
+        for label in (0, 1)
+    }
+    rows = []
+    for place in range(number):
+        verdict = place % 3
+        if verdict < 2:
+            rows.append((texts[verdict].pop(), ("negative", "positive")[verdict]))
+        else:
+            first, second = (texts[label].pop() for label in ((0, 1), (1, 0))[place // 3 % 2])
+            rows.append((f"{half(first, 0)} {half(second, 1)}", "mixed"))
+    return [rows[place] for place in random.permutation(number)]
+
+
+def half(text: str, which: int) -> str:
+    sentences = [sentence for sentence in SENTENCE.split(text) if sentence.strip()]
+    middle = (len(sentences) + 1) // 2
+    return " ".join(sentences[middle:] or sentences if which else sentences[:middle])
+
+
+def write(path: Path, rows: list[tuple[str, str]]):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "verdict"])
+        writer.writerows(rows)
+
+
+def call(*arguments: str):
+    status = sentiment.main([str(argument) for argument in arguments])
+    if status:
+        sys.exit(status)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="a finished run of the preset imdb")
+    parser.add_argument("--to", type=Path, required=True, help="a folder for the data and both runs")
+    options = parser.parse_args()
+    config = Config.from_json(Run.open(options.run, "sentiment").require_weights().config)
+    parts = dataset.load(config)
+    data = options.to / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    own = three_labels(parts["validation"], TRAINING + VALIDATION, seed=1)
+    write(data / "train.csv", own[:TRAINING])
+    write(data / "validation.csv", own[TRAINING:])
+    write(data / "test.csv", three_labels(parts["test"], TEST, seed=2))
+    about = ["--data", data, "--text-column", "review", "--label-column", "verdict", "--epochs", EPOCHS]
+    call("fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
+    call("train", "imdb", *about, "--label-names", "mixed", "negative", "positive", "--run", options.to / "scratch")
+    for start in ("fine-tuned", "scratch"):
+        call("evaluate", "--run", options.to / start)
+    for start in ("fine-tuned", "scratch"):
+        metrics = json.loads((options.to / start / "metrics.json").read_text(encoding="utf-8"))
+        print(f"{start}: accuracy {metrics['accuracy']:.4f} on {TEST} reviews, three labels")
+
+
+if __name__ == "__main__":
+    main()
