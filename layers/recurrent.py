@@ -91,8 +91,8 @@ class Recurrent(keras.layers.RNN):
 
     def _carried(self, state, batch):
         """The carried float[rows, units] for a batch of as many rows, or a fresh one for a batch of any size."""
-        # The length of a list, not a shape: TensorFlow's graph optimizer takes the shape of what the call assigns in the
-        # end for that of what it found, and would drop the assertion.
+        # The length of a list, not a shape: TensorFlow's graph optimizer takes the shape of what the call assigns in
+        # the end for that of what it found, and would drop the assertion.
         as_list = tf.raw_ops.TensorListFromTensor(tensor=state, element_shape=[state.shape[1]])
         rows = tf.raw_ops.TensorListLength(input_handle=as_list)
         message = (

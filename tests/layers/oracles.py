@@ -1,7 +1,7 @@
 """What the recurrent layers are held against.
 
-* `lstm`, `vanilla_rnn`, `unfold`: the lecture's equations a second time, in NumPy, one row and one step at a time, so that
-  there is no mask arithmetic that could be wrong in the same way.
+* `lstm`, `vanilla_rnn`, `unfold`: the lecture's equations a second time, in NumPy, one row and one step at a time, so
+  that there is no mask arithmetic that could be wrong in the same way.
 * `finite_differences` of them.
 * Keras's own layer with our weights, and `keras.layers.RNN` around our cell, differentiated automatically.
 """

