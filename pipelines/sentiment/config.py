@@ -179,7 +179,14 @@ PRESETS: dict[str, tuple[str, Config]] = {
             run=pathlib.Path("saved_models/sentiment/imdb"),
             group_column="movie",
             label_names=("negative", "positive"),
-            training=TrainingOptions(epochs=5, learning_rate=1e-3, clip_norm=1.0, ema=0.999),
+            # Wide word vectors matter most: at 128 units validation stays near 88.7 % whatever the dropout. Large steps
+            # that fall quickly: from the second epoch on the network learns its reviews by heart.
+            pooling=("max", "mean"),
+            embedding_units=256,
+            word_dropout=0.2,
+            dropout=0.5,
+            batch_reviews=32,
+            training=TrainingOptions(epochs=3, learning_rate=2e-3, schedule="linear", ema=0.999),
         ),
     ),
 }
