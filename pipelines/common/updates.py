@@ -305,6 +305,7 @@ def raw_variables(model) -> list[tf.Variable]:
     return [
         value
         for layer in model._flatten_layers()
-        for _, value in sorted(vars(layer).items(), key=lambda item: item[0])
+        for _, held in sorted(vars(layer).items(), key=lambda item: item[0])
+        for value in (held if isinstance(held, list | tuple) else [held])
         if isinstance(value, tf.Variable)
     ]

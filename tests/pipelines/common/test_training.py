@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from layers.lstm import LSTM
 from pipelines.common import runs, training
 from pipelines.common.errors import UserError
 from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import Run
-from pipelines.common.updates import Schedule, Updates, make_optimizer
+from pipelines.common.updates import Schedule, Updates, make_optimizer, raw_variables
 from tests import killing
 from tests.pipelines.common import small_training
 from tests.pipelines.common.small_training import classification, classifier, train_classifier
@@ -586,3 +587,11 @@ print("all the same")
     command = [sys.executable, "-c", program, json.dumps(cases), tmp_path, json.dumps(recurrent)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=killing.ROOT)
     assert done.stdout.strip().endswith("all the same"), done.stderr[-5000:]
+
+
+def test_the_state_that_a_layer_carries_is_in_the_checkpoints():
+    inputs = keras.Input((None, 2))
+    model = keras.Model(inputs, keras.layers.Bidirectional(LSTM(3, stateful=True))(inputs))
+    model(np.ones((4, 5, 2), np.float32))
+    found = raw_variables(model)
+    assert [tuple(variable.numpy().shape) for variable in found] == [(4, 3)] * 4
