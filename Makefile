@@ -29,7 +29,7 @@ test: $(stamp)  ## style and all quick tests
 	$(python) -m ruff format --check .
 	$(python) -m pytest -n 2 --dist loadfile
 
-test-slow: $(stamp)  ## the long forms alone: many kills, full recipes, large memory checks
+test-slow: $(stamp)  ## the long forms alone: many kills, large memory checks
 	$(python) -m pytest -m slow
 
 bench: $(stamp)  ## speeds, as ratios within one run

@@ -30,10 +30,10 @@ def finish(command: list[str], log: Path):
     assert status == 0, f"exit status {status} of {' '.join(command)}:\n{log.read_text()[-4000:]}"
 
 
-def footprints(folder: Path) -> dict[str, int]:
-    """Every file's time of change: another answer means that somebody has written."""
+def footprints(folder: Path, sign: str = "*") -> dict[str, int]:
+    """Every file's time of change, of names like `sign`: another answer means that somebody has written."""
     found = {}
-    for path in folder.rglob("*"):
+    for path in folder.rglob(sign):
         try:
             found[str(path)] = path.stat().st_mtime_ns
         except FileNotFoundError:  # replaced while we look
@@ -41,13 +41,13 @@ def footprints(folder: Path) -> dict[str, int]:
     return found
 
 
-def kill_after(command: list[str], folder: Path, delay: float, log: Path) -> bool:
-    """Starts the command, waits until it writes into the run folder, and `delay` seconds, and kills it; False when it
-    had come to its end before."""
-    before = footprints(folder)
+def kill_after(command: list[str], folder: Path, delay: float, log: Path, sign: str = "*") -> bool:
+    """Starts the command, waits until it writes a file like `sign` into the run folder, and `delay` seconds, and kills
+    it; False when it had come to its end before."""
+    before = footprints(folder, sign)
     process = start(command, log)
     deadline = time.monotonic() + LONGEST
-    while process.poll() is None and footprints(folder) == before:
+    while process.poll() is None and footprints(folder, sign) == before:
         assert time.monotonic() < deadline, f"no sign of life:\n{log.read_text()[-4000:]}"
         time.sleep(0.005)
     try:
@@ -61,12 +61,12 @@ def kill_after(command: list[str], folder: Path, delay: float, log: Path) -> boo
 
 
 def kill_and_resume(
-    command: list[str], folder: Path, kills: int, longest_delay: float, log: Path, seed: int = 0
+    command: list[str], folder: Path, kills: int, longest_delay: float, log: Path, seed: int = 0, sign: str = "*"
 ) -> int:
     """Kills the command at random moments and resumes it, then lets it finish; gives how many kills it took."""
     draw, killed = random.Random(seed), 0
     for _ in range(kills):
-        if not kill_after(command, folder, draw.uniform(0, longest_delay), log):
+        if not kill_after(command, folder, draw.uniform(0, longest_delay), log, sign):
             break
         killed += 1
     finish(command, log)

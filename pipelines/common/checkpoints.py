@@ -71,6 +71,8 @@ class Checkpoints:
         for file in reversed(self.files()):
             try:
                 content, arrays = read(file)
+            except (PermissionError, MemoryError) as error:  # the file may be good all the same: it must not be lost
+                raise UserError(f"{file} could not be read: {error}") from error
             except Exception as error:  # a flipped bit in an archive can raise nearly anything
                 print(f"{file} is damaged ({error}): falling back to the checkpoint before", file=sys.stderr)
                 damaged.append(file)

@@ -38,6 +38,10 @@ def main(task: str, commands: dict[str, Command], arguments: Sequence[str] | Non
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIET)
     # On its own TensorFlow leaves oneDNN's matrix products to processors with AVX-512; with AVX2 they are faster, too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever keras.json says: the layers are written in TensorFlow
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a test puts in their place may not have it
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(usage(task, commands))

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 
 import keras
+import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.runs import PARTIAL, sync_folder
@@ -35,8 +36,9 @@ def write_saved_model(path, signatures: dict[str, Callable], resources: Iterable
         archive.write_out(temporary, verbose=False)
         sync_tree(temporary)
         replace_folder(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} could not be written: {error.strerror or error}") from error
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow has errors of its own for a full disk
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+        raise UserError(f"{path} could not be written: {reason}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path

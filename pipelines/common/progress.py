@@ -59,7 +59,11 @@ def write_events(path, step: int, scalars: dict[str, float]):
     """Writes a TensorBoard event file: TFRecords of Event messages, the first of which says the version."""
     now = time.time()
     values = [tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(tf.compat.v1.Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        event = tf.compat.v1.Event(wall_time=now, step=step, summary=tf.compat.v1.Summary(value=values))
-        writer.write(event.SerializeToString())
+    version = tf.compat.v1.Event(wall_time=now, file_version="brain.Event:2")
+    event = tf.compat.v1.Event(wall_time=now, step=step, summary=tf.compat.v1.Summary(value=values))
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for message in (version, event):
+                writer.write(message.SerializeToString())
+    except tf.errors.OpError as error:  # as every other writer tells of a full disk
+        raise OSError(error.message) from error

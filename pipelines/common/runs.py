@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import uuid
 
 from pipelines.common.errors import UserError
@@ -220,7 +221,9 @@ class Run:
             if stored.get(field, missing) != wanted.get(field, missing)
         ]
         if changes:
-            raise UserError(f"{self.path} is a run of another config: {'; '.join(changes)}")
+            raise UserError(
+                f"{self.path} is a run of another config: {'; '.join(changes)}; choose another --run, or delete it"
+            )
 
     def _take_lock(self):
         try:
@@ -234,8 +237,10 @@ class Run:
 
     def _sweep(self):
         """Removes the temporary files of a process that was killed while it wrote (only under the lock)."""
-        for folder in (self.path, self.checkpoints):
-            for left in folder.glob(f"{PARTIAL}*"):
+        for left in list(self.path.rglob(f"{PARTIAL}*")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
                 with contextlib.suppress(OSError):
                     left.unlink()
 

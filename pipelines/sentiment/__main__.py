@@ -34,7 +34,7 @@ def fine_tune(arguments: list[str]):
         run = Run.open(start, TASK).require_weights()
         default = Config.from_json(run.config).for_fine_tuning(run.path)
     config = cli.parse(TASK, "fine-tune --from RUN", Config, rest, default)
-    if config.data == default.data and not any(argument.split("=")[0] == "--data" for argument in rest):
+    if not any(argument.split("=")[0] == "--data" for argument in rest):
         raise UserError("fine-tune needs --data WHERE: the reviews to train on")
     with cli.quiet_imports():
         from pipelines.sentiment.train import train

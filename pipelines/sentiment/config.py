@@ -41,6 +41,9 @@ class Config:
     test_share: float = 0.1
     """Share of the reviews split off for the test, where the data has no test part of its own."""
 
+    split_seed: int = 1
+    """Seed of these splits; the same for runs that are compared or averaged, whatever their --seed."""
+
     max_words: int = 2000
     """Words read of a review; longer ones are cut there, and the number of cut reviews is reported."""
 
@@ -111,6 +114,7 @@ class Config:
             check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         for field in ("max_words", "max_characters", "min_count", "units", "layers", "embedding_units"):
             check(self, field, getattr(self, field) >= 1, "at least 1")
+        check(self, "split_seed", self.split_seed >= 0, "at least 0")
         check(self, "vocabulary_size", self.vocabulary_size >= 3, "at least 3")
         check(self, "batch_reviews", self.batch_reviews >= 1, "at least 1")
         check(self, "batch_words", self.batch_words >= self.max_words, f"at least --max-words, {self.max_words}")

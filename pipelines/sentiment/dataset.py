@@ -47,16 +47,18 @@ def load(config: Config) -> dict[str, Reviews]:
     """The parts "train", "validation" and "test" of the config's data.
 
     A part that the data lacks is split off the training reviews: the share that the config says, whole groups only,
-    by the seed alone. So a later call finds the same parts.
+    by the split's seed alone. So a later call finds the same parts.
     """
     where = sources.locate(config.data, "sentiment", NAMED)
     own = own_parts(where)
+    if "train" not in own:
+        raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
     lacking = [part for part in ("test", "validation") if part not in own]
     parts = {part: read(where, part, config, grouped=part == "train" and bool(lacking)) for part in own}
     for part in lacking:
         share = getattr(config, f"{part}_share")
         if share:
-            parts["train"], parts[part] = split(parts["train"], share, config.training.seed, config.data)
+            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
     return parts
 
 
@@ -108,10 +110,9 @@ def name_labels(reviews: Reviews, wanted: tuple[str, ...]) -> tuple[str, ...]:
     themselves in the order of numbers or letters."""
     if wanted or reviews.names:
         return wanted or reviews.names
-    labels = set(reviews.labels)
-    if all(as_integer(label) is not None for label in labels):
-        return tuple(str(label) for label in sorted(labels, key=as_integer))
-    return tuple(sorted(map(str, labels)))
+    labels = set(map(str, reviews.labels))
+    integers = all(as_integer(label) is not None for label in labels)
+    return tuple(sorted(labels, key=as_integer if integers else None))
 
 
 def as_integer(label: str | int) -> int | None:
@@ -122,20 +123,24 @@ def as_integer(label: str | int) -> int | None:
 
 
 def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
-    """int32[reviews]: the index of each label in `names`, by name where all are names, else as integers from 0."""
+    """int32[reviews]: the index of each label in `names`, by name where all are names, else as integers from 0.
+
+    Integers that have names of their own (the layout of the data gives them) are read by their place only where as
+    many names are expected: `pos` and `neg` may be called otherwise.
+    """
     index = {name: number for number, name in enumerate(names)}
     known = [reviews.names[label] for label in reviews.labels] if reviews.names else list(map(str, reviews.labels))
     if set(known) <= index.keys():
         return np.array([index[name] for name in known], np.int32)
     numbers = [as_integer(label) for label in reviews.labels]
-    if all(number is not None for number in numbers):
+    if len(reviews.names) in (0, len(names)) and all(number is not None for number in numbers):
         wrong = [row for row, number in enumerate(numbers) if not 0 <= number < len(names)]
         if not wrong:
             return np.array(numbers, np.int32)
     else:
         wrong = [row for row, name in enumerate(known) if name not in index]
     raise UserError(
-        f"{reviews.places[wrong[0]]}: the label is {reviews.labels[wrong[0]]!r}, expected one of {', '.join(names)}"
+        f"{reviews.places[wrong[0]]}: the label is {known[wrong[0]]!r}, expected one of {', '.join(names)}"
         f" (or, throughout, integers from 0 to {len(names) - 1})"
     )
 

@@ -33,7 +33,7 @@ def evaluate(run_path: pathlib.Path, data: str | None, part: str, changes: dict)
         **metrics.classification(logits, encoded.labels, trained.names),
         "cut": encoded.cut,
         "data": config.data,
-        "split": part,
+        "split": "all" if data and pathlib.Path(data).is_file() else part,
     }
     write_json(run.metrics_file, scores)
     pictures.confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")

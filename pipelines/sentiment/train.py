@@ -1,5 +1,7 @@
 """Training from a random start, and fine-tuning from another run."""
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -57,14 +59,12 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
     if "validation" not in reviews:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
     everything = join(reviews["train"], reviews["validation"])
-    if base and not config.label_names:
-        try:
+    names = dataset.name_labels(everything, config.label_names)
+    # Names that the layout of the data gives are never taken for the base's by their place: ham is not negative.
+    if base and not config.label_names and set(everything.names) <= set(base.names):
+        with contextlib.suppress(UserError):
             dataset.label_ids(everything, base.names)
             names = base.names
-        except UserError:
-            names = dataset.name_labels(everything, ())
-    else:
-        names = dataset.name_labels(everything, config.label_names)
     for part, found in reviews.items():
         if not len(found):
             raise UserError(f"--data {config.data} has no reviews in the part {part}")

@@ -31,6 +31,8 @@ try:
 except ImportError:
     torch = None
 
+tf.get_logger().setLevel("ERROR")  # a function for each candidate is meant, not a fault to be warned of
+
 SHAPES = ((32, 400, 128), (64, 100, 256), (128, 30, 1000), (1, 100, 256))  # batch, steps, units = features
 
 

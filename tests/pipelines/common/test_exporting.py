@@ -1,11 +1,11 @@
-import errno
+import resource
+import signal
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common import exporting
 from pipelines.common.errors import UserError
 from pipelines.common.exporting import write_saved_model
 
@@ -39,17 +39,19 @@ def test_an_export_is_replaced_whole(tmp_path, parts):
     assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
 
 
-def test_a_full_disk_leaves_the_old_export(tmp_path, parts, monkeypatch):
+def test_a_full_disk_leaves_the_old_export(tmp_path, parts):
     model, signatures = parts
     write_saved_model(tmp_path / "export", signatures, [model])
     before = (tmp_path / "export" / "saved_model.pb").read_bytes()
-
-    def full(folder):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(exporting, "sync_tree", full)
-    with pytest.raises(UserError, match="export could not be written: No space left on device"):
-        write_saved_model(tmp_path / "export", signatures, [model])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a file that grows too long is an error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match="export could not be written: "):
+            write_saved_model(tmp_path / "export", signatures, [model])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before_signal)
     assert (tmp_path / "export" / "saved_model.pb").read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
 

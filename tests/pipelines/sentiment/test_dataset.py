@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import time
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.train import choose_names
 
 
 def config(data, **changes):
@@ -192,3 +195,39 @@ def test_the_real_reviews(real_data, monkeypatch):
     assert len(parts["test"]) == 20_000
     names = dataset.name_labels(parts["train"], preset.label_names)
     np.testing.assert_array_equal(np.bincount(dataset.label_ids(parts["test"], names)), [10_000, 10_000])
+
+
+def test_names_of_the_layout_are_not_read_by_their_place_among_others():
+    folders = reviews_of([0, 1, 1], names=("ham", "spam"))
+    assert dataset.label_ids(folders, ("spam", "ham")).tolist() == [1, 0, 0]
+    with pytest.raises(UserError, match="the label is 'ham', expected one of negative, positive"):
+        dataset.label_ids(folders, ("negative", "neutral", "positive"))
+
+
+def test_fine_tuning_takes_the_names_of_the_new_layout():
+    base = types.SimpleNamespace(names=("negative", "positive"))
+    for names, expected in (
+        (("ham", "spam"), ("ham", "spam")),
+        (("positive", "negative"), base.names),
+        ((), base.names),
+    ):
+        parts = {part: reviews_of([0, 1, 1], names=names) for part in ("train", "validation")}
+        assert choose_names(Config(), parts, base) == expected
+
+
+def test_integers_and_digits_are_one_label():
+    assert dataset.name_labels(reviews_of([1, "1", "0", 0]), ()) == ("0", "1")
+
+
+def test_data_without_a_training_part(tmp_path):
+    write_jsonl(tmp_path / "test.jsonl", rows(10))
+    with pytest.raises(UserError, match="has no part train: it has test"):
+        dataset.load(config(tmp_path))
+
+
+def test_the_split_does_not_depend_on_the_seed_of_the_training(tmp_path):
+    path = write_jsonl(tmp_path / "reviews.jsonl", rows(100))
+    first = config(path)
+    other = dataclasses.replace(first, training=dataclasses.replace(first.training, seed=7))
+    assert dataset.load(first)["test"].texts == dataset.load(other)["test"].texts
+    assert dataset.load(first)["test"].texts != dataset.load(dataclasses.replace(first, split_seed=7))["test"].texts

@@ -9,21 +9,23 @@ MODULE = ["-m", "pipelines.sentiment", "train", "sample", "--no-tensorboard"]
 OFTEN = ["--checkpoint-minutes", "0.01"]
 
 
-def check(tmp_path, kills: int, longest_delay: float, *options) -> tuple[int, int]:
+def check(tmp_path, kills: int, longest_delay: float, *options, sign="*") -> tuple[int, int]:
     """(kills before the training was over, restarts that went on from a checkpoint)."""
     log = tmp_path / "log"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     killing.finish(killing.python(*MODULE, *OFTEN, *options, "--run", whole), log)
     command = killing.python(*MODULE, *OFTEN, *options, "--run", killed)
-    taken = killing.kill_and_resume(command, killed, kills, longest_delay, log)
+    taken = killing.kill_and_resume(command, killed, kills, longest_delay, log, sign=sign)
     killing.assert_same_run(whole, killed)
     return taken, log.read_text().count("going on after step")
 
 
 def test_two_kills(tmp_path, room):
     tiny = "--units 4 --embedding-units 4 --max-words 50 --batch-words 2000 --batch-reviews 4 --epochs 12"
-    kills, _ = check(tmp_path, 2, 5.0, "--data", room.data, "--group-column", "film", *tiny.split())
-    assert kills  # a quick machine may be done before the second
+    kills, resumed = check(
+        tmp_path, 2, 1.0, "--data", room.data, "--group-column", "film", *tiny.split(), sign="step-*.npz"
+    )
+    assert kills and resumed  # a quick machine may be done before the second
 
 
 @pytest.mark.slow
