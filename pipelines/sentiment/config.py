@@ -183,7 +183,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             run=pathlib.Path("saved_models/sentiment/imdb"),
             group_column="movie",
             label_names=("negative", "positive"),
-            # Wide word vectors matter most: at 128 units validation stays near 88.7 % whatever the dropout. Large steps
+            # Wide word vectors matter most: at 128 validation stays near 88.7 % whatever the dropout. Large steps
             # that fall quickly: from the second epoch on the network learns its reviews by heart.
             pooling=("max", "mean"),
             embedding_units=256,

@@ -200,7 +200,7 @@ def test_the_real_reviews(real_data, monkeypatch):
 def test_names_of_the_layout_are_not_read_by_their_place_among_others():
     folders = reviews_of([0, 1, 1], names=("ham", "spam"))
     assert dataset.label_ids(folders, ("spam", "ham")).tolist() == [1, 0, 0]
-    with pytest.raises(UserError, match="the label is 'ham', expected one of negative, positive"):
+    with pytest.raises(UserError, match="the label is 'ham', expected one of negative, neutral, positive"):
         dataset.label_ids(folders, ("negative", "neutral", "positive"))
 
 
