@@ -86,14 +86,16 @@ def weight_gradient(inputs, errors):
     return tf.matmul(inputs, errors, transpose_a=True)
 
 
-def product(rows, weights):
-    """rows weights, in two halves of the columns: outside of XLA they run side by side on two cores, where one small
-    product would make poor use of either."""
-    return tf.concat([tf.matmul(rows, half) for half in weights], axis=-1)
+def product(rows, parts):
+    """rows weights, the weights given in `parts` of their columns."""
+    return tf.concat([tf.matmul(rows, part) for part in parts], axis=-1)
 
 
 def halves(weights):
-    return tf.split(weights, 2, axis=-1) if weights.shape[-1] % 2 == 0 else [weights]
+    """The columns of small weights in two parts: outside of XLA their products run side by side on two cores, where one
+    small product would make poor use of either. Large weights stay whole."""
+    columns = weights.shape[-1]
+    return tf.split(weights, 2, axis=-1) if columns % 2 == 0 and columns <= 1024 else [weights]
 
 
 def select(mask, new, old):
