@@ -161,7 +161,7 @@ def check(config: Config, field: str, good: bool, expected: str):
 # A preset promises its command, hardware, time and score: README.md has what was measured.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample of made-up reviews: under a minute on two cores.",
+        "The embedded sample of made-up reviews: under a minute on two cores, 100 % of its test.",
         Config(
             data="sample",
             run=pathlib.Path("saved_models/sentiment/sample"),
@@ -177,7 +177,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "imdb": (
-        "The 25,000 film reviews of Maas et al. 2011, split by film: under 40 minutes on two cores.",
+        "The 25,000 film reviews of Maas et al. 2011, split by film: under 40 minutes, 89.8 % of the test.",
         Config(
             data="imdb",
             run=pathlib.Path("saved_models/sentiment/imdb"),
