@@ -12,14 +12,23 @@ import tensorflow as tf
 
 PADDING = 0
 UNKNOWN = 1
-RESERVED = ("<pad>", "<unk>")  # the tokenizer makes no such word: it splits at the brackets
+START = 2
+END = 3
+RESERVED = ("<pad>", "<unk>")  # neither split makes such a word: both take the brackets apart
+GENERATION = (*RESERVED, "<s>", "</s>")  # what a vocabulary begins with whose ids are also written, not only read
+MARK = "▁"  # U+2581, in front of a piece that a space comes before
 
 # RE2 knows Unicode's classes: L letters, M marks that combine, N numbers, Cc controls, Cf invisible format characters.
 BREAK = r"(?i)<br\s*/?>"
 SPACE = r"[\p{Cc}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 INVISIBLE = r"\p{Cf}+"
-WITHOUT_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\pM*)"
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+WITHOUT_SPACES = rf"([{UNSPACED}]\pM*)"
 SYMBOL = r"([^\pL\pM\pN' ])"
+SPACES = rf"(?: |{SPACE})+"
+ALONE = rf"({MARK}?(?:[^\pL\pM\pN{MARK} ]|[{UNSPACED}])\pM*)"
+INNER_APOSTROPHE = r"([\pL\pM\pN]) (['’]) ([\pL\pM\pN])"
+LONG = r"([^ ]{100})"
 
 
 def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
@@ -63,6 +72,41 @@ def split_words(texts) -> tf.RaggedTensor:
     return tf.strings.split(texts)
 
 
+def split_pieces(texts) -> tf.RaggedTensor:
+    """Splits normalized texts, string[batch], into pieces, string[batch, (pieces)], of which `join_pieces` makes them.
+
+    Words are those of `split_words`, but every character stays as it is written; an apostrophe at the edge of a word is
+    a piece like any other symbol, and marks that combine stay with their symbol. A piece behind a space, or at the
+    beginning, starts with MARK. Joining gives back all but white space (control characters are of it): each run of it
+    becomes one space, none at the ends. A MARK in the text becomes `_`. A piece longer than 100 characters is cut.
+    """
+    texts = tf.strings.regex_replace(texts, MARK, "_")
+    texts = tf.strings.regex_replace(tf.strings.join([" ", texts]), SPACES, " ")
+    texts = tf.strings.regex_replace(texts, " $", "")
+    texts = tf.strings.regex_replace(texts, " ", f" {MARK}")
+    texts = tf.strings.regex_replace(texts, ALONE, r" \1 ")
+    # one space is left and right of an apostrophe inside of a word, two are between it and another symbol
+    texts = tf.strings.regex_replace(texts, INNER_APOSTROPHE, r"\1\2\3")
+    texts = tf.strings.regex_replace(texts, INNER_APOSTROPHE, r"\1\2\3")  # rock'n'roll: matches do not overlap
+    texts = tf.strings.regex_replace(texts, LONG, r"\1 ")
+    return tf.strings.split(texts)
+
+
+def join_pieces(pieces):
+    """Pieces, string[..., pieces] (or ragged), to texts, string[...]: each MARK becomes a space, none at the ends."""
+    return tf.strings.strip(tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=-1), MARK, " "))
+
+
+def count_words(batches: Iterable) -> collections.Counter:
+    """How often each word occurs, as str: int. `batches` gives the words of some texts at a time, string[words]."""
+    counts = collections.Counter()
+    for batch in batches:
+        unique, _, times = tf.unique_with_counts(batch)  # ten times quicker than counting Python objects
+        for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):
+            counts[word.decode()] += count
+    return counts
+
+
 class Vocabulary(tf.Module):
     """A two-way table of words and ids: 0 is padding, 1 an unknown word, and word n of `words` has the id n.
 
@@ -91,22 +135,21 @@ class Vocabulary(tf.Module):
         self.by_id = keys  # string[size]
 
     @classmethod
-    def learn(cls, batches: Iterable, size: int = 0, min_count: int = 1) -> "Vocabulary":
+    def learn(
+        cls, batches: Iterable, size: int = 0, min_count: int = 1, reserved: Sequence[str] = RESERVED
+    ) -> "Vocabulary":
         """Makes the vocabulary of the most frequent words; words of equal count are in the order of their letters.
 
         Args:
             batches: the words of some texts at a time, string[words].
             size: most ids, reserved ones included; 0: no limit.
             min_count: words that occur less often stay unknown.
+            reserved: the words of the first ids: RESERVED, or GENERATION.
         """
-        counts = collections.Counter()
-        for batch in batches:
-            unique, _, times = tf.unique_with_counts(batch)  # ten times quicker than counting Python objects
-            for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):
-                counts[word] += count
+        counts = count_words(batches)
         known = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
-        words = [word.decode() for word in known if word.decode() not in RESERVED]
-        return cls([*RESERVED, *words[: size - len(RESERVED) if size else None]])
+        words = [word for word in known if word not in reserved]
+        return cls([*reserved, *words[: size - len(reserved) if size else None]])
 
     def extend(self, other: "Vocabulary") -> "Vocabulary":
         """This vocabulary with the words of `other` that it lacks behind its own: known words keep their ids."""

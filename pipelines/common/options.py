@@ -11,13 +11,13 @@ from pipelines.common.errors import UserError
 class TrainingOptions:
     """Options of the training loop. A step is one batch; an update of the weights follows every `accumulate` steps."""
 
-    epochs: int = 10
-    """Passes over the training data."""
+    epochs: float = 10
+    """Passes over the training data; the last one may be a part of one, as in 7.5."""
 
     learning_rate: float = 1e-3
     """The highest learning rate of the schedule."""
 
-    schedule: Literal["constant", "linear", "cosine", "inverse-sqrt", "exponential"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "inverse-sqrt", "exponential", "halving"] = "constant"
     """How the learning rate goes on after the warm-up."""
 
     warmup_steps: int = 0
@@ -28,6 +28,12 @@ class TrainingOptions:
 
     final_fraction: float = 0.01
     """Where linear, cosine and exponential schedules end, as a fraction of the highest learning rate."""
+
+    halving_from: float = 5.0
+    """Epochs after which the schedule halving halves the learning rate for the first time."""
+
+    halving_every: float = 0.5
+    """Epochs from one halving to the next."""
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
     """The rule that turns gradients into updates."""
@@ -73,7 +79,7 @@ class TrainingOptions:
 
     def __post_init__(self):
         at_least = {
-            "epochs": 1,
+            "halving_from": 0,
             "warmup_steps": 0,
             "decay_steps": 0,
             "momentum": 0,
@@ -90,7 +96,7 @@ class TrainingOptions:
             value = getattr(self, field)
             if not math.isfinite(value) or value < least:
                 raise UserError(f"{flag(field)} is {value}, but must be at least {least}")
-        for field in ("learning_rate", "final_fraction"):
+        for field in ("epochs", "learning_rate", "final_fraction", "halving_every"):
             value = getattr(self, field)
             if not math.isfinite(value) or value <= 0:
                 raise UserError(f"{flag(field)} is {value}, but must be greater than 0")

@@ -137,11 +137,88 @@ def words_with_probability(words, probability, class_names, gates, png):
     if time > MOST_WORDS:
         title += f" (the first {MOST_WORDS} of {time:,} words are drawn)"
     shown = slice(0, MOST_WORDS)
-    strips = {name: np.asarray(gates[name])[shown] for name in STRIPS if name in gates}
-    if strips:  # the same units in every strip, so that a unit can be followed from its gates to its state
-        units = most_varied(strips.get("c", next(iter(strips.values()))))
-        strips = {name: strip[:, units] for name, strip in strips.items()}
-    TextInRows([shorten(word, 24) for word in words[shown]], probability[shown], class_names, strips).draw(title, png)
+    words = [shorten(word, 24) for word in words[shown]]
+    TextInRows(words, probability[shown], class_names, strips_of(gates)).draw(title, png)
+
+
+def strips_of(gates: dict) -> dict:
+    """What is shown of float[time, units] by letter: the first words, and in every strip the same units, so that one
+    can be followed from its gates to its state."""
+    strips = {name: np.asarray(gates[name])[:MOST_WORDS] for name in STRIPS if name in gates}
+    if not strips:
+        return strips
+    units = most_varied(strips.get("c", next(iter(strips.values()))))
+    return {name: strip[:, units] for name, strip in strips.items()}
+
+
+def words_written(source, words, probability, gates, png):
+    """Draws a text that a decoder wrote, with the probability that it gave each word, and its gates over them.
+
+    Args:
+        source: what was translated or described, one line.
+        words: list of strings [time].
+        probability: float[time], of each word, given those before it.
+        gates, png: as in words_with_probability.
+    """
+    words, probability = [word.replace("▁", "") or word for word in words[:MOST_WORDS]], np.asarray(probability)
+    if not words:
+        with picture(png, 6, 1) as figure:
+            figure.text(0.5, 0.5, f"nothing was written for: {shorten(source, 60)}", ha="center", va="center")
+        return
+    sure = np.stack([1 - probability, probability], axis=1)[:MOST_WORDS]
+    explanation = "Under each word: the probability that the decoder gave it, knowing the source and the words before."
+    TextInRows([shorten(word, 24) for word in words], sure, ["0", "1"], strips_of(gates)).draw(
+        shorten(source, 100), png, explanation
+    )
+
+
+def sentence_map(states, texts, png):
+    """Draws sentences where their states lie in the plane of the two principal components of all of them, as Figure 2
+    of Sutskever et al. 2014: sentences of like meaning should lie near each other.
+
+    Args:
+        states: float[sentences, units], at least three.
+        texts: list of strings [sentences].
+    """
+    states = np.asarray(states, np.float64)
+    if len(states) != len(texts) or len(states) < 3:
+        raise ValueError(f"{len(texts)} texts and states of the shape {states.shape}: expected three or more of each")
+    centred = states - states.mean(axis=0)
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    places = left[:, :2] * size[:2]
+    share = (size[:2] ** 2).sum() / max((size**2).sum(), 1e-12)
+    with picture(png, 11, 7.5) as figure:
+        axes = figure.add_axes((0.06, 0.08, 0.9, 0.82))
+        axes.scatter(*places.T, color=BLUE, s=28, zorder=3)
+        width = np.ptp(places[:, 0]) or 1.0
+        for (x, y), text in zip(places, texts, strict=True):
+            right = x > places[:, 0].min() + 0.6 * width  # text towards the middle, so that it stays inside
+            side = {"ha": "right" if right else "left", "xytext": (-6 if right else 6, 5)}
+            axes.annotate(shorten(text, 60), (x, y), textcoords="offset points", fontsize=9, **side)
+        axes.margins(0.12)
+        axes.set(xlabel="first principal component", ylabel="second principal component")
+        axes.set_title(
+            f"The encoder's last state of {len(texts)} sentences ({share:.0%} of the variance)", loc="left", fontsize=12
+        )
+
+
+def bars(labels, values, counts, png, title: str, names: tuple[str, str]):
+    """Draws a bar for each label, with its value above and the number of cases it stands on below.
+
+    Args:
+        labels: list of strings. values: list of floats. counts: list of ints. names: of the two axes.
+    """
+    with picture(png, max(1.2 + 0.95 * len(labels), 5.5), 3.8) as figure:
+        axes = figure.add_subplot()
+        places = np.arange(len(labels))
+        axes.bar(places, values, color=BLUE, width=0.7)
+        for place, value in zip(places, values, strict=True):
+            axes.text(place, value, f"{value:.1f}", ha="center", va="bottom", fontsize=10)
+        axes.set_xticks(places, [f"{label}\nn = {count:,}" for label, count in zip(labels, counts, strict=True)])
+        axes.tick_params(axis="x", length=0)
+        axes.set(xlabel=names[0], ylabel=names[1], ylim=(0, max([*values, 1e-9]) * 1.15))
+        axes.set_title(title, loc="left", fontsize=12)
+        figure.tight_layout(pad=1.2)
 
 
 def unfolded_network(inputs, hidden, outputs, tokens, png, targets=None, names=None):

@@ -56,7 +56,9 @@ class TextInRows:
         # Of many classes those that were ever likely; the rest would be lines along the bottom.
         self.lines = np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
 
-    def draw(self, title: str, png):
+    def draw(
+        self, title: str, png, explanation: str = "Under each word: the answer to the text up to and including it."
+    ):
         widths = word_widths(self.words)
         widths *= max(1.0, 5.6 / sum(widths))  # a few words alone are spread out
         rows = wrap(widths, self.ROW)
@@ -69,7 +71,6 @@ class TextInRows:
         with picture(png, self.width, self.height) as figure:
             self.figure = figure
             figure.text(0.2 / self.width, 1 - 0.32 / self.height, title, fontsize=14, fontweight="bold")
-            explanation = "Under each word: the answer to the text up to and including it."
             if self.strips:
                 explanation += f" Below: the {self.units()} units whose state varies most, a line each."
             figure.text(0.2 / self.width, 1 - 0.6 / self.height, explanation, fontsize=9.5)

@@ -22,10 +22,11 @@ from pipelines.common import runs
 from pipelines.common.checkpoints import KEEP, Checkpoints, NotFiniteError
 from pipelines.common.errors import UserError
 from pipelines.common.interrupts import Interrupted, Signals
+from pipelines.common.optimizers import make_optimizer
 from pipelines.common.options import TrainingOptions
 from pipelines.common.progress import Logs, display
 from pipelines.common.runs import Run
-from pipelines.common.updates import NO_BAD_STEP, Updates, make_optimizer
+from pipelines.common.updates import NO_BAD_STEP, Updates
 
 GLANCE_SECONDS = 0.5  # how often the loop reads the metrics and looks for a loss that is not finite
 
@@ -99,16 +100,18 @@ class _Training:
         self.strategy = place or tf.distribute.get_strategy()
         if step is not None and self.strategy.num_replicas_in_sync > 1:
             raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
-        updates = steps_per_epoch and options.epochs * math.ceil(steps_per_epoch / options.accumulate)
+        if not float(options.epochs).is_integer() and not steps_per_epoch:
+            raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
+        updates_per_epoch = steps_per_epoch and math.ceil(steps_per_epoch / options.accumulate)
         with self.strategy.scope():
-            optimizer = make_optimizer(options, updates, model)
+            optimizer = make_optimizer(options, updates_per_epoch, model)
         self.updates = Updates(model, loss or step, optimizer, options, self.strategy)
         self.carried = list(step.variables) if step is not None else []
         self.checkpoints = Checkpoints(run.checkpoints)
         self.callbacks = keras.callbacks.CallbackList(
             [*display(), *([Logs(run.logs)] if options.tensorboard else []), *callbacks],
             model=model,
-            epochs=options.epochs,
+            epochs=math.ceil(options.epochs),
             steps=steps_per_epoch,
             verbose=1,
         )
@@ -159,6 +162,9 @@ class _Training:
 
     def _steps(self, dataset):
         state, limit = self.state, self.steps_per_epoch
+        left = self.options.epochs - state["epoch"]
+        if left < 1:
+            limit = max(round(limit * left), 1)
         logs, looked = {}, 0.0
         self.updates.prepare(dataset.element_spec)
         dataset = dataset.take(-1 if limit is None else limit)

@@ -92,6 +92,10 @@ class Config:
     label_smoothing: float = 0.0
     """Share of a target's probability spread over all labels."""
 
+    adversarial: float = 0.0
+    """Length of the worst small change to a review's word vectors that training answers as well (Miyato et al. 2017),
+    in root mean squares of a vector's element; 0: none. Twice the work."""
+
     class_weights: bool = False
     """Weigh each review by how rare its label is, so that all labels count the same."""
 
@@ -114,6 +118,7 @@ class Config:
             check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         for field in ("max_words", "max_characters", "min_count", "units", "layers", "embedding_units"):
             check(self, field, getattr(self, field) >= 1, "at least 1")
+        check(self, "adversarial", self.adversarial >= 0, "at least 0")
         check(self, "split_seed", self.split_seed >= 0, "at least 0")
         check(self, "vocabulary_size", self.vocabulary_size >= 3, "at least 3")
         check(self, "batch_reviews", self.batch_reviews >= 1, "at least 1")

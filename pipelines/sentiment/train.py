@@ -124,7 +124,7 @@ def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: 
         options=options,
         data=data,
         steps_per_epoch=int(data(0).cardinality()),
-        loss=make_loss(model, weights, config.label_smoothing),
+        loss=make_loss(model, weights, config.label_smoothing, config.adversarial),
         validate=validate,
         monitor="val_accuracy",
         mode="max",
@@ -143,28 +143,63 @@ def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> ker
         keras.config.set_dtype_policy(before)
 
 
-def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float):
+def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, adversarial: float = 0.0):
     """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, each review weighed by its label.
 
     Args:
         weights: float[classes].
+        adversarial: with a value above zero the loss is the sum of that of the review, and that of the review with its
+            word vectors moved against it:
+
+                g = d loss / d vectors,  r = adversarial * rms(vectors) * g / |g|
+
+            The review as a whole is moved by |r|: Miyato et al. 2017, "Adversarial training methods for
+            semi-supervised text classification", equation 4. They give all word vectors mean 0 and variance 1; here the
+            length is measured in root mean squares of the review's own vectors, which comes to the same.
     """
     weights = tf.constant(weights, tf.float32)
     classes = len(weights)
+    if adversarial:  # the model in two parts, to move what lies between
+        between = [model.get_layer("embedding_dropout").output, model.get_layer("kept").output]
+        embed, classify = keras.Model(model.input, between), keras.Model(between, model.output)
 
     def loss(batch, training: bool):
-        logits = model(batch["ids"], training=training)
         right = tf.one_hot(batch["labels"], classes)
         targets = right * (1 - label_smoothing) + label_smoothing / classes
         weight = batch["real"] * tf.gather(weights, batch["labels"])
-        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+        def cross_entropy(logits):
+            return tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, logits) * weight)
+
+        if not adversarial:
+            logits = model(batch["ids"], training=training)
+            total = cross_entropy(logits)
+        else:
+            vectors, kept = embed(batch["ids"], training=training)
+            with tf.GradientTape() as tape:
+                tape.watch(vectors)
+                logits = classify([vectors, kept], training=training)
+                total = cross_entropy(logits)
+            change = worst_change(tape.gradient(total, vectors), vectors, kept)
+            moved = vectors + tf.cast(adversarial, vectors.dtype) * tf.stop_gradient(change)
+            total += cross_entropy(classify([moved, kept], training=training))
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == batch["labels"], tf.float32)
         return {
-            "loss": (tf.reduce_sum(losses * weight), tf.reduce_sum(weight)),
+            "loss": (total, tf.reduce_sum(weight)),
             "accuracy": (tf.reduce_sum(hits * batch["real"]), tf.reduce_sum(batch["real"])),
         }
 
     return loss
+
+
+def worst_change(gradient, vectors, kept):
+    """rms(vectors) * gradient / |gradient| for each review: float[batch, time, units], bool[batch, time]."""
+    kept = tf.cast(kept[:, :, None], vectors.dtype)
+    gradient *= kept
+    elements = tf.reduce_sum(kept, axis=[1, 2], keepdims=True) * vectors.shape[-1]
+    mean_square = tf.reduce_sum(tf.square(vectors * kept), axis=[1, 2], keepdims=True) / tf.maximum(elements, 1)
+    length = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
+    return tf.sqrt(mean_square) * gradient / tf.maximum(length, 1e-12)
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

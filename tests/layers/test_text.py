@@ -1,7 +1,29 @@
+import unicodedata
+
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 import tensorflow as tf
 
-from layers.text import PADDING, RESERVED, UNKNOWN, Vocabulary, normalize, pad, split_words
+from layers.text import (
+    END,
+    GENERATION,
+    MARK,
+    PADDING,
+    RESERVED,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    count_words,
+    join_pieces,
+    normalize,
+    pad,
+    split_pieces,
+    split_words,
+)
+
+DELICATE = st.sampled_from("ab1.(<'’_▁中ひก €\n\t\x00\xa0\u3000\u0301\ufe0f\u200d\u00ad\ufeff\ufffe😀İß")
+TEXTS = st.text(DELICATE, max_size=30) | st.text(max_size=30) | st.text("a中'", min_size=90, max_size=230)
 
 
 def words(text, **options):
@@ -46,9 +68,74 @@ def test_characters_not_bytes_are_cut_and_told():
     assert cut.numpy().tolist() == [True, False, False]
 
 
-def test_the_tokenizer_cannot_make_reserved_words():
-    for word in RESERVED:
+def test_neither_split_can_make_reserved_words():
+    for word in GENERATION:
         assert word not in words(word)
+        assert pieces(word) == ["▁<", *word[1:-1].replace("/", "/ ").split(), ">"]
+
+
+def pieces(text):
+    return [piece.decode() for piece in split_pieces(tf.constant([text]))[0].numpy()]
+
+
+def spaced(text):
+    """The text with each run of white space and control characters as one space, none at the ends."""
+    space = {"Cc", "Zs", "Zl", "Zp"}
+    return " ".join("".join(" " if unicodedata.category(letter) in space else letter for letter in text).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        (" \t\r\n\x00\u00a0\u3000\u2028", ""),
+        ("Two men's dogs, (one brown).", "▁Two ▁men's ▁dogs , ▁( one ▁brown ) ."),
+        ("  L’été\n d'Ève ", "▁L’été ▁d'Ève"),
+        ("'quoted' rock'n'roll 'n' d''Or", "▁' quoted ' ▁rock'n'roll ▁' n ' ▁d ' ' Or"),
+        ("(don't)'s", "▁( don't ) ' s"),
+        ("映画'は x'映", "▁映 画 ' は ▁x ' 映"),
+        ("cafe\u0301 हिन्दी กำ", "▁cafe\u0301 ▁हिन्दी ▁ก ำ"),
+        ("❤\ufe0fa 👨\u200d👩", "▁❤\ufe0f a ▁👨 \u200d 👩"),
+        ("a_b ▁c", "▁a _ b ▁_ c"),
+        ("$3.50", "▁$ 3 . 50"),
+    ],
+)
+def test_split_pieces(text, expected):
+    assert pieces(text) == expected.split(" ") if expected else pieces(text) == []
+
+
+def test_a_long_piece_is_cut():
+    assert pieces("é" * 250) == [MARK + "é" * 99, "é" * 100, "é" * 51]
+    assert pieces("é" * 99 + " é") == [MARK + "é" * 99, "▁é"]
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def there_and_back(texts):
+    texts, _ = normalize(texts, lower_case=False, html_breaks=False)
+    split = split_pieces(texts)
+    return texts, split, join_pieces(split)
+
+
+@hypothesis.settings(deadline=None, max_examples=200)
+@hypothesis.given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_pieces_make_the_text_again(texts):
+    _, split, joined = there_and_back(tf.constant(texts))
+    assert [text.decode() for text in joined.numpy()] == [spaced(text.replace(MARK, "_")) for text in texts]
+    for piece in split.flat_values.numpy():
+        assert 1 <= len(piece.decode()) <= 100
+        assert piece.decode() != MARK and MARK not in piece.decode()[1:]
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(st.binary(max_size=40))
+def test_bytes_that_are_not_utf8_do_not_disturb_the_split(text):
+    valid, _, joined = there_and_back(tf.constant([text]))
+    assert joined.numpy()[0].decode() == spaced(valid.numpy()[0].decode().replace(MARK, "_"))
+
+
+def test_count_words():
+    batches = [tf.constant(["b", "é"]), tf.constant([], tf.string), tf.constant(["é", "é"])]
+    assert count_words(batches) == {"é": 3, "b": 1}
 
 
 def test_learn_orders_by_count_then_letters():
@@ -56,6 +143,15 @@ def test_learn_orders_by_count_then_letters():
     assert Vocabulary.learn(batches).words == [*RESERVED, "c", "b", "a", "rare"]
     assert Vocabulary.learn(batches, size=4).words == [*RESERVED, "c", "b"]
     assert Vocabulary.learn(batches, min_count=2).words == [*RESERVED, "c", "b"]
+
+
+def test_a_vocabulary_to_write_with_reserves_start_and_end():
+    texts = tf.constant(["<s> a </s> <pad>", "<unk>"])
+    vocabulary = Vocabulary.learn([split_pieces(texts).flat_values], reserved=GENERATION)
+    assert vocabulary.words[: len(GENERATION)] == ["<pad>", "<unk>", "<s>", "</s>"]
+    assert (GENERATION.index("<s>"), GENERATION.index("</s>")) == (START, END)
+    assert int(tf.reduce_min(vocabulary(split_pieces(texts)))) == len(GENERATION)
+    assert Vocabulary.learn([tf.constant(["a", "a", "b"])], size=5, reserved=GENERATION).words == [*GENERATION, "a"]
 
 
 def test_ids_and_back():

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from pipelines.common import tbptt
 from pipelines.common.errors import UserError
+from pipelines.common.optimizers import make_optimizer
 from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import Run
-from pipelines.common.updates import Updates, make_optimizer
+from pipelines.common.updates import Updates
 from tests import killing
 from tests.pipelines.common import small_training
 
@@ -265,7 +266,8 @@ import sys, resource
 import numpy as np, keras, tensorflow as tf
 from pipelines.common import tbptt
 from pipelines.common.options import TrainingOptions
-from pipelines.common.updates import Updates, make_optimizer
+from pipelines.common.optimizers import make_optimizer
+from pipelines.common.updates import Updates
 from tests.pipelines.common.test_tbptt import Recurrence, draw_weights, squared_errors
 def chunks(left):
     while left > 0:

@@ -16,9 +16,10 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from pipelines.common import runs, training
 from pipelines.common.errors import UserError
+from pipelines.common.optimizers import Schedule, make_optimizer
 from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import Run
-from pipelines.common.updates import Schedule, Updates, make_optimizer, raw_variables
+from pipelines.common.updates import Updates, raw_variables
 from tests import killing
 from tests.pipelines.common import small_training
 from tests.pipelines.common.small_training import classification, classifier, train_classifier
@@ -512,8 +513,53 @@ def test_schedules():
     np.testing.assert_allclose(
         rates("inverse-sqrt"), [*up, 2, 2 * (4 / 9) ** 0.5, 2 * (4 / 14) ** 0.5, 2 * (4 / 50) ** 0.5], rtol=1e-6
     )
+    # halved after update 6, then every 3 updates, as "after five epochs every half epoch" of Sutskever et al. 2014
+    halving = Schedule("halving", 2.0, first=6, every=3)
+    assert [float(halving(t)) for t in (0, 5, 6, 8, 9, 12)] == [2, 2, 1, 1, 0.5, 0.25]
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(Schedule("linear", 1.0, 2, 5)))
     assert float(again(3)) == float(Schedule("linear", 1.0, 2, 5)(3))
+
+
+def test_halving_counts_in_epochs():
+    chosen = options(schedule="halving", halving_from=5.0, halving_every=0.5, learning_rate=0.7)
+    schedule = make_optimizer(chosen, 100, classifier()).learning_rate
+    built = make_optimizer(chosen, 100, classifier())
+    for updates, rate in ((0, 0.7), (499, 0.7), (500, 0.35), (549, 0.35), (550, 0.175), (749, 0.7 / 32)):
+        built.iterations.assign(updates)
+        assert float(built.learning_rate) == pytest.approx(rate), (updates, schedule)
+    with pytest.raises(UserError, match="counts in epochs"):
+        make_optimizer(chosen, None, classifier())
+
+
+def test_a_part_of_an_epoch(tmp_path):
+    """2.5 epochs of 14 batches: the last one trains on 7, and a run killed in it goes on to the same weights."""
+
+    def run(name, **more):
+        chosen = options(epochs=2.5, schedule="linear", checkpoint_steps=3)
+        model = classifier()
+        loss = classification(model)
+        keras.utils.set_random_seed(1)
+        with Run.start(tmp_path / name, "small", chosen) as opened:
+            return training.train(
+                model, run=opened, options=chosen, data=small_training.batches, steps_per_epoch=14, loss=loss,
+                validate=small_training.validation(loss), monitor="val_loss", mode="min", **more,
+            )  # fmt: skip
+
+    keras.utils.set_random_seed(1)
+    assert run("whole")["steps"] == 14 + 14 + 7
+    assert [int(row["step"]) for row in rows(tmp_path / "whole")] == [14, 28, 35]
+    assert float(rows(tmp_path / "whole")[-1]["learning_rate"]) == pytest.approx(QUICK["learning_rate"] * 0.01)
+    keras.utils.set_random_seed(1)
+    with pytest.raises(Killed):
+        run("killed", callbacks=[KillAt(4, epoch=2)])
+    keras.utils.set_random_seed(1)
+    run("killed")
+    killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_part_of_an_epoch_of_unknown_length(tmp_path):
+    with pytest.raises(UserError, match="a part of an epoch needs data whose length is known"):
+        train(tmp_path, {"epochs": 1.5})
 
 
 def test_one_graph_for_batches_of_every_length():
@@ -555,7 +601,7 @@ def weights(strategy, **changes):
     place = training.strategy(options)
     with place.scope():
         model = small.classifier(dropout=0.0, recurrent=recurrent)
-        optimizer = training.make_optimizer(options, None, model)
+        optimizer = make_optimizer(options, None, model)
     updates = training.Updates(model, small.classification(model), optimizer, options, place)
     updates.prepare((tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)))
     for i, batch in enumerate(tests.parts(tests.IDS, tests.LABELS, 6, 5, 1)):

@@ -120,7 +120,7 @@ def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):
         (["train", "sample", "--unitz", "3"], "--units"),
         (["train", "sample", "--units", "many"], "--units"),
         (["train", "sample", "--units", "0"], "--units is 0, but must be at least 1"),
-        (["train", "sample", "--epochs", "0"], "--epochs is 0, but must be at least 1"),
+        (["train", "sample", "--epochs", "0"], "--epochs is 0.0, but must be greater than 0"),
         (["train", "sample", "--cell", "gru"], "lstm"),
         (["evaluate"], "--run"),
         (["export"], "--run"),

@@ -4,6 +4,7 @@ import os
 import signal
 
 import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,8 +12,8 @@ import tensorflow as tf
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.model import load_trained
-from pipelines.sentiment.train import class_weights, make_loss
+from pipelines.sentiment.model import build_model, load_trained
+from pipelines.sentiment.train import class_weights, make_loss, worst_change
 
 
 def weights(run) -> dict[str, np.ndarray]:
@@ -181,3 +182,40 @@ def test_loss_leaves_fillers_out_and_smooths():
     targets = np.array([[0.9, 0.1], [0.9, 0.1]])
     assert float(weight) == 4
     assert float(total) == pytest.approx(-2 * (targets * log_softmax[:2]).sum(), rel=1e-5)
+
+
+def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
+    """Against a search: no random change of the same length raises the loss of a review as much."""
+    model = build_model(
+        vocabulary_size=9, classes=2, cell="lstm", units=4, layers=1, bidirectional=True, pooling=("max",),
+        embedding_units=5, embedding_dropout=0.0, word_dropout=0.0, recurrent_dropout=0.0, dropout=0.0, seed=1,
+    )  # fmt: skip
+    batch = {
+        "ids": np.array([[3, 4, 5, 6], [7, 1, 0, 0], [0, 0, 0, 0]], np.int32),
+        "labels": np.array([0, 1, 1], np.int32),
+        "real": np.array([1, 1, 1], np.float32),
+    }
+    plain, _ = make_loss(model, np.ones(2), 0.0)(batch, True)["loss"]
+    nearly, _ = make_loss(model, np.ones(2), 0.0, adversarial=1e-6)(batch, True)["loss"]
+    assert float(nearly) == pytest.approx(2 * float(plain), rel=1e-5)
+    classify = keras.Model([model.get_layer("embedding_dropout").output, model.get_layer("kept").output], model.output)
+    vectors, kept = model.get_layer("embedding")(batch["ids"]), tf.constant(batch["ids"] != 0)
+
+    def losses(change):
+        logits = classify([vectors + change, kept])
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
+
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        total = tf.reduce_sum(losses(0.0))
+    change = worst_change(tape.gradient(total, vectors), vectors, kept)
+    root_mean_squares = [np.sqrt(np.mean(np.square(v[k]))) for v, k in zip(vectors.numpy(), kept.numpy(), strict=True)]
+    lengths = np.linalg.norm(change.numpy().reshape(3, -1), axis=1)
+    np.testing.assert_allclose(lengths, [*root_mean_squares[:2], 0.0], rtol=1e-5)
+    assert not change.numpy()[1, 2:].any()  # padding stays where it is
+    worst = losses(0.1 * change).numpy()
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        other = draw.normal(size=change.shape).astype(np.float32) * kept.numpy()[:, :, None]
+        other *= (0.1 * lengths / np.maximum(np.linalg.norm(other.reshape(3, -1), axis=1), 1e-9))[:, None, None]
+        assert (losses(other).numpy()[:2] < worst[:2]).all()

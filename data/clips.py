@@ -1,0 +1,148 @@
+"""The sample of the video task: clips of one thing that rests, moves, grows, shrinks or turns, with a label a frame.
+
+No label can be told from one frame: it is the change from the frame before that makes it. The first frame of a clip has
+none before it and takes the label of the second. A clip is two to four segments of different labels.
+
+What generalisation means here: five things (one of each colour and of each shape) show three of the labels in training
+and the others in the test; five more, in the validation; fifteen are in training alone, with all labels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from files import write_lines
+from PIL import Image, ImageDraw
+from world import COLOURS, GROUND, REACH, SHAPES, THINGS, Dice, Thing, draw
+
+SPLITS = {"train": 175, "val": 30, "test": 40}  # clips
+LABELS = ("still", "left", "right", "grow", "shrink", "turn")
+FPS = 10
+WIDTH, HEIGHT = 64, 48  # pixels
+SEGMENT = (6, 14)  # frames
+CLIP = (20, 40)  # frames
+RADII = (5, 16)
+# What a frame adds to the one before.
+SPEEDS = (1.8, 2.6)  # pixels
+GROWTHS = (0.8, 1.1)  # pixels of the radius
+TURNS = (10, 14)  # degrees
+SMOOTH = 4  # drawn this many times larger, then averaged: positions between pixels count
+
+
+@dataclass(frozen=True)
+class Pose:
+    x: float
+    y: float
+    radius: float
+    turn: float = 0
+
+    def after(self, step: "Pose") -> "Pose":
+        return Pose(self.x + step.x, self.y + step.y, self.radius + step.radius, self.turn + step.turn)
+
+    def inside(self) -> bool:
+        reach = REACH * self.radius
+        fits = reach <= self.x <= WIDTH - reach and reach <= self.y <= HEIGHT - reach
+        return fits and RADII[0] <= self.radius <= RADII[1]
+
+
+@dataclass(frozen=True)
+class Segment:
+    label: str
+    frames: int
+
+
+def labels_of(thing: Thing, split: str) -> list[str]:
+    """The labels a thing may have in a split, possibly none; a circle that turns cannot be seen."""
+    seen = [label for label in LABELS if (thing.shape, label) != ("circle", "turn")]
+    column = SHAPES.index(thing.shape)
+    owner = {0: "test", 1: "val"}.get((list(COLOURS).index(thing.colour) + column) % len(SHAPES), "train")
+    if owner == "train":
+        return seen if split == "train" else []
+    first = column if owner == "test" else column + 3
+    held_out = {LABELS[(first + step) % len(LABELS)] for step in range(3)}
+    if split == "train":
+        return [label for label in seen if label not in held_out]
+    return [label for label in seen if label in held_out] if split == owner else []
+
+
+def plan(labels: list[str], dice: Dice) -> tuple[list[Segment], list[Pose]]:
+    """Segments for a clip, and a pose for each of its frames."""
+    while True:
+        sequence: list[str] = []
+        for _ in range(dice.integer(2, 4)):
+            sequence.append(dice.pick([label for label in labels if label not in sequence[-1:]]))
+        # Many tries for one sequence, so that labels that need much room do not become rare.
+        for _ in range(100):
+            segments = [Segment(label, dice.integer(*SEGMENT)) for label in sequence]
+            if CLIP[0] <= sum(segment.frames for segment in segments) <= CLIP[1]:
+                poses = perform(segments, dice)
+                if all(pose.inside() for pose in poses):
+                    return segments, poses
+
+
+def perform(segments: list[Segment], dice: Dice) -> list[Pose]:
+    """A pose for each frame, from anywhere; the thing may leave the picture."""
+    poses = [Pose(dice.number(0, WIDTH), dice.number(0, HEIGHT), dice.number(*RADII), dice.number(0, 360))]
+    for segment in segments:
+        step = movement(segment.label, dice)  # one speed for the whole segment
+        for _ in range(segment.frames - (len(poses) == 1)):
+            poses.append(poses[-1].after(step))
+    return poses
+
+
+def movement(label: str, dice: Dice) -> Pose:
+    """What each frame of a segment adds to the one before."""
+    speed, growth, turn = dice.number(*SPEEDS), dice.number(*GROWTHS), dice.number(*TURNS)
+    return {
+        "still": Pose(0, 0, 0),
+        "left": Pose(-speed, 0, 0),
+        "right": Pose(speed, 0, 0),
+        "grow": Pose(0, 0, growth),
+        "shrink": Pose(0, 0, -growth),
+        "turn": Pose(0, 0, 0, dice.pick([-turn, turn])),
+    }[label]
+
+
+def picture(thing: Thing, pose: Pose) -> Image.Image:
+    image = Image.new("RGB", (WIDTH * SMOOTH, HEIGHT * SMOOTH), GROUND)
+    x, y, radius = (SMOOTH * length for length in (pose.x, pose.y, pose.radius))
+    draw(ImageDraw.Draw(image), thing.shape, x, y, radius, COLOURS[thing.colour], pose.turn)
+    return image.reduce(SMOOTH)
+
+
+def encode(pictures: list[Image.Image], path: Path) -> None:
+    """Writes an H.264 .mp4 file; frame t has the time t / FPS exactly, as no frame refers to a later one (bf 0)."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=FPS, options={"crf": "24", "preset": "medium", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.thread_count = 1  # with more, the bytes depend on the machine
+        for image in pictures:
+            file.mux(stream.encode(av.VideoFrame.from_image(image)))
+        file.mux(stream.encode())
+
+
+def render(folder: Path) -> None:
+    """clips/NNN.mp4 and segments.csv: file, start and end in seconds (end exclusive), label, split, group.
+
+    The group is the thing with the labels that it may have in this split: no group stands in two splits.
+    """
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    lines = ["file,start,end,label,split,group"]
+    count = 0
+    for seed, (split, clips) in enumerate(SPLITS.items()):
+        dice = Dice(300 + seed)
+        things = [thing for thing in THINGS if labels_of(thing, split)]
+        for number in range(clips):
+            thing = things[number % len(things)]
+            labels = labels_of(thing, split)
+            segments, poses = plan(labels, dice)
+            count += 1
+            name = f"clips/{count:03d}.mp4"
+            encode([picture(thing, pose) for pose in poses], folder / name)
+            start = 0
+            for segment in segments:
+                end = start + segment.frames
+                group = f"{thing.colour} {thing.shape}/{'+'.join(labels)}"
+                lines.append(f"{name},{start / FPS},{end / FPS},{segment.label},{split},{group}")
+                start = end
+    write_lines(folder / "segments.csv", lines)

@@ -1,0 +1,174 @@
+"""The sample of the captioning task: small pictures of one to three things, each with every description of it.
+
+A scene is one of four kinds. Its descriptions are all sentences that the grammar has for it, so a caption that somebody
+generates is right when it equals one of the picture's captions, letter by letter:
+
+    alone    a small red circle on the left              on the left there is a small red circle
+    beside   a small red circle above a large blue star  a large blue star below a small red circle
+             a small red circle with a large blue star below it, a large blue star with a small red circle above it
+    inside   a small red star inside a large blue square, a large blue square around a small red star
+             a large blue square with a small red star inside it
+    row      three small red stars in a row              a row of three small red stars
+
+What generalisation means here: two things that meet in a test picture, in whatever relation, never meet in training,
+though training shows each of them with other partners; a thing alone never stands at that place in training, and a row
+of that thing never has that number and direction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from files import write_lines
+from PIL import Image, ImageDraw
+from world import COLOURS, GROUND, REACH, THINGS, Dice, Thing, draw
+
+SPLITS = {"train": 1600, "val": 200, "test": 200}  # pictures
+SHARES = {"alone": 5, "beside": 9, "inside": 3, "row": 3}  # of twenty pictures
+
+SIDE = 64  # pixels
+RADII = {"small": (4.5, 5.5), "large": (10, 11.5)}
+PLACES = {"on the left": (-1, 0), "on the right": (1, 0), "at the top": (0, -1), "at the bottom": (0, 1)}
+PLACES |= {"in the middle": (0, 0)}
+# Of two things in a line, (what the first is to the second, what the second is to the first).
+RELATIONS = {"horizontal": ("to the left of", "to the right of"), "vertical": ("above", "below")}
+RELATED = {"horizontal": ("to its left", "to its right"), "vertical": ("above it", "below it")}
+LINES = {"horizontal": "row", "vertical": "column"}
+NUMBERS = {2: "two", 3: "three"}
+ROOMY = ("circle", "square")  # shapes with room for another one
+
+
+@dataclass(frozen=True)
+class Part:
+    """A thing in a picture; lengths in pixels."""
+
+    thing: Thing
+    size: str
+    radius: float
+    x: float
+    y: float
+
+    @property
+    def phrase(self) -> str:
+        return f"{self.size} {self.thing.colour} {self.thing.shape}"
+
+
+def split_of(key: int) -> str:
+    """The split that owns a combination: of six four train, one validates, one tests."""
+    return {0: "test", 1: "val"}.get(key % 6, "train")
+
+
+class Painter:
+    """Makes the scenes of one split, out of that split's own combinations."""
+
+    def __init__(self, split: str, dice: Dice):
+        self.split = split
+        self.dice = dice
+
+    def owned(self, items, key):
+        """One of the items that belong to this split, by the number that `key` gives them."""
+        return self.dice.pick([item for item in items if split_of(key(item)) == self.split])
+
+    def thing_in(self, frames: list):
+        """A thing and one of the frames (a place, a number and direction) that together belong to this split."""
+        pairs = [(thing, frame) for thing in THINGS for frame in frames]
+        return self.owned(pairs, lambda pair: pair[0].number + frames.index(pair[1]))
+
+    def size(self) -> tuple[str, float]:
+        size = self.dice.pick(list(RADII))
+        return size, self.dice.number(*RADII[size])
+
+    def near(self, middle: float, distance: float = 4) -> float:
+        return middle + self.dice.number(-distance, distance)
+
+    def scene(self) -> tuple[list[Part], list[str]]:
+        """What is to be drawn, in that order, and all its descriptions."""
+        kinds = {"alone": self.alone, "beside": self.beside, "inside": self.inside, "row": self.row}
+        return kinds[self.dice.pick([kind for kind, share in SHARES.items() for _ in range(share)])]()
+
+    def alone(self) -> tuple[list[Part], list[str]]:
+        size, radius = self.size()
+        thing, place = self.thing_in(list(PLACES))
+        right, down = PLACES[place]
+        far = SIDE / 2 - REACH * radius - 4
+        part = Part(thing, size, radius, self.near(SIDE / 2 + right * far, 3), self.near(SIDE / 2 + down * far, 3))
+        return [part], [f"a {part.phrase} {place}", f"{place} there is a {part.phrase}"]
+
+    def meeting(self, may_meet: Callable[[Thing, Thing], bool]) -> tuple[Thing, Thing]:
+        """Two things whose meeting belongs to this split, whichever comes first."""
+        pairs = [(one, other) for one in THINGS for other in THINGS if may_meet(one, other)]
+        return self.owned(pairs, lambda pair: pair[0].number + pair[1].number)
+
+    def beside(self) -> tuple[list[Part], list[str]]:
+        one, other = self.meeting(lambda one, other: one != other)
+        direction = self.dice.pick(list(RELATIONS))
+        (size, radius), (other_size, other_radius) = self.size(), self.size()
+        # Along the line: a gap of at least 3 pixels, the rest of the free room shared out at random.
+        free = SIDE - 2 * REACH * (radius + other_radius) - 5
+        before, gap = sorted((self.dice.number(0, free), self.dice.number(0, free)))
+        place = 1 + before + REACH * radius
+        other_place = place + REACH * (radius + other_radius) + 3 + gap - before
+        across = self.near(SIDE / 2, 10)
+        spots = [(place, self.near(across, 2)), (other_place, self.near(across, 2))]
+        if direction == "vertical":
+            spots = [spot[::-1] for spot in spots]
+        a, b = Part(one, size, radius, *spots[0]), Part(other, other_size, other_radius, *spots[1])
+        (is_before, is_after), (its_before, its_after) = RELATIONS[direction], RELATED[direction]
+        return [a, b], [
+            f"a {a.phrase} {is_before} a {b.phrase}",
+            f"a {b.phrase} {is_after} a {a.phrase}",
+            f"a {a.phrase} with a {b.phrase} {its_after}",
+            f"a {b.phrase} with a {a.phrase} {its_before}",
+        ]
+
+    def inside(self) -> tuple[list[Part], list[str]]:
+        one, other = self.meeting(lambda one, other: other.shape in ROOMY and one.colour != other.colour)
+        x, y = self.near(SIDE / 2, 15), self.near(SIDE / 2, 15)
+        host = Part(other, "large", self.dice.number(*RADII["large"]), x, y)
+        guest = Part(one, "small", RADII["small"][0], self.near(x, 1), self.near(y, 1))
+        return [host, guest], [
+            f"a {guest.phrase} inside a {host.phrase}",
+            f"a {host.phrase} around a {guest.phrase}",
+            f"a {host.phrase} with a {guest.phrase} inside it",
+        ]
+
+    def row(self) -> tuple[list[Part], list[str]]:
+        thing, (number, direction) = self.thing_in([(number, direction) for number in NUMBERS for direction in LINES])
+        size, radius = ("small", self.dice.number(*RADII["small"])) if number == 3 else self.size()
+        free = SIDE - 2 - 2 * REACH * radius * number
+        gap = self.dice.number(3, min(8, free / (number - 1)))
+        start = 1 + REACH * radius + self.dice.number(0, free - gap * (number - 1))
+        across = self.near(SIDE / 2, 15)
+        spots = [(start + (2 * REACH * radius + gap) * index, across) for index in range(number)]
+        parts = [Part(thing, size, radius, *(spot if direction == "horizontal" else spot[::-1])) for spot in spots]
+        phrase = f"{NUMBERS[number]} {parts[0].phrase}{'es' if thing.shape == 'cross' else 's'}"
+        return parts, [f"{phrase} in a {LINES[direction]}", f"a {LINES[direction]} of {phrase}"]
+
+
+def save(parts: list[Part], path: Path, dice: Dice) -> None:
+    """Draws a scene and writes a PNG of four colours; their shades vary a little from picture to picture."""
+    image = Image.new("P", (SIDE, SIDE), 0)
+    canvas = ImageDraw.Draw(image)
+    colours = list(dict.fromkeys(part.thing.colour for part in parts))
+    for part in parts:
+        draw(canvas, part.thing.shape, part.x, part.y, part.radius, 1 + colours.index(part.thing.colour))
+    shades = [tone + dice.integer(-10, 10) for colour in (GROUND, *map(COLOURS.get, colours)) for tone in colour]
+    image.putpalette([min(shade, 255) for shade in shades])
+    # Run-length coding (3, Z_RLE) leaves no choices to the compressor: zlib and zlib-ng write the same bytes.
+    image.save(path, "PNG", bits=2, compress_type=3, compress_level=9)
+
+
+def render(folder: Path) -> None:
+    """images/NNNN.png and captions_{train,val,test}.tsv: image, number of the caption from 0, caption."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    count = 0
+    for seed, (split, pictures) in enumerate(SPLITS.items()):
+        dice = Dice(100 + seed)
+        painter, lines = Painter(split, dice), []
+        for _ in range(pictures):
+            parts, captions = painter.scene()
+            count += 1
+            name = f"{count:04d}.png"
+            save(parts, folder / "images" / name, dice)
+            lines += [f"{name}\t{number}\t{caption}" for number, caption in enumerate(captions)]
+        write_lines(folder / f"captions_{split}.tsv", lines)

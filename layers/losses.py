@@ -1,0 +1,366 @@
+"""Cross-entropy of a softmax over a large vocabulary, without the [rows, vocabulary] tensor.
+
+A decoder gives one hidden vector a step; all steps of all sentences are the rows here. With 128 sentences of 30 words
+and 80,000 words the logits alone would be 1.2 GB, and plain differentiation keeps several tensors of that size.
+
+    z = hidden kernel + bias,  p = softmax(z)
+
+* `cross_entropy` makes the logits for a block of rows at a time. The gradient with respect to the logits is known in
+  closed form, so a block also gives its share of all gradients before it is dropped: three matrix products in all.
+* `negative_log_likelihood` is the forward pass alone, a value for every row.
+* `sampled_cross_entropy` estimates the sum over the vocabulary from a few words.
+
+In all of them `transposed` says that the kernel is float[vocabulary, units], as of an embedding that is tied to the
+softmax, and not float[units, vocabulary].
+"""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+BLOCK_BYTES = 2**25  # of logits: large enough for fast products, small against all else that a training holds
+
+
+def cross_entropy(
+    hidden,
+    kernel,
+    bias,
+    targets,
+    weights=None,
+    *,
+    label_smoothing=0.0,
+    transposed=False,
+    training=True,
+    xla=False,
+    block_bytes=BLOCK_BYTES,
+):
+    """Summed cross-entropy of the true words, exactly, and its gradient for `hidden`, `kernel` and `bias`.
+
+        q = (1 - s) onehot(target) + s / vocabulary
+        total = sum of weight * (log sum exp z - q z)
+        d total / d z = weight * (p - q)
+
+    with the label smoothing s of Szegedy et al. 2016, "Rethinking the Inception architecture for computer vision",
+    section 7. The gradients are made together with the value; what arrives on the way back only scales them.
+
+    Rows of weight 0 (padding) are left out before the products. Products run in the type of `hidden`; softmax, sums and
+    the gradient of the kernel are float32 at least. (With float16, whose range ends at 6e-8, so are the products of the
+    gradients, which are not scaled yet.)
+
+    Args:
+        hidden: float[rows, units].
+        kernel: float[units, vocabulary] or, `transposed`, float[vocabulary, units]; it may be wider than `hidden`.
+        bias: float[vocabulary] or None.
+        targets: int[rows], the true words; outside of XLA and GPUs an id out of range is an error.
+        weights: float[rows], what each row counts; no gradient goes to them. None: 1 each.
+        label_smoothing: the share s of the truth that is spread evenly over the vocabulary.
+        training: False leaves the gradients out: a third of the work, and an error when one is asked for.
+        xla: True when this is compiled by XLA, which has to know the number of rows: then blocks without any row of
+            weight are left out, and no single rows.
+        block_bytes: the size of a block of logits. In training a block has no fewer rows than there are units (and so
+            is as large as the kernel at the most): with fewer, adding up the gradient of the kernel takes longer than
+            computing it.
+
+    Returns:
+        (total float[], nll float[]): the weighted sum of the cross-entropy, and that of the plain negative
+        log-likelihood -log p(target), without smoothing and without gradient, from which perplexity is reported.
+
+    Raises:
+        ValueError: shapes that do not fit together, `label_smoothing` outside of [0, 1), `block_bytes` below 1.
+    """
+    hidden, kernel, bias, targets, weights = _checked(hidden, kernel, bias, targets, weights, transposed)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 up to, but not, 1")
+    exact = _exact(hidden)
+    if weights is None:
+        weights, order, real = tf.ones(tf.shape(hidden)[:1], exact), None, None
+    elif xla:
+        order, real = (
+            tf.argsort(tf.cast(weights == 0, tf.int32), stable=True),
+            tf.math.count_nonzero(weights, dtype=tf.int32),
+        )
+    else:
+        order, real = tf.cast(tf.where(weights != 0)[:, 0], tf.int32), None
+    weights = tf.cast(weights, exact)
+    options = {"transposed": transposed, "smoothing": label_smoothing, "order": order, "real": real}
+    options["size"] = _block_rows(kernel, transposed, block_bytes, exact, training)
+
+    def totals(hidden, kernel, bias, nll, at_target):
+        smooth = 0.0
+        if label_smoothing:
+            mean = _product(hidden, _mean_word(kernel, transposed, exact)[:, tf.newaxis], exact)[:, 0]  # of z, by row
+            mean += 0 if bias is None else tf.reduce_mean(tf.cast(bias, exact))
+            smooth = label_smoothing * (at_target - mean)
+        return tf.reduce_sum(weights * (nll + smooth)), tf.reduce_sum(weights * nll)
+
+    if not training:
+        found = totals(hidden, kernel, bias, *_by_blocks(hidden, kernel, bias, targets, None, **options))
+        return tuple(_without_gradient(value) for value in found)
+
+    @tf.custom_gradient
+    def differentiated(hidden, kernel, *bias):
+        given = hidden, kernel, *bias
+        bias = bias[0] if bias else None
+        nll, at_target, *gradients = _by_blocks(hidden, kernel, bias, targets, weights, **options)
+
+        def backward(scale, _):
+            return tuple(tf.cast(scale * g, value.dtype) for g, value in zip(gradients, given, strict=True))
+
+        return totals(hidden, kernel, bias, nll, at_target), backward
+
+    total, nll = differentiated(hidden, kernel, *([] if bias is None else [bias]))
+    return total, tf.stop_gradient(nll)
+
+
+def negative_log_likelihood(hidden, kernel, bias, targets, *, transposed=False, block_bytes=BLOCK_BYTES):
+    """-log p(target) of every row, in blocks; there is no gradient, and asking for one is an error.
+
+    Args:
+        hidden, kernel, bias, targets, transposed: as in `cross_entropy`.
+        block_bytes: the size of a block of logits.
+
+    Returns:
+        float[rows], float32 at least.
+
+    Raises:
+        ValueError: as `cross_entropy`.
+    """
+    hidden, kernel, bias, targets, _ = _checked(hidden, kernel, bias, targets, None, transposed)
+    size = _block_rows(kernel, transposed, block_bytes, _exact(hidden), training=False)
+    nll, _ = _by_blocks(hidden, kernel, bias, targets, None, transposed=transposed, size=size)
+    return _without_gradient(nll)
+
+
+def _by_blocks(
+    hidden, kernel, bias, targets, weights, *, transposed, size, smoothing=0.0, order=None, real=None
+) -> list:
+    """What both passes share: the loop over blocks of at most `size` rows.
+
+    Args:
+        weights: float[rows], for the gradients; None: make none.
+        order: int[some], the rows to work on, in this order; None: all.
+        real: int[], how many of them count: blocks behind them are left out; None: all.
+
+    Returns:
+        [-log p(target), z of the target]: float[rows] each, zero in a row that is left out. With weights followed by
+        the gradients of the weighted sum for hidden, kernel and, if there is one, bias, in the exact type.
+    """
+    exact = _exact(hidden)
+    rows = hidden.shape[0] if hidden.shape[0] is not None else tf.shape(hidden)[0]
+    chosen = rows if order is None else order.shape[0] if order.shape[0] is not None else tf.shape(order)[0]
+    real = chosen if real is None else real
+    # All of the same size, as XLA wants it, but no larger than they must be: of the fewest blocks possible.
+    blocks = -(-chosen // size)
+    blocks = max(blocks, 1) if isinstance(blocks, int) else tf.maximum(blocks, 1)
+    size = -(-chosen // blocks)
+    W = tf.cast(kernel, hidden.dtype)
+    product_type = exact if hidden.dtype == tf.float16 else hidden.dtype
+
+    def in_blocks(values):
+        values = values if order is None else tf.gather(values, order)
+        values = tf.pad(values, [[0, blocks * size - chosen], *[[0, 0]] * (values.shape.rank - 1)])
+        return tf.reshape(values, tf.concat([[blocks, size], values.shape[1:]], axis=0))
+
+    def in_rows(values):
+        values = tf.reshape(values, tf.concat([[blocks * size], values.shape[2:]], axis=0))[:chosen]
+        if order is None:
+            return values
+        return tf.scatter_nd(order[:, tf.newaxis], values, tf.concat([[rows], values.shape[1:]], axis=0))
+
+    xs, ts = in_blocks(hidden), in_blocks(targets)
+    ws = None if weights is None else in_blocks(weights)[..., tf.newaxis]  # [blocks, size, 1]
+    known = size if isinstance(size, int) else None
+    shapes = [[known], [known], *([[known, hidden.shape[-1]]] if weights is not None else [])]
+    written = tuple(tf.TensorArray(exact, blocks, element_shape=shape) for shape in shapes)
+    summed = () if weights is None else (tf.zeros_like(kernel, exact),)
+    summed += () if weights is None or bias is None else (tf.zeros_like(bias, exact),)
+
+    def body(n, written, summed):
+        x, t = xs[n], ts[n]
+        z = tf.cast(tf.matmul(x, W, transpose_b=transposed), exact)
+        if bias is not None:
+            z = tf.nn.bias_add(z, tf.cast(bias, exact))
+        largest, at_target = tf.reduce_max(z, axis=1), tf.gather(z, t, batch_dims=1)
+        if weights is None:
+            nll = tf.reduce_logsumexp(z, axis=1) - at_target
+            return n + 1, tuple(a.write(n, v) for a, v in zip(written, (nll, at_target), strict=True)), ()
+        # One kernel makes the softmax. Its largest entry is 1 / sum exp(z - largest), which costs less to find than the
+        # sum. Each step waits for the readers of what it replaces, so that it can be done in the same memory.
+        with tf.control_dependencies([largest, at_target]):
+            p = tf.nn.softmax(z)
+        nll = largest - tf.math.log(tf.reduce_max(p, axis=1)) - at_target
+        with tf.control_dependencies([nll]):
+            places = tf.stack([tf.range(size), tf.cast(t, tf.int32)], axis=1)
+            d = tf.tensor_scatter_nd_sub(p, places, tf.fill([size], tf.constant(1 - smoothing, exact)))
+        w = ws[n]
+        narrow = tf.cast(d, product_type)
+        dx = tf.cast(tf.matmul(narrow, tf.cast(W, product_type), transpose_b=not transposed), exact)
+        weighted = tf.cast(tf.cast(x, exact) * w, product_type)  # there is less of x to be multiplied than of d
+        pair = (narrow, weighted) if transposed else (weighted, narrow)
+        more = [tf.cast(tf.matmul(*pair, transpose_a=True), exact)]
+        if bias is not None:
+            more.append(tf.matmul(w, d, transpose_a=True)[0])
+        written = tuple(a.write(n, v) for a, v in zip(written, (nll, at_target, dx * w), strict=True))
+        return n + 1, written, tuple(a + b for a, b in zip(summed, more, strict=True))
+
+    # One block at a time: the loop would otherwise begin the logits of the next ones, which depend on nothing.
+    _, written, summed = tf.while_loop(
+        lambda n, *_: n * size < real, body, (tf.constant(0), written, summed), parallel_iterations=1
+    )
+    found = [in_rows(array.stack()) for array in written]
+    if weights is None or not smoothing:
+        return [*found, *summed]
+    # The evenly spread share of q is the same for every word: it needs no pass over the logits.
+    nll, at_target, dx = found
+    mean = _mean_word(kernel, transposed, exact)
+    vocabulary = kernel.shape[0 if transposed else 1]
+    dx -= smoothing * weights[:, tf.newaxis] * mean
+    total_x = tf.reduce_sum(tf.cast(hidden, exact) * weights[:, tf.newaxis], axis=0)  # float[units]
+    dW, *db = summed
+    dW -= smoothing / vocabulary * (total_x if transposed else total_x[:, tf.newaxis])
+    db = [value - smoothing / vocabulary * tf.reduce_sum(weights) for value in db]
+    return [nll, at_target, dx, dW, *db]
+
+
+def _mean_word(kernel, transposed, exact):
+    """The mean of the words' vectors in the kernel, float[units]."""
+    return tf.reduce_mean(tf.cast(kernel, exact), axis=0 if transposed else 1)
+
+
+def _product(a, b, exact):
+    return tf.matmul(tf.cast(a, exact), tf.cast(b, exact))
+
+
+def sampled_cross_entropy(hidden, kernel, bias, targets, weights=None, *, samples, seed, transposed=False):
+    """Summed cross-entropy with the sum over the vocabulary estimated from a few words, drawn anew at every call.
+
+        Z = exp z(target) + sum over the other words drawn of exp z / expected
+        total = sum of weight * (log Z - z(target))
+
+    where `expected` is how often a word is drawn on average: Z is an unbiased estimate of the sum of exp z, the
+    importance sampling of Bengio and Senecal 2008, "Adaptive importance sampling to accelerate training of a neural
+    probabilistic language model", with one sample for the whole batch as in Jean et al. 2015, "On using very large
+    target vocabulary for neural machine translation". The more words are drawn the closer value and gradient come to
+    the exact ones; with the whole vocabulary they are exact. For training alone: the value is biased (log Z is too
+    small on average), so report `negative_log_likelihood`.
+
+    The words are in the order of falling frequency (`log_uniform_candidates`). A kernel float[vocabulary, units]
+    (`transposed`) is much the faster: a word is a row there, and its gradient has the rows of the words drawn alone.
+
+    Args:
+        hidden, kernel, bias, targets, weights, transposed: as in `cross_entropy`.
+        samples: how many words to draw.
+        seed: int[2], of TensorFlow's stateless random numbers, or a `keras.random.SeedGenerator` that the model holds.
+            The draw depends on nothing else, so that a training that goes on from a checkpoint draws as it would have.
+
+    Returns:
+        total: float[].
+
+    Raises:
+        ValueError: shapes that do not fit together, `samples` outside of 1 to the size of the vocabulary.
+    """
+    hidden, kernel, bias, targets, weights = _checked(hidden, kernel, bias, targets, weights, transposed)
+    exact = _exact(hidden)
+    words = 0 if transposed else 1  # the axis of the vocabulary
+    drawn, expected = log_uniform_candidates(kernel.shape[words], samples, seed)
+    z = tf.matmul(hidden, tf.cast(tf.gather(kernel, drawn, axis=words), hidden.dtype), transpose_b=transposed)
+    z = tf.cast(z, exact) - tf.math.log(tf.cast(expected, exact))
+    true = tf.gather(kernel, targets, axis=words)
+    true = tf.cast(true if transposed else tf.transpose(true), exact)
+    at_target = tf.reduce_sum(tf.cast(hidden, exact) * true, axis=1)
+    if bias is not None:
+        z += tf.cast(tf.gather(bias, drawn), exact)
+        at_target += tf.cast(tf.gather(bias, targets), exact)
+    hit = drawn == tf.cast(targets, drawn.dtype)[:, tf.newaxis]
+    z = tf.where(hit, tf.constant(exact.min / 2, exact), z)  # far enough down; infinity would make NaN of the gradient
+    loss = tf.nn.softplus(tf.reduce_logsumexp(z, axis=1) - at_target)  # log Z - z(target)
+    return tf.reduce_sum(loss if weights is None else loss * tf.cast(weights, exact))
+
+
+def log_uniform_candidates(vocabulary: int, samples: int, seed):
+    """Draws words, the frequent ones more often, by what is known of languages (Zipf's law) alone.
+
+        q(word n) = log((n + 2) / (n + 1)) / log(vocabulary + 1),  n = 0, 1, ... in the order of falling frequency
+
+    The most frequent words, those that would be expected once or more, are taken once each and for certain. The rest of
+    the samples divides the probability of the other words into strata of equal size and draws one word in each, by the
+    inverse of the cumulative distribution: the mean is that of independent draws, the variance is never larger, and
+    hardly a word is drawn twice.
+
+    Args:
+        vocabulary: number of words.
+        samples: number of words to draw.
+        seed: as in `sampled_cross_entropy`.
+
+    Returns:
+        (words int32[samples], expected float64[samples]): a word comes up `expected` times on average.
+
+    Raises:
+        ValueError: `samples` outside of 1 to `vocabulary`.
+    """
+    if not 1 <= samples <= vocabulary:
+        raise ValueError(f"samples is {samples}, expected a number from 1 to {vocabulary}, the size of the vocabulary")
+    seed = tf.cast(seed.next() if isinstance(seed, keras.random.SeedGenerator) else seed, tf.int64)
+    # The smallest number of certain words with which the most frequent of the others is expected once at the most.
+    n = np.arange(samples + 1)
+    certain = int(np.argmax((samples - n) * np.log((n + 2) / (n + 1)) <= np.log((vocabulary + 1) / (n + 1))))
+    strata = samples - certain
+    if not strata:
+        return tf.range(samples), tf.ones([samples], tf.float64)
+    ratio = math.log((vocabulary + 1) / (certain + 1))
+    # Philox by name: the default may differ between the processor and XLA.
+    uniform = tf.random.stateless_uniform([strata], seed, dtype=tf.float64, alg="philox")
+    place = (tf.range(strata, dtype=tf.float64) + uniform) / strata  # in the cumulative distribution
+    word = tf.cast((certain + 1) * tf.exp(place * ratio), tf.int32) - 1
+    word = tf.clip_by_value(word, certain, vocabulary - 1)  # rounding
+    n = tf.cast(word, tf.float64)
+    expected = strata / ratio * tf.math.log((n + 2) / (n + 1))
+    return (
+        tf.concat([tf.range(certain), word], axis=0),
+        tf.concat([tf.ones([certain], tf.float64), expected], axis=0),
+    )
+
+
+def _exact(hidden):
+    """The type of sums and of the softmax."""
+    return tf.float64 if hidden.dtype == tf.float64 else tf.float32
+
+
+def _without_gradient(value):
+    return tf.raw_ops.PreventGradient(
+        input=value, message="this cross-entropy was computed without gradients: use cross_entropy with training=True"
+    )
+
+
+def _block_rows(kernel, transposed, block_bytes, exact, training):
+    """How many rows of logits a block may have."""
+    if block_bytes < 1:
+        raise ValueError(f"block_bytes is {block_bytes}, expected at least 1")
+    units, vocabulary = kernel.shape[::-1] if transposed else kernel.shape
+    return max(int(block_bytes) // (exact.size * vocabulary), units if training else 1)
+
+
+def _checked(hidden, kernel, bias, targets, weights, transposed):
+    """The arguments as tensors whose shapes fit together."""
+    given = {"hidden": hidden, "kernel": kernel, "bias": bias, "targets": targets, "weights": weights}
+    given = {name: None if value is None else tf.convert_to_tensor(value) for name, value in given.items()}
+    shapes = {name: value.shape for name, value in given.items() if value is not None}
+    wanted = {"hidden": ["rows", "units"], "kernel": ["units", "vocabulary"], "bias": ["vocabulary"]}
+    wanted |= {"targets": ["rows"], "weights": ["rows"]}
+    if transposed:
+        wanted["kernel"].reverse()
+    sizes = {}
+    for name, shape in shapes.items():
+        expected = f"expected [{', '.join(wanted[name])}]"
+        if shape.rank != len(wanted[name]):
+            raise ValueError(f"{name} has the shape {shape}, {expected}")
+        for axis, size in zip(wanted[name], shape, strict=True):
+            if size is None and axis != "rows":
+                raise ValueError(f"{name} has the shape {shape}, {expected}, with only the rows unknown")
+            if size is not None and sizes.setdefault(axis, size) != size:
+                raise ValueError(f"{name} has the shape {shape}, {expected} with {sizes[axis]} {axis}")
+    if not given["targets"].dtype.is_integer:
+        raise ValueError(f"targets are {given['targets'].dtype.name}, expected whole numbers")
+    return tuple(given.values())

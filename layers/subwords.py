@@ -1,0 +1,138 @@
+"""Subwords: pieces of text cut into parts that a small vocabulary knows, so that hardly anything is unknown.
+
+Learned by byte-pair encoding: from single characters on, the pair that is most frequent side by side becomes a subword
+(Sennrich, Haddow and Birch: Neural Machine Translation of Rare Words with Subword Units, 2016,
+https://aclanthology.org/P16-1162). Applied by the longest match from the left, as in WordPiece (Wu et al.: Google's
+Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144), which needs nothing but the subwords: the
+vocabulary's file says all.
+"""
+
+import collections
+import io
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+
+import tensorflow as tf
+
+from layers.text import UNKNOWN, Vocabulary
+
+LONGEST = 16  # characters of a subword, at most; longer ones are rare words that generalise to nothing
+
+
+def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
+    """Cuts pieces, string[pieces], none empty, into subwords, string[pieces, (subwords)]; joined, they are the piece.
+
+    Each subword is the longest of the vocabulary that the rest of the piece begins with; where none does, it is one
+    character, which the vocabulary does not know.
+    """
+    longest = max(map(len, vocabulary.words))
+    lengths = tf.range(longest, 0, -1)[None]
+
+    def cut_once(turn, rests, rows, subwords, owners):
+        sizes = tf.strings.length(rests, unit="UTF8_CHAR")
+        starts = tf.strings.substr(rests[:, None], tf.zeros_like(lengths), lengths, unit="UTF8_CHAR")
+        known = vocabulary(starts) != UNKNOWN  # [rests, lengths]
+        found = longest - tf.argmax(known, axis=1, output_type=tf.int32)
+        taken = tf.minimum(tf.where(tf.reduce_any(known, axis=1), found, 1), sizes)
+        subwords = subwords.write(turn, tf.strings.substr(rests, tf.zeros_like(taken), taken, unit="UTF8_CHAR"))
+        owners = owners.write(turn, rows)
+        rests = tf.strings.substr(rests, taken, sizes - taken, unit="UTF8_CHAR")
+        more = taken < sizes
+        return turn + 1, tf.boolean_mask(rests, more), tf.boolean_mask(rows, more), subwords, owners
+
+    def turns(dtype):  # each turn cuts one subword off every piece that has a rest
+        return tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
+
+    count = tf.size(pieces, out_type=tf.int64)
+    rows = tf.range(count)
+    whole = vocabulary(pieces) != UNKNOWN  # most are: it saves half of the time not to look for their beginnings
+    subwords = turns(tf.string).write(0, tf.boolean_mask(pieces, whole))
+    owners = turns(tf.int64).write(0, tf.boolean_mask(rows, whole))
+    rests, rows = tf.boolean_mask(pieces, ~whole), tf.boolean_mask(rows, ~whole)
+    _, _, _, subwords, owners = tf.while_loop(
+        lambda turn, rests, *_: tf.size(rests) > 0, cut_once, (1, rests, rows, subwords, owners)
+    )
+    owners = owners.concat()
+    order = tf.argsort(owners, stable=True)
+    return tf.RaggedTensor.from_value_rowids(
+        tf.gather(subwords.concat(), order), tf.gather(owners, order), nrows=count, validate=False
+    )
+
+
+def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> list[str]:
+    """Learns subwords from pieces and how often each occurs.
+
+    All characters that occur `min_count` times are among them, so that text of these is never unknown. Of the subwords
+    that byte-pair encoding finds, those are kept that the longest match takes `min_count` times. The most frequent come
+    first, in the order of their letters where that is equal: the same pieces give the same subwords.
+
+    Args:
+        size: most subwords.
+
+    Raises:
+        ValueError: there are more characters than `size`.
+    """
+    characters = collections.Counter()
+    for piece, count in pieces.items():
+        for character in piece:
+            characters[character] += count
+    alphabet = {character for character, count in characters.items() if count >= min_count}
+    if len(alphabet) > size:
+        raise ValueError(
+            f"{size} subwords are fewer than the {len(alphabet)} characters that occur {min_count} times or more: "
+            "ask for more subwords, or count only characters that occur more often"
+        )
+    parts = collections.Counter()  # of pieces, without the characters that stay unknown
+    for piece, count in pieces.items():
+        for known, part in itertools.groupby(piece, alphabet.__contains__):
+            if known:
+                parts["".join(part)] += count
+    candidates = alphabet.union(byte_pairs(parts, size - len(alphabet)))
+    used = collections.Counter(dict.fromkeys(alphabet, 0))
+    for part, count in parts.items():
+        for subword in longest_matches(part, candidates):
+            used[subword] += count
+    kept = (subword for subword, count in used.items() if subword in alphabet or count >= min_count)
+    return sorted(kept, key=lambda subword: (-used[subword], subword))
+
+
+def byte_pairs(parts: Mapping[str, int], size: int) -> list[str]:
+    """The first `size` subwords of two characters or more that sentencepiece's byte-pair encoding finds."""
+    # one character makes no pair, and U+2585 stands for the unknown in sentencepiece, which reads no text that has it
+    parts = {part: count for part, count in sorted(parts.items()) if len(part) > 1 and "\u2585" not in part}
+    if not parts or not size:
+        return []
+    import sentencepiece  # here: where text is read, but nothing learned, it is not needed
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(f"{part}\t{count}" for part, count in parts.items()),
+        input_format="tsv",
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=size + len(set().union(*parts)) + 1,  # to it, characters are subwords too, and <unk> is one
+        hard_vocab_limit=False,
+        max_sentencepiece_length=LONGEST,
+        character_coverage=1.0,
+        # our pieces, as they are
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_by_unicode_script=False,
+        split_by_number=False,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    learned = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    found = (learned.id_to_piece(number) for number in range(len(learned)) if not learned.is_unknown(number))
+    return [subword for subword in found if len(subword) > 1]
+
+
+def longest_matches(piece: str, subwords: Collection[str]) -> Iterator[str]:
+    """What `cut_pieces` does, for one piece in Python: learning counts with it before there is a vocabulary."""
+    while piece:
+        starts = (piece[:length] for length in range(min(LONGEST, len(piece)), 0, -1))
+        found = next((start for start in starts if start in subwords), piece[0])
+        yield found
+        piece = piece[len(found) :]

@@ -1,0 +1,151 @@
+"""Texts to token ids and back to texts, for models that write: core TensorFlow operations, the vocabulary inside.
+
+    "Two dogs."  ->  ▁Two ▁dogs .  ->  [57, 112, 5]  ->  "Two dogs."
+
+The spaces are part of the tokens (MARK), so what a model writes reads as written text without any rules of typography.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import tensorflow as tf
+
+from layers.subwords import cut_pieces, learn_subwords
+from layers.text import (
+    END,
+    GENERATION,
+    MARK,
+    PADDING,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    count_words,
+    join_pieces,
+    normalize,
+    split_pieces,
+)
+
+LEVELS = ("word", "subword")
+UNKNOWN_SHOWN = "⁇"  # U+2047
+
+
+class Tokenizer(tf.Module):
+    """string[batch] <-> int32[batch, (tokens)], by words or by subwords.
+
+    The vocabulary and the arguments say all: a tokenizer is made again from the vocabulary's file and these.
+
+    To train on with other data, extend the vocabulary, `vocabulary.extend(learned_from_the_new_data)`: known tokens
+    keep their ids. With subwords, a new one may then be the longest match where known ones were taken before, so that
+    known words may be cut otherwise than the model has learned them; training on has to teach it the new cuts.
+
+    Args:
+        vocabulary: begins with GENERATION.
+        level: a token is a "word" (a piece of `split_pieces`) or a "subword" (a part of a piece, by the longest match
+            from the left).
+        lower_case: fold upper case.
+        max_characters: read so many characters of a text at most; 0: all.
+        max_tokens: read so many tokens of a text at most; 0: all.
+
+    Raises:
+        ValueError: the vocabulary begins otherwise, or there is no such level.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        level: Literal["word", "subword"],
+        lower_case: bool = False,
+        max_characters: int = 0,
+        max_tokens: int = 0,
+    ):
+        super().__init__(name="tokenizer")
+        check_level(level)
+        first = tuple(vocabulary.words[: len(GENERATION)])
+        if first != GENERATION:
+            raise ValueError(f"a tokenizer's vocabulary begins with {', '.join(GENERATION)}, but this one with {first}")
+        self.vocabulary = vocabulary
+        self.level = level
+        self.lower_case = lower_case
+        self.max_characters = max_characters
+        self.max_tokens = max_tokens
+
+    def tokens(self, texts):
+        """The tokens as they are written, the unknown ones too.
+
+        Args:
+            texts: string[batch].
+
+        Returns:
+            (string[batch, (tokens)], bool[batch]: was the text cut at max_characters or max_tokens).
+        """
+        tokens, cut = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
+        if self.level == "subword":
+            unique, index = tf.unique(tokens.flat_values)  # a batch repeats itself
+            subwords = tf.gather(cut_pieces(unique, self.vocabulary), index)
+            tokens = tokens.with_flat_values(subwords).merge_dims(1, 2)
+        if self.max_tokens:
+            cut |= tokens.row_lengths() > self.max_tokens
+            tokens = tokens[:, : self.max_tokens]
+        return tokens, cut
+
+    def encode(self, texts):
+        """string[batch] to (int32[batch, (tokens)] without START and END, bool[batch]: was the text cut)."""
+        tokens, cut = self.tokens(texts)
+        return self.vocabulary(tokens), cut
+
+    def decode(self, ids):
+        """Token ids, int32[..., time] (or ragged [batch, (time)]), to texts, string[...].
+
+        What comes after the first END is left out, and so are PADDING and START. An unknown token is shown as "⁇".
+        Raises where an id is out of range.
+        """
+        if isinstance(ids, tf.RaggedTensor):
+            ids = ids.to_tensor(PADDING)
+        ids = tf.convert_to_tensor(ids)
+        over = tf.cumsum(tf.cast(ids == END, tf.int32), axis=-1) > 0
+        tokens = self.vocabulary.to_words(ids)
+        unknown = MARK + UNKNOWN_SHOWN if self.level == "word" else UNKNOWN_SHOWN  # a subword's space is before it
+        tokens = tf.where(ids == UNKNOWN, unknown, tokens)
+        return join_pieces(tf.where(over | (ids == PADDING) | (ids == START), "", tokens))
+
+
+def pieces_of(texts, *, lower_case: bool, max_characters: int):
+    """string[batch] to (string[batch, (pieces)], bool[batch]: was the text cut at max_characters)."""
+    texts, cut = normalize(texts, lower_case=lower_case, html_breaks=False, max_characters=max_characters)
+    return split_pieces(texts), cut
+
+
+def learn_vocabulary(
+    batches: Iterable,
+    level: Literal["word", "subword"],
+    size: int,
+    min_count: int = 1,
+    lower_case: bool = False,
+    max_characters: int = 0,
+) -> Vocabulary:
+    """Learns the vocabulary of a Tokenizer.
+
+    Args:
+        batches: some texts at a time, string[batch].
+        level, lower_case, max_characters: as the Tokenizer is told.
+        size: most tokens, reserved ones included; for words 0 is no limit.
+        min_count: tokens that occur less often stay unknown.
+
+    Raises:
+        ValueError: there is no such level, or `size` is less than the characters that must be subwords.
+    """
+    check_level(level)
+    pieces = tf.function(
+        lambda texts: pieces_of(texts, lower_case=lower_case, max_characters=max_characters)[0].flat_values,
+        reduce_retracing=True,
+    )
+    if level == "word":
+        return Vocabulary.learn(map(pieces, batches), size=size, min_count=min_count, reserved=GENERATION)
+    return Vocabulary(
+        [*GENERATION, *learn_subwords(count_words(map(pieces, batches)), size - len(GENERATION), min_count)]
+    )
+
+
+def check_level(level: str):
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}, expected one of {', '.join(LEVELS)}")

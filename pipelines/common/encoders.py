@@ -1,0 +1,260 @@
+"""Convolutional networks that turn pixels into features: those of keras.applications, and a small one for the samples.
+
+Pixels go in as images.py gives them, 0 to 255: each network's own scaling is inside. The networks are the same whatever
+their weights come from, so that weights saved with a run fit the network that is built anew for its export.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.common import images, runs
+from pipelines.common.errors import UserError
+from pipelines.common.sources import reachable, real_data
+
+STORAGE = "https://storage.googleapis.com"
+CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red: what ResNet50's weights expect to be taken off
+EFFICIENTNET_DEVIATION = (0.229, 0.224, 0.225)  # red, green, blue
+
+
+@dataclasses.dataclass(frozen=True)
+class Application:
+    """A network of keras.applications: its builder, the pixels it was trained with and its least, how it wants pixels
+    of 0 to 255 scaled, and where its ImageNet weights are."""
+
+    build: Callable
+    size: int
+    least: int
+    scaling: str  # "unit": -1 to 1; "caffe": blue first, mean taken off; "inside": it scales by itself
+    address: str
+
+
+APPLICATIONS = {
+    "mobilenet_v2": Application(
+        keras.applications.MobileNetV2,
+        224,
+        32,
+        "unit",
+        f"{STORAGE}/tensorflow/keras-applications/mobilenet_v2/"
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    ),
+    "inception_v3": Application(
+        keras.applications.InceptionV3,
+        299,
+        75,
+        "unit",
+        f"{STORAGE}/tensorflow/keras-applications/inception_v3/"
+        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "efficientnet_b0": Application(
+        keras.applications.EfficientNetB0,
+        224,
+        32,
+        "inside",
+        f"{STORAGE}/keras-applications/efficientnetb0_notop.h5",
+    ),
+    "resnet50": Application(
+        keras.applications.ResNet50,
+        224,
+        32,
+        "caffe",
+        f"{STORAGE}/tensorflow/keras-applications/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+}
+NAMES = (*APPLICATIONS, "small")
+
+
+def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "avg") -> keras.Model:
+    """A CNN from pixels, a number [batch, image_size, image_size, 3] from 0 to 255, to features.
+
+    Args:
+        name: one of NAMES.
+        weights: "imagenet" (a file `NAME_*imagenet_notop.weights.h5` in the folder `weights` of the real data; else
+            what Keras has downloaded, or downloads), the path of a .weights.h5 or .h5 file, or "none" (random).
+        pooling: "avg" gives float32[batch, features], the mean over the image; "none" float32[batch, places, features],
+            the places of the last layer row by row. The small network does not average, as its captions speak of
+            where things are: its "avg" is a projection of all places.
+
+    Raises:
+        UserError: no such network, an image too small for it, no network to download from (found out within seconds),
+            or a file that does not hold its weights.
+        ValueError: no such pooling.
+    """
+    if pooling not in ("avg", "none"):
+        raise ValueError(f"pooling is {pooling!r}, expected 'avg' or 'none'")
+    if name not in NAMES:
+        raise UserError(f"there is no encoder {name}: expected one of {', '.join(NAMES)}")
+    least = APPLICATIONS[name].least if name in APPLICATIONS else 16
+    if image_size < least:
+        raise UserError(f"images of {image_size} x {image_size} pixels are too small for {name}: it takes {least} up")
+    if name == "small":
+        return build_small(weights, image_size, pooling)
+    application = APPLICATIONS[name]
+    network = application.build(include_top=False, weights=None, input_shape=(image_size, image_size, 3), name=name)
+    if weights == "imagenet":
+        load_imagenet(network, application)
+    elif weights != "none":
+        load_file(network, weights)
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    features = network(scaled(pixels, application.scaling))
+    if pooling == "avg":
+        features = keras.layers.GlobalAveragePooling2D(name="average")(features)
+    else:
+        features = keras.layers.Reshape((-1, features.shape[-1]), name="places")(features)
+    return keras.Model(pixels, features, name="encoder")
+
+
+def scaled(pixels, scaling: str):
+    """Pixels of 0 to 255 as a network of keras.applications wants them."""
+    if scaling == "unit":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
+    if scaling == "caffe":
+        return keras.ops.flip(pixels, axis=-1) - np.asarray(CAFFE_MEAN, "float32")
+    return pixels
+
+
+def load_file(network: keras.Model, path):
+    """Reads weights from a file (with or without the classifier on top, which is left out)."""
+    if not str(path).endswith(".h5"):
+        raise UserError(f"{path} is no file of weights for {network.name}: expected imagenet, none or a file .h5")
+    runs.load_weights(network, path)
+    correct_scaling(network)
+
+
+def load_imagenet(network: keras.Model, application: Application):
+    """Gives the network its ImageNet weights: beside the real data, downloaded before, or downloaded now."""
+    beside = sorted((real_data() / "weights").glob(f"{network.name}_*imagenet_notop.weights.h5"))
+    if beside:
+        load_file(network, beside[0])
+        return
+    home = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    if not (home / "models" / application.address.rpartition("/")[2]).is_file() and not reachable(application.address):
+        raise UserError(
+            f"there is no network to fetch {application.address}, the ImageNet weights of {network.name}:"
+            " download it on another machine and give the file as the weights, or none"
+        )
+    shape = (application.size, application.size, 3)
+    try:
+        original = application.build(include_top=False, weights="imagenet", input_shape=shape)
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        reason = " ".join(str(error).split())
+        raise UserError(f"the ImageNet weights of {network.name} could not be fetched: {reason}") from error
+    network.set_weights(original.get_weights())
+    correct_scaling(network)
+
+
+def correct_scaling(network: keras.Model):
+    """Puts into EfficientNet's variances what Keras adds as a layer, only for weights="imagenet".
+
+    Its published weights hold standard deviations where variances belong; Keras makes good for that by another division
+    by their square roots: (x - mean) / sqrt(v) / sqrt(d) = (x - mean) / sqrt(v d).
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            mean, variance, *rest = layer.get_weights()
+            if np.any(variance != 1):  # 1: the network was trained from nothing, without that layer
+                layer.set_weights([mean, variance * np.asarray(EFFICIENTNET_DEVIATION, "float32"), *rest])
+                layer.finalize_state()
+
+
+def build_small(weights: str, image_size: int, pooling: str) -> keras.Model:
+    """Three convolutions of stride 2, trained from nothing on pictures of 48 or 64 pixels; where a place is is told to
+    each of them by two more channels, its x and y (Liu et al. 2018, An intriguing failing of convolutional neural
+    networks and the CoordConv solution)."""
+    if weights == "imagenet":
+        raise UserError("the small encoder has no ImageNet weights: expected none or a file .h5")
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
+    for number, filters in enumerate((32, 64, 64), start=1):
+        x = keras.layers.Concatenate(name=f"with_coordinates_{number}")([x, coordinates(x)])
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu",
+                                kernel_initializer="he_normal", name=f"conv_{number}")(x)  # fmt: skip
+    if pooling == "avg":
+        x = keras.layers.Conv2D(32, 1, activation="relu", kernel_initializer="he_normal", name="narrow")(x)
+        x = keras.layers.Flatten(name="all_places")(x)
+        x = keras.layers.Dense(256, activation="relu", kernel_initializer="he_normal", name="projection")(x)
+    else:
+        x = keras.layers.Reshape((-1, 64), name="places")(x)
+    model = keras.Model(pixels, x, name="encoder")
+    if weights != "none":
+        load_file(model, weights)
+    return model
+
+
+def coordinates(x):
+    """float32[batch, height, width, 2]: the x and y of each place of x [batch, height, width, channels], -1 to 1."""
+    height, width = x.shape[1:3]
+    rows, columns = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    grid = np.stack([columns, rows], axis=-1).astype("float32")
+    return keras.ops.zeros_like(x[..., :1]) + grid
+
+
+def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = None):
+    """Freezes an encoder, or sets it free to be fine-tuned; batch normalisation stays frozen either way.
+
+    A frozen BatchNormalization runs in inference mode even with training=True: the statistics of a few photos in a
+    batch would replace those of ImageNet. (Setting `trainable` of a model around the encoder thaws all of it: set that
+    first.) Dropout inside of the encoder follows `training`: give training=False while it is frozen.
+
+    Args:
+        first: name of the first layer that is fine-tuned (such as block_13_expand), earlier ones stay frozen; None: all
+            are.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    encoder.trainable = trainable
+    layers_inside = inner_layers(encoder)
+    names = [layer.name for layer in layers_inside]
+    if first is not None and first not in names:
+        raise UserError(f"the encoder has no layer {first}: expected one such as {names[-1]}")
+    begins = names.index(first) if first is not None else 0
+    for place, layer in enumerate(layers_inside):
+        frozen = not trainable or place < begins or isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = not frozen
+
+
+def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers of a model in their order, those of the models in it instead of these."""
+    found = []
+    for layer in model.layers:
+        found += inner_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
+def digest(encoder: keras.Model) -> str:
+    """The SHA-256 of all weights, whatever file they came from: what a feature cache is keyed by."""
+    sums = hashlib.sha256()
+    for value in encoder.get_weights():
+        sums.update(f"{value.dtype} {value.shape}".encode())
+        sums.update(np.ascontiguousarray(value))
+    return sums.hexdigest()
+
+
+def encode_images(
+    encoder: keras.Model, paths: Sequence, *, size: int, fit: str, pixel_limit: int, batch: int = 32
+) -> Iterator[np.ndarray | str]:
+    """For each image file in turn its features, float32[rows, features] (one row, or one a place of the image), or why
+    there are none, as the end of a sentence: what feature_cache.fill computes with."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def encode(encoded):
+        pixels, valid = images.decode(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
+        return encoder(pixels, training=False), valid
+
+    for start in range(0, len(paths), batch):
+        contents = [images.read(path) for path in paths[start : start + batch]]
+        features, valid = encode(tf.constant([content if isinstance(content, bytes) else b"" for content in contents]))
+        for content, row, good in zip(contents, features.numpy(), valid.numpy(), strict=True):
+            if isinstance(content, str):
+                yield content
+            elif good:
+                yield row.reshape(-1, row.shape[-1])
+            else:
+                yield images.refusal(content, pixel_limit) or "could not be decoded"

@@ -1,0 +1,93 @@
+"""The optimizer of a run and the schedule of its learning rate."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from pipelines.common.errors import UserError
+from pipelines.common.options import TrainingOptions
+
+
+@keras.saving.register_keras_serializable(package="unfold")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate after t updates: linear warm-up to `peak` over `warmup` updates, then with progress
+    p = (t - warmup) / (end - warmup), held at 1 past the end:
+
+        constant      peak
+        linear        peak (1 - p (1 - final))
+        cosine        peak (final + (1 - final) (1 + cos(pi p)) / 2)          Loshchilov & Hutter 2017, equation 5
+        exponential   peak final^p
+        inverse-sqrt  peak sqrt(w / max(t, w)), w = max(warmup, 1)            Vaswani et al. 2017, equation 3
+        halving       peak / 2^n, n the halvings so far: one at update `first`, one every `every` updates after it
+                                                                              Sutskever et al. 2014, section 3.4
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        peak: float,
+        warmup: int = 0,
+        end: int = 0,
+        final: float = 1.0,
+        first: float = 0.0,
+        every: float = 1.0,
+    ):
+        self.kind, self.peak, self.warmup, self.end, self.final = kind, peak, warmup, end, final
+        self.first, self.every = first, every
+
+    def __call__(self, step):
+        t = tf.cast(step, tf.float32)
+        p = tf.clip_by_value((t - self.warmup) / max(self.end - self.warmup, 1), 0.0, 1.0)
+        w = float(max(self.warmup, 1))
+        factor = {
+            "constant": lambda: tf.ones([]),
+            "linear": lambda: 1 - p * (1 - self.final),
+            "cosine": lambda: self.final + (1 - self.final) * (1 + tf.cos(math.pi * p)) / 2,
+            "exponential": lambda: self.final**p,
+            "inverse-sqrt": lambda: tf.sqrt(w / tf.maximum(t, w)),
+            "halving": lambda: 0.5 ** tf.maximum(tf.floor((t - self.first) / self.every) + 1, 0.0),
+        }[self.kind]()
+        # The first update is t = 0: (t + 1) gives it a rate above zero.
+        return self.peak * factor * tf.minimum((t + 1) / max(self.warmup, 1), 1.0)
+
+    def get_config(self):
+        names = ("kind", "peak", "warmup", "end", "final", "first", "every")
+        return {name: getattr(self, name) for name in names}
+
+
+def make_optimizer(
+    options: TrainingOptions, updates_per_epoch: int | None, model: keras.Model
+) -> keras.optimizers.Optimizer:
+    """The Keras optimizer of `options`, built for the model's trainable variables. `updates_per_epoch`: None where it
+    is not known; UserError when the schedule has to know it."""
+    end = options.decay_steps or round(options.epochs * (updates_per_epoch or 0))
+    if options.schedule in ("linear", "cosine", "exponential") and not end:
+        raise UserError(f"--schedule {options.schedule} needs --decay-steps here: the length of an epoch is not known")
+    if options.schedule == "halving" and not updates_per_epoch:
+        raise UserError("--schedule halving counts in epochs, and here the length of an epoch is not known")
+    rate = Schedule(
+        options.schedule,
+        options.learning_rate,
+        options.warmup_steps,
+        end,
+        final=options.final_fraction,
+        first=options.halving_from * (updates_per_epoch or 0),
+        every=options.halving_every * (updates_per_epoch or 1),
+    )
+    decay = options.weight_decay or (0.0 if options.optimizer == "adamw" else None)
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+        "lion": keras.optimizers.Lion,
+    }
+    momentum = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
+    optimizer = kinds[options.optimizer](learning_rate=rate, weight_decay=decay, **momentum)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    if options.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer

@@ -1,0 +1,225 @@
+"""Sentence pairs made ready for the model: split, read as ids once, given out in batches of similar length."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from layers.text import PADDING
+from layers.tokenizer import Tokenizer
+from pipelines.common import sources
+from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.errors import UserError
+from pipelines.translation.config import Config
+from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
+from pipelines.translation.preprocessing import Preprocessing
+
+NAMED = {
+    "multi30k": ("", "https://github.com/multi30k/dataset (data/task1/raw)"),
+    "tatoeba": ("", "https://www.manythings.org/anki/ (as train.tsv, val.tsv and test.tsv)"),
+    "wmt14": ("tfds:wmt14_translate/fr-en", "https://www.statmt.org/wmt14/translation-task.html"),
+}
+TEXTS_AT_ONCE = 1024
+SLACK = 5  # tokens that a short sentence may have more than the ratio of lengths allows
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentences:
+    """Sentences as ids.
+
+    Attributes:
+        ids: int32[tokens], all sentences behind each other.
+        splits: int64[sentences + 1], where each begins and ends.
+        cut: bool[sentences]: was the sentence longer than the limits.
+    """
+
+    ids: np.ndarray
+    splits: np.ndarray
+    cut: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.splits) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64[sentences]: tokens of each sentence."""
+        return np.diff(self.splits)
+
+    def ragged(self) -> tf.RaggedTensor:
+        return tf.RaggedTensor.from_row_splits(self.ids, self.splits, validate=False)
+
+    def take(self, rows: np.ndarray) -> "Sentences":
+        kept = [self.ids[self.splits[row] : self.splits[row + 1]] for row in rows]
+        lengths = self.lengths[rows]
+        ids = np.concatenate([np.zeros(0, np.int32), *kept])
+        return Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), self.cut[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Sentence pairs as ids, and why others were left out: reason -> how many."""
+
+    sources: Sentences
+    targets: Sentences
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def locate(config: Config) -> pathlib.Path | str:
+    return sources.locate(config.data, "translation", NAMED)
+
+
+def load(config: Config) -> dict[str, Pairs]:
+    """What training needs of the config's data: "train" and "validation"; and "test" where that is split off, too.
+
+    A part that the data lacks is split off the training pairs: the share that the config says, all translations of a
+    source on one side, by the split's seed alone. So a later call finds the same parts.
+    """
+    where = locate(config)
+    own = own_parts(where, config)
+    if "train" not in own:
+        raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
+    parts = {part: read(where, part, config) for part in own if part != "test"}
+    for part in ("test", "validation"):
+        share = getattr(config, f"{part}_share")
+        if part not in own and share:
+            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
+    return parts
+
+
+def load_part(config: Config, part: str) -> Pairs:
+    """One part of the config's data, by its name or by the stem of its files."""
+    where = locate(config)
+    own = own_parts(where, config)
+    if part not in PARTS or (part in own and not (part == "train" and len(own) < len(PARTS))):
+        return read(where, part, config)
+    parts = load(config)
+    if part not in parts:
+        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join({*own, *parts})}")
+    return parts[part]
+
+
+def load_all(config: Config, part: str) -> Pairs:
+    """The pairs of data that no run was trained on: a table as a whole, of other data the part."""
+    where = locate(config)
+    if isinstance(where, pathlib.Path) and where.is_file():
+        return read(where, "train", config)
+    own = own_parts(where, config)
+    if part in PARTS and part not in own:
+        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join(own)}")
+    return read(where, part, config)
+
+
+def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
+    """(the rest, about `share` of the pairs): whole sources, drawn by the seed; neither side is empty."""
+    known = sorted(set(pairs.sources))
+    if len(known) < 2:
+        raise UserError(f"--data {where} cannot be split: it has {len(known)} different source sentences")
+    wanted = min(max(round(share * len(known)), 1), len(known) - 1)
+    drawn = np.random.default_rng(seed).permutation(len(known))[:wanted]
+    chosen = {known[number] for number in drawn}
+    rows = [[], []]
+    for row, source in enumerate(pairs.sources):
+        rows[source in chosen].append(row)
+    return pairs.take(rows[0]), pairs.take(rows[1])
+
+
+def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
+    """Reads all texts once, so that an epoch need not."""
+    ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+    for found, was_cut in text_batches(texts).map(tokenizer.encode, num_parallel_calls=tf.data.AUTOTUNE):
+        ids.append(found.values.numpy())
+        lengths.append(found.row_lengths().numpy())
+        cut.append(was_cut.numpy())
+    splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    return Sentences(np.concatenate(ids), splits, np.concatenate(cut))
+
+
+def text_batches(texts: list[str]) -> tf.data.Dataset:
+    """The texts, string[batch]."""
+    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(TEXTS_AT_ONCE)
+
+
+def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Encoded:
+    """Pairs as ids, without those that teach nothing: an empty side, a side longer than the limits (its translation
+    would not be that of what is read), or sides of too unequal lengths."""
+    source = encode_texts(pairs.sources, preprocessing.source)
+    target = encode_texts(pairs.targets, preprocessing.target)
+    shorter, longer = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
+    faults = {
+        "with an empty side": shorter == 0,
+        "too long": source.cut | target.cut,
+        "of too unequal lengths": longer > max_ratio * shorter + SLACK,
+    }
+    good = np.ones(len(pairs), bool)
+    dropped = {}
+    for reason, found in faults.items():
+        if (found & good).any():
+            dropped[reason] = int((found & good).sum())
+        good &= ~found
+    rows = np.flatnonzero(good)
+    return Encoded(source.take(rows), target.take(rows), dropped)
+
+
+def batches(
+    encoded: Encoded,
+    *,
+    batch_pairs: int,
+    batch_tokens: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    xla: bool = False,
+) -> tf.data.Dataset:
+    """Batches of pairs of similar length.
+
+    Each is a dict of `source` and `target` int32[batch, time], padded; `rows` int64[batch] (the pair's number) and
+    `real` float32[batch]: 1, or 0 for an empty pair that fills up a batch, with the row -1.
+
+    Args:
+        batch_pairs: most pairs of a batch.
+        batch_tokens: most tokens of a batch, both sides with padding.
+        seed: with `epoch`, decides the order of the batches and which pairs meet in one; None: longest first.
+        xla: let fewer shapes occur, as each is compiled.
+    """
+    plan = plan_batches(
+        2 * np.maximum(encoded.sources.lengths, encoded.targets.lengths),  # each side is padded by itself
+        most_rows=batch_pairs,
+        most_steps=batch_tokens,
+        seed=seed,
+        epoch=epoch,
+    )
+    sides = encoded.sources.ragged(), encoded.targets.ragged()
+    sizes = [len(rows) for rows, _ in plan]
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
+
+    def batch(rows):
+        real = rows != FILLER
+        source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
+        return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
+
+    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2).prefetch(4)
+
+
+def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):
+    """int32[count, time]: the sentences `rows`, then empty ones; as long as the longest, with `xla` rounded up to a
+    multiple of eight."""
+    taken = tf.gather(sentences, rows)
+    longest = tf.maximum(tf.reduce_max(taken.row_lengths()), 1)
+    if xla:
+        longest = -(-longest // 8) * 8
+    return taken.to_tensor(PADDING, shape=tf.stack([tf.cast(count, tf.int64), longest]))
+
+
+def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:
+    """All of `new`, and so many pairs of `old`, drawn by the seed, that they are `share` of the whole."""
+    wanted = min(round(len(new) * share / (1 - share)), len(old))
+    rows = np.random.default_rng(seed).permutation(len(old))[:wanted]
+    return Encoded(join(new.sources, old.sources.take(rows)), join(new.targets, old.targets.take(rows)), new.dropped)
+
+
+def join(first: Sentences, second: Sentences) -> Sentences:
+    splits = np.concatenate([first.splits, first.splits[-1] + second.splits[1:]])
+    return Sentences(np.concatenate([first.ids, second.ids]), splits, np.concatenate([first.cut, second.cut]))

@@ -1,0 +1,164 @@
+"""Sentence pairs as they are read: from parallel files, from tables, from tensorflow-datasets."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable
+
+from pipelines.common import sources
+from pipelines.common.errors import UserError
+from pipelines.common.tables import read_lines
+from pipelines.translation.config import Config
+
+PARTS = ("train", "validation", "test")
+NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}  # of files
+PACKED = ("", ".gz", ".xz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Sentences and their translations: `targets[n]` belongs to `sources[n]`."""
+
+    sources: list[str]
+    targets: list[str]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, rows: Iterable[int]) -> "Pairs":
+        rows = list(rows)
+        return Pairs([self.sources[row] for row in rows], [self.targets[row] for row in rows])
+
+    def by_source(self) -> tuple[list[str], list[list[str]]]:
+        """(sources, each once and in their order; the references of each)."""
+        references: dict[str, list[str]] = {}
+        for source, target in zip(self.sources, self.targets, strict=True):
+            references.setdefault(source, []).append(target)
+        return list(references), list(references.values())
+
+
+def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
+    """The parts that the data itself has; a single table is all "train"."""
+    if isinstance(where, str):
+        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), config.manual_dir).info.splits
+        return tuple(part for part in PARTS if part in splits or not splits)  # a set may not say which it has
+    if where.is_file():
+        return ("train",)
+    parts = tuple(part for part in PARTS if is_there(where, part, config))
+    if "train" in parts or "test" in parts:
+        return parts
+    raise UserError(
+        f"{where} holds no sentence pairs: expected train.{config.source} and train.{config.target} (.gz, .xz)"
+        f" or train.tsv{other_languages(where)}"
+    )
+
+
+def is_there(folder: pathlib.Path, part: str, config: Config) -> bool:
+    """Whether a folder has files for a part, one or several."""
+    return any(
+        list(folder.glob(f"{name}*.{ending}{packed}"))
+        for name in NAMES[part]
+        for ending in (config.source, config.target, "tsv")
+        for packed in PACKED
+    )
+
+
+def other_languages(folder: pathlib.Path) -> str:
+    """What may be meant instead, for a message: the languages that are there."""
+    found = sorted(
+        {name[1] for path in folder.iterdir() if len(name := path.name.split(".")) > 1 and "train" in name[0]}
+    )
+    return f"; found train files of {', '.join(found)}" if found else ""
+
+
+def files_of(folder: pathlib.Path, part: str, config: Config, stem: str = "") -> tuple[pathlib.Path, ...]:
+    """(source file, target file), (table,), or () where the folder does not have the part.
+
+    `test.de` is looked for first, then the one file whose name begins so, such as `test_2016_flickr.de`; a `stem` names
+    one of several.
+    """
+    for languages in ((config.source, config.target), ("tsv",)):
+        for name in (stem,) if stem else NAMES[part]:
+            found = [unpacked(folder, name, language) for language in languages]
+            if not any(found) and not stem:
+                found = [beginning_with(folder, name, language) for language in languages]
+            if all(found):
+                return tuple(found)
+            if any(found):
+                there, missing = (languages if found[0] else languages[::-1])[:2]
+                raise UserError(f"{folder} has {name}.{there} but no {name}.{missing}: expected line-parallel files")
+    return ()
+
+
+def unpacked(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path | None:
+    files = [folder / f"{name}.{ending}{packed}" for packed in PACKED]
+    return next((file for file in files if file.is_file()), None)
+
+
+def beginning_with(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path | None:
+    """The one file called `name…`.`ending`; UserError when there are several."""
+    found = sorted(
+        path for packed in PACKED for path in folder.glob(f"{name}[._-]*.{ending}{packed}") if path.is_file()
+    )
+    if len(found) > 1:
+        stems = ", ".join(path.name.split(f".{ending}")[0] for path in found)
+        raise UserError(f"{folder} has several files for {name}: name one of {stems} with --split")
+    return found[0] if found else None
+
+
+def read(where: pathlib.Path | str, part: str, config: Config) -> Pairs:
+    """Reads one part ("train", "validation", "test", or the stem of a file's name, such as test_2016_flickr)."""
+    if isinstance(where, str):
+        return read_tfds(where, part, config)
+    if where.is_file():
+        return read_table(where)
+    files = files_of(where, part, config, "" if part in PARTS else part)
+    if not files:
+        raise UserError(f"{where} has no part {part}: expected {part}.{config.source} and {part}.{config.target}")
+    return read_table(*files) if len(files) == 1 else read_parallel(*files)
+
+
+def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
+    """Line n of one file is the translation of line n of the other."""
+    pairs = Pairs(*([line.rstrip("\r\n") for line in read_lines(path)] for path in (source, target)))
+    if len(pairs.sources) != len(pairs.targets):
+        raise UserError(
+            f"{source} has {len(pairs.sources):,} lines and {target} has {len(pairs.targets):,}: expected as many, a"
+            " sentence and its translation on the same line"
+        )
+    if not pairs.sources:
+        raise UserError(f"{source} is empty: expected a sentence a line")
+    return pairs
+
+
+def read_table(path: pathlib.Path) -> Pairs:
+    """Source, tab, target on every line; a source on several lines has several translations."""
+    pairs = Pairs([], [])
+    for number, line in enumerate(read_lines(path), start=1):
+        cells = line.rstrip("\r\n").split("\t")
+        if cells == [""]:
+            continue
+        if len(cells) != 2:
+            raise UserError(
+                f"{path}, line {number}: {len(cells)} columns, expected 2: a sentence, a tab, its translation"
+            )
+        pairs.sources.append(cells[0])
+        pairs.targets.append(cells[1])
+    if not pairs.sources:
+        raise UserError(f"{path} is empty: expected a sentence, a tab and its translation a line")
+    return pairs
+
+
+def read_tfds(name: str, part: str, config: Config) -> Pairs:
+    """Reads a translation set of tensorflow-datasets: its features are named after the languages."""
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    languages = list(builder.info.features)
+    for language in (config.source, config.target):
+        if language not in languages:
+            raise UserError(f"{name} has the languages {', '.join(languages)}: expected {language}")
+    if builder.info.splits and part not in builder.info.splits:
+        raise UserError(f"{name} has no part {part}: it has {', '.join(builder.info.splits)}")
+    pairs = Pairs([], [])
+    for row in builder.as_dataset(split=part).as_numpy_iterator():
+        pairs.sources.append(row[config.source].decode(errors="replace"))
+        pairs.targets.append(row[config.target].decode(errors="replace"))
+    return pairs

@@ -1,0 +1,240 @@
+"""Trains a run from scratch or from another run, and goes on with one that was stopped."""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers import losses
+from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
+from layers.text import END, START, UNKNOWN, Vocabulary
+from pipelines.common import training
+from pipelines.common.errors import UserError
+from pipelines.common.options import flag
+from pipelines.common.runs import Run, atomic_write
+from pipelines.translation import dataset
+from pipelines.translation.config import Config
+from pipelines.translation.evaluate import Perplexity, bleu, translate_all
+from pipelines.translation.model import (
+    SOURCE_VOCABULARY_FILE,
+    TARGET_VOCABULARY_FILE,
+    Trained,
+    Translator,
+    load_trained,
+    load_vocabularies,
+    make_model,
+    make_preprocessing,
+)
+from pipelines.translation.pairs import Pairs
+from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.translation.translate import Translation
+
+# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
+INHERITED = (
+    "level", "lower_case", "cell", "layers", "units", "embedding_units", "reverse", "bidirectional", "residual",
+    "context", "tied",
+)  # fmt: skip
+
+
+def train(config: Config, preset: str | None = None) -> dict:
+    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
+    # A run that exists answers at once; a new one is made only when its data was found good.
+    run = Run.start(config.run, "translation", config, preset) if (config.run / "config.json").is_file() else None
+    if run and run.finished:
+        report(run)
+        return run.summary
+    base = load_trained(Run.open(config.base, "translation")) if config.base else None
+    if base:
+        refuse_other_model(config, base.config)
+    pairs = dataset.load(config)
+    if "validation" not in pairs:
+        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
+    # The target's vocabulary is written last: with it, both are whole.
+    stored = run and (run.path / TARGET_VOCABULARY_FILE).is_file()
+    vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
+    preprocessing = make_preprocessing(config, *vocabularies)
+    encoded = encode(config, pairs, preprocessing, base)
+    run = run or Run.start(config.run, "translation", config, preset)
+    with run:
+        for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
+            with atomic_write(run.path / name) as file:
+                file.write(vocabulary.to_text())
+        summary = fit(run, config, encoded, pairs["validation"], preprocessing, base)
+    report(run)
+    return summary
+
+
+def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> list[Vocabulary]:
+    """The vocabularies of source and target; in fine-tuning those of the run it starts from, with new words behind."""
+    vocabularies = []
+    for side in ("source", "target"):
+        field = f"{side}_vocabulary"
+        texts = dataset.text_batches(getattr(pairs, f"{side}s"))
+        try:
+            found = learn_vocabulary(texts, size=getattr(config, field), min_count=config.min_count, **config.limits)
+        except ValueError as error:  # fewer subwords than characters
+            raise UserError(f"{flag(field)} is {getattr(config, field)}, but {error}") from error
+        vocabularies.append(getattr(base.preprocessing, side).vocabulary.extend(found) if base else found)
+    return vocabularies
+
+
+def encode(
+    config: Config, pairs: dict[str, Pairs], preprocessing: Preprocessing, base: Trained | None
+) -> dict[str, dataset.Encoded]:
+    """The parts as ids; training's with a share of the pairs of the run that fine-tuning starts from."""
+    encoded = {part: dataset.encode(pairs[part], preprocessing, config.max_ratio) for part in ("train", "validation")}
+    for part, found in encoded.items():
+        report_dropped(config, part, found, len(pairs[part]))
+    if base and config.mixture:
+        old = dataset.encode(dataset.load(base.config)["train"], preprocessing, config.max_ratio)
+        encoded["train"] = dataset.mix(encoded["train"], old, config.mixture, config.training.seed)
+    return encoded
+
+
+def fit(
+    run: Run,
+    config: Config,
+    encoded: dict[str, dataset.Encoded],
+    validation: Pairs,
+    preprocessing: Preprocessing,
+    base: Trained | None,
+) -> dict:
+    """Builds the model and trains it."""
+    options = config.training
+    model = build(config, preprocessing)
+    if base:
+        transplant(base, model, preprocessing)
+    trained = Trained(config, preprocessing, model)
+    greedy = Translation([trained])
+    perplexity = Perplexity(model)
+    sources, references = validation.by_source()
+    limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": options.xla}
+
+    def data(epoch: int) -> tf.data.Dataset:
+        return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
+
+    def validate() -> dict[str, float]:
+        loss = perplexity(encoded["validation"], config)
+        answers = translate_all(greedy, sources, beam_size=1)
+        return {
+            "val_loss": loss,
+            "val_perplexity": float(np.exp(loss)),
+            "val_bleu": bleu([answer["translation"] for answer in answers], references).score,
+        }
+
+    return training.train(
+        model,
+        run=run,
+        options=options,
+        data=data,
+        steps_per_epoch=int(data(0).cardinality()),
+        loss=make_loss(model, config),
+        validate=validate,
+        monitor=f"val_{config.monitor}",
+        mode="max" if config.monitor == "bleu" else "min",
+    )
+
+
+def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs: int):
+    """Says on standard error how many pairs were left out, and why; UserError when none is left."""
+    if found.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
+        print(f"{part}: left out {reasons}, of {all_pairs:,} pairs", file=sys.stderr)
+    if not len(found):
+        raise UserError(f"--data {config.data} has no pair to use in the part {part}: none of {all_pairs:,} is whole")
+
+
+def build(config: Config, preprocessing: Preprocessing) -> Translator:
+    """The model under the strategy and precision of the config, its random numbers from the config's seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    before = keras.config.dtype_policy()
+    training.set_precision(config.training)
+    try:
+        with training.strategy(config.training).scope():
+            return make_model(config, preprocessing)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make_loss(model: Translator, config: Config):
+    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each token or
+    each sentence; and `nll`, per token and without smoothing, whose exponential is the perplexity."""
+
+    def loss(batch, training: bool):
+        inputs, targets, weights = teacher_forcing(batch["target"], START, END)
+        weights *= batch["real"][:, None]
+        state = model.encode(batch["source"], training)
+        if training and config.teacher_forcing != "always":
+            inputs = some_inputs_of_its_own(model, config, inputs, state)
+        read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])  # [batch * time, width]
+        targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
+        tokens = tf.reduce_sum(weights)
+        divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
+        softmax = (read, model.softmax_kernel, model.bias, targets, weights)
+        if training and config.softmax == "sampled":
+            samples = min(config.softmax_samples, model.target_vocabulary)
+            total = losses.sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
+            return {"loss": (total, divisor)}
+        total, nll = losses.cross_entropy(
+            *softmax,
+            label_smoothing=config.label_smoothing,
+            transposed=True,
+            training=training,
+            xla=config.training.xla,
+        )
+        return {"loss": (total, divisor), "nll": (nll, tokens)}
+
+    return loss
+
+
+def some_inputs_of_its_own(model: Translator, config: Config, inputs, state):
+    """Scheduled sampling: some of the decoder's true inputs int32[batch, time] become words of its own."""
+    updates = model.batches // config.training.accumulate
+    model.batches.assign_add(1)
+    if config.teacher_forcing == "linear":
+        slope = (1 - config.teacher_probability) / config.teacher_updates
+        probability = teacher_probability("linear", updates, c=slope, eps=config.teacher_probability)
+    elif config.teacher_forcing == "constant":
+        probability = teacher_probability("constant", updates, k=config.teacher_probability)
+    else:
+        probability = teacher_probability("inverse_sigmoid", updates, k=config.teacher_updates)
+    seed = tf.cast(model.random.next(), tf.int64)
+    return scheduled_inputs(model.step, state, inputs, probability, seed)
+
+
+def refuse_other_model(config: Config, base: Config):
+    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
+    if changed:
+        field = changed[0]
+        raise UserError(
+            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
+            f" {getattr(base, field)}"
+        )
+
+
+def transplant(base: Trained, model: Translator, preprocessing: Preprocessing):
+    """Gives the model what the run it starts from has learned.
+
+    Known tokens keep their rows; a new one begins with the row of the unknown token, as which it was read so far, and
+    with the bias of the rarest, so that the decoder does not write it before it has learned to.
+    """
+    for weight, learned in zip(model.weights, base.model.weights, strict=True):
+        value = learned.numpy()
+        for axis, (have, want) in enumerate(zip(value.shape, weight.shape, strict=True)):
+            if have < want:  # the vocabulary has grown along this axis
+                new = np.take(value, [UNKNOWN], axis=axis)
+                if value.ndim == 1:
+                    new = np.full_like(new, value.min())
+                value = np.concatenate([value, np.repeat(new, want - have, axis=axis)], axis=axis)
+        weight.assign(value)
+
+
+def report(run: Run):
+    """One line about a finished run."""
+    summary = run.summary
+    scores = summary["scores"]
+    print(
+        f"{run.path}: finished, validation BLEU {scores['val_bleu']:.2f} and perplexity {scores['val_perplexity']:.2f}"
+        f" after epoch {summary['best_epoch']} of {summary['epochs']}, {summary['seconds']:.0f} s"
+    )

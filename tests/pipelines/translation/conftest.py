@@ -1,0 +1,77 @@
+"""One tiny run from training to export, made once for all tests of the pipeline."""
+
+import dataclasses
+import pathlib
+import random
+
+import pytest
+
+TINY = "--units 16 --embedding-units 8 --layers 2 --epochs 2 --batch-pairs 16 --max-tokens 20 --learning-rate 0.02"
+TINY = [*TINY.split(), "--min-count", "1", "--no-tensorboard"]
+COLOURS = {"red": "rouge", "green": "verte", "blue": "bleue", "grey": "grise"}
+THINGS = {"star": "étoile", "door": "porte", "house": "maison", "car": "voiture"}
+
+
+def make_pairs(number: int, seed: int) -> list[tuple[str, str]]:
+    """Sentences that a tiny model can learn, of two lengths."""
+    draw = random.Random(seed)
+    pairs = []
+    for _ in range(number):
+        (colour, couleur), (thing, chose) = (draw.choice(list(words.items())) for words in (COLOURS, THINGS))
+        if draw.random() < 0.5:
+            pairs.append((f"A {colour} {thing}.", f"Une {chose} {couleur}."))
+        else:
+            pairs.append((f"This {thing} isn't {colour}!", f"Cette {chose} n'est pas {couleur} !"))
+    return pairs
+
+
+def write_parallel(folder: pathlib.Path, part: str, pairs: list[tuple[str, str]]):
+    folder.mkdir(exist_ok=True)
+    for number, language in enumerate(("en", "fr")):
+        text = "".join(pair[number] + "\n" for pair in pairs)
+        (folder / f"{part}.{language}").write_text(text, encoding="utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """Folders of the tiny run."""
+
+    data: pathlib.Path
+    run: pathlib.Path
+
+
+def run_main(*arguments) -> int:
+    """The real command, in this process."""
+    from pipelines.translation.__main__ import main
+
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def command():
+    return run_main
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Arguments that make a run tiny."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def make():
+    """The functions that make sentence pairs and write them."""
+    return make_pairs, write_parallel
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory) -> Room:
+    """A run that was trained and exported by the real commands."""
+    folder = tmp_path_factory.mktemp("room")
+    data, run = folder / "data", folder / "run"
+    write_parallel(data, "train", make_pairs(96, seed=1))
+    write_parallel(data, "val", make_pairs(24, seed=2))
+    write_parallel(data, "test_made_up", make_pairs(24, seed=3))
+    assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
+    assert run_main("export", "--run", run) == 0
+    return Room(data, run)

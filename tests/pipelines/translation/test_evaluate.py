@@ -1,0 +1,103 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import sacrebleu
+
+from pipelines.common.runs import Run
+from pipelines.translation import dataset
+from pipelines.translation.evaluate import (
+    Perplexity,
+    bleu,
+    bleu_by_length,
+    edits,
+    text_scores,
+    translate_all,
+    word_errors,
+)
+from pipelines.translation.model import load_trained
+from pipelines.translation.train import make_loss
+from pipelines.translation.translate import Translation
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "translation"))
+
+
+def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
+    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3") == 0
+    out = capsys.readouterr().out
+    assert "test: 24 sentences" in out or "sentences, 24 references" in out
+    assert "greedy" in out and "nrefs:1|case:mixed|eff:no|tok:13a" in out
+    scores = json.loads((room.run / "metrics.json").read_text())
+    assert set(scores["beams"]) == {"1", "3"}
+    for row in scores["beams"].values():
+        assert {"bleu", "chrf", "exact_match", "brevity_penalty", "sentences_per_second", "signatures"} == set(row)
+    assert scores["perplexity"] > 1
+    with open(room.run / "translations.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    errors = [int(row["word_errors"]) for row in rows]
+    assert len(rows) == scores["sentences"] and errors == sorted(errors, reverse=True)
+    assert (room.run / "bleu_by_length.png").stat().st_size > 1000
+
+
+def test_a_part_that_is_not_there(room, command, capsys):
+    assert command("evaluate", "--run", room.run, "--split", "test_1999") == 2
+    assert "has no part test_1999: expected test_1999.en and test_1999.fr" in capsys.readouterr().err
+
+
+def test_bleu_takes_every_reference():
+    texts = ["the cat sat on the mat now", "a dog runs over there today"]
+    references = [["the cat sat on the mat now", "a cat was there"], ["a dog runs over there today"]]
+    assert bleu(texts, references).score == pytest.approx(100)
+    assert bleu(texts, [["no", references[0][0]], references[1]]).score == pytest.approx(100)
+    one = [["the cat is on the mat today"], ["a dog ran over there yesterday"]]
+    assert bleu(texts, one).score == pytest.approx(sacrebleu.corpus_bleu(texts, [[each[0] for each in one]]).score)
+    scores = text_scores(texts, one)
+    assert 0 < scores["bleu"] < 60 < scores["chrf"] < 100 and scores["exact_match"] == 0
+
+
+def test_bars_hold_every_sentence_once():
+    sources = ["w " * n for n in (1, 5, 6, 8, 9, 30)]
+    texts = ["a b c d e f"] * 6
+    labels, scores, counts = bleu_by_length(sources, texts, [[text] for text in texts])
+    assert labels == ["0–5", "6–8", "9–11", "24+"]
+    assert counts == [2, 2, 1, 1]
+    np.testing.assert_allclose(scores, 100)
+
+
+def test_edits_are_the_fewest():
+    def slow(a, b):
+        if not a or not b:
+            return len(a) + len(b)
+        return min(slow(a[1:], b) + 1, slow(a, b[1:]) + 1, slow(a[1:], b[1:]) + (a[0] != b[0]))
+
+    draw = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = ([str(word) for word in draw.integers(0, 3, draw.integers(0, 6))] for _ in range(2))
+        assert edits(a, b) == slow(a, b)
+    assert word_errors("a b", ["a c d", "a"]) == 1
+
+
+def test_perplexity_is_that_of_the_training_loss_without_smoothing(room, trained):
+    pairs = dataset.load_part(trained.config, "validation")
+    encoded = dataset.encode(pairs, trained.preprocessing, 4.0)
+    found = Perplexity(trained.model)(encoded, trained.config)
+    loss = make_loss(trained.model, trained.config)
+    sums = [loss(batch, False)["nll"] for batch in dataset.batches(encoded, batch_pairs=5, batch_tokens=100)]
+    assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)
+    assert float(sum(w for _, w in sums)) == len(encoded.targets.ids) + len(encoded)
+
+
+def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
+    translation = Translation([trained])
+    sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
+    for beam_size in (1, 4):
+        together = translate_all(translation, sources, beam_size=beam_size)
+        for source, answer in zip(sources, together, strict=True):
+            (alone,) = translate_all(translation, [source], beam_size=beam_size)
+            assert answer["translation"] == alone["translation"]
+            assert answer["score"] == pytest.approx(alone["score"], abs=1e-4)
+        assert together[2] == {"translation": "", "score": 0.0}

@@ -1,0 +1,194 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.text import END, START, pad
+from layers.tokenizer import Tokenizer
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run
+from pipelines.translation.evaluate import translate_all
+from pipelines.translation.export import export
+from pipelines.translation.model import Trained, load_trained
+from pipelines.translation.translate import Translation
+
+TEXTS = [
+    "A red star.", "", "   ", "This house isn't green!", "映画はとても良い。", "фильм 😀", "A blue car. " * 40,
+    "A\tgrey\ndoor.",
+]  # fmt: skip
+ALONE = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+texts = tf.constant(json.load(sys.stdin))
+number = lambda value, kind: tf.constant(value, kind)
+found = [loaded.signatures["serving_default"](source=texts), loaded.signatures["serving_default"](source=texts[:1])]
+beam = loaded.signatures["beam"]
+for size in (1, 4):
+    found.append(beam(source=texts, prefix=tf.constant([""]), beam_size=number(size, tf.int32),
+                      length_penalty=number(0.0, tf.float32), min_length=number(0, tf.int32),
+                      max_length=number(20, tf.int32)))
+ours = sorted(name for name in sys.modules if name.split(".")[0] in ("layers", "pipelines", "tensorflow_text"))
+assert not ours, ours
+print(json.dumps([{k: v.numpy().tolist() for k, v in one.items()} for one in found], default=bytes.decode))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "translation"))
+
+
+@pytest.fixture(scope="module")
+def loaded(room):
+    return tf.saved_model.load(str(room.run / "export"))
+
+
+def search(loaded, texts, prefix=("",), beam_size=4, length_penalty=0.0, min_length=0, max_length=20) -> dict:
+    return loaded.signatures["beam"](
+        source=tf.constant(texts), prefix=tf.constant(list(prefix)), beam_size=tf.constant(beam_size),
+        length_penalty=tf.constant(length_penalty), min_length=tf.constant(min_length),
+        max_length=tf.constant(max_length),
+    )  # fmt: skip
+
+
+def sample(loaded, texts, prefix="", temperature=1.0, top_k=0, top_p=1.0, seed=0) -> list[str]:
+    found = loaded.signatures["sample"](
+        source=tf.constant(texts), prefix=tf.constant([prefix]), temperature=tf.constant(temperature),
+        top_k=tf.constant(top_k), top_p=tf.constant(top_p), seed=tf.constant(seed), max_length=tf.constant(20),
+    )  # fmt: skip
+    return strings(found["translation"])
+
+
+def strings(tensor) -> list[str]:
+    return [text.decode() for text in tensor.numpy().ravel()]
+
+
+def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_path):
+    (room.run / "export").rename(tmp_path / "moved")
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", ALONE, tmp_path / "moved"], input=json.dumps(TEXTS), capture_output=True, text=True,
+            cwd=tmp_path, timeout=300,
+        )  # fmt: skip
+    finally:
+        (tmp_path / "moved").rename(room.run / "export")
+    assert answer.returncode == 0, answer.stderr
+    default, one, greedy, beam = json.loads(answer.stdout)
+    translation = Translation([trained])
+    for found, beam_size in ((default, trained.config.beam_size), (greedy, 1), (beam, 4)):
+        expected = translate_all(translation, TEXTS, beam_size=beam_size)
+        assert found["translation"] == [each["translation"] for each in expected]
+        np.testing.assert_allclose(found["score"], [each["score"] for each in expected], atol=1e-5)
+    assert one["translation"] == default["translation"][:1]
+    assert default["translation"][1] == default["translation"][2] == ""
+    assert default["score"][1] == 0 and np.shape(default["candidates"]) == (8, 5)
+
+
+def test_a_prefix_is_kept_and_the_rest_is_the_models(loaded, trained):
+    found = search(loaded, TEXTS[:4], prefix=["Cette étoile n'est"])
+    assert all(text.startswith("Cette étoile n'est") for text in (strings(found["translation"])[i] for i in (0, 3)))
+    each = strings(search(loaded, ["A red car.", "A red car."], prefix=["Une", "Cette"])["translation"])
+    assert each[0].startswith("Une") and each[1].startswith("Cette")
+    assert all(
+        text.startswith("Une porte")
+        for text in [sample(loaded, ["A red car."], "Une porte", seed=s)[0] for s in (1, 2)]
+    )
+
+
+def test_candidates_come_best_first_with_their_scores(loaded, trained):
+    """Each score is what the model gives the tokens of the sentence, when it is forced to say them."""
+    found = search(loaded, ["A red star."], beam_size=3)
+    candidates = strings(found["candidates"])
+    assert len(set(candidates)) == 3 and candidates[0] == strings(found["translation"])[0]
+    target = trained.preprocessing.target
+    source = pad(trained.preprocessing.source.encode(tf.constant(["A red star."]))[0])
+    scores = []
+    for text in candidates:
+        ids = target.encode(tf.constant([text]))[0].flat_values.numpy().tolist()
+        logits = trained.model((source, tf.constant([[START, *ids]])))
+        log_probability = tf.nn.log_softmax(logits)[0].numpy()
+        scores.append(sum(log_probability[t, token] for t, token in enumerate([*ids, END])))
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == pytest.approx(float(found["score"][0]), abs=1e-4)
+
+
+def test_lengths_are_kept(loaded):
+    for text in strings(search(loaded, TEXTS[:1] * 2, min_length=7, max_length=9)["candidates"]):
+        tokens = len(text.replace("!", " !").replace(".", " .").split())
+        assert not text or 5 <= tokens <= 9
+    assert len(strings(search(loaded, TEXTS[:1], max_length=1)["translation"])[0].split()) <= 1
+
+
+def test_draws_follow_seed_and_temperature(loaded):
+    texts = ["A red star."] * 8
+    assert sample(loaded, texts, seed=1) == sample(loaded, texts, seed=1)
+    assert len(set(sample(loaded, texts, seed=1, temperature=3.0))) > 1
+    greedy = strings(search(loaded, texts, beam_size=1)["translation"])
+    assert sample(loaded, texts, top_k=1, seed=5) == greedy
+    assert sample(loaded, texts, temperature=1e-4, seed=5) == greedy
+    assert sample(loaded, texts, top_p=1e-6, seed=5) == greedy
+
+
+def test_explain_gives_what_the_pictures_draw(loaded, trained):
+    found = {
+        name: value.numpy()
+        for name, value in loaded.signatures["explain"](
+            source=tf.constant(["A red star.", "A car."]), translation=tf.constant(["Une étoile rouge.", "Une"])
+        ).items()
+    }
+    assert [token.decode() for token in found["tokens"][0]] == ["▁Une", "▁étoile", "▁rouge", "."]
+    assert [token.decode() for token in found["tokens"][1]] == ["▁Une", "", "", ""]
+    assert found["probability"].shape == (2, 4) and not found["probability"][1, 1:].any()
+    assert (found["probability"] >= 0).all() and (found["probability"] <= 1).all()
+    assert found["state"].shape == (2, trained.config.layers * trained.config.units)
+    for gate in "ifgoc":
+        assert found[gate].shape == (2, 4, trained.config.units)
+    assert ((found["f"] > 0) & (found["f"] < 1)).all()
+
+
+def test_an_ensemble_averages_probabilities(room, trained, tmp_path):
+    """Of three runs: the score of a forced sentence is the mean of what the members give its tokens."""
+    members = [trained]
+    for seed in (7, 8):
+        other = type(trained.model).from_config({**trained.model.get_config(), "seed": seed})
+        other((tf.ones([1, 2], tf.int32), tf.ones([1, 2], tf.int32)))
+        members.append(Trained(trained.config, trained.preprocessing, other))
+    source = tf.constant(["A red star."])
+    found = Translation(members).beam(source, tf.constant(["Une étoile"]), 1, 0.0, 2, 2)
+    ids = pad(trained.preprocessing.source.encode(source)[0])
+    words = trained.preprocessing.target.encode(tf.constant(["Une étoile"]))[0].flat_values.numpy().tolist()
+    inputs = tf.constant([[START, *words]])
+    mean = np.mean([tf.nn.softmax(member.model((ids, inputs)))[0].numpy() for member in members], axis=0)
+    expected = sum(np.log(mean[t, token]) for t, token in enumerate([*words, END]))
+    assert strings(found["translation"]) == ["Une étoile"]
+    assert float(found["score"][0]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_runs_that_read_other_words_are_no_ensemble(room, command, make, tiny, tmp_path, capsys):
+    make_pairs, write_parallel = make
+    write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A new word.", "Un mot nouveau.")])
+    write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
+    assert (
+        command("train", "sample", "--data", tmp_path / "data", "--run", tmp_path / "run", *tiny, "--epochs", "1") == 0
+    )
+    capsys.readouterr()
+    assert command("export", "--run", room.run, tmp_path / "run", "--to", tmp_path / "export") == 2
+    assert "cannot be averaged: their source vocabularies differ" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+    assert export([room.run, room.run], tmp_path / "twice") == tmp_path / "twice"
+
+
+def test_a_run_that_is_not_trained(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        export([tmp_path / "none"])
+
+
+def test_the_tokenizer_of_the_export_is_the_one_of_training(trained):
+    assert isinstance(trained.preprocessing.target, Tokenizer)
+    text = "Cette étoile n'est pas verte !"
+    ids, cut = trained.preprocessing.target.encode(tf.constant([text]))
+    assert strings(trained.preprocessing.target.decode(ids)) == [text] and not cut.numpy().any()

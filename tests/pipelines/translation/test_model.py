@@ -1,0 +1,129 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers import decoding
+from layers.text import END, START
+from pipelines.translation.model import Translator, summary
+
+SIZES = {"source_vocabulary": 20, "target_vocabulary": 30, "layers": 3, "units": 8, "embedding_units": 6, "seed": 3}
+SOURCE = np.array([[4, 5, 6, 7, 8], [9, 10, 11, 0, 0], [0, 0, 0, 0, 0]], np.int32)
+TOKENS = np.array([[2, 5, 6, 7], [2, 7, 0, 0], [2, 9, 9, 0]], np.int32)
+KINDS = [
+    {},
+    {"cell": "rnn", "reverse": False, "context": "last", "tied": True},
+    {"bidirectional": True, "residual": True, "context": "max", "tied": True},
+    {"residual": True, "context": "mean", "initial_range": 0.08},
+]
+
+
+def build(**changes) -> Translator:
+    model = Translator(**{**SIZES, **changes})
+    model((SOURCE, TOKENS))
+    return model
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
+    """The logits of the forced pass are those of step by step."""
+    model = build(**changes)
+    forced = model((SOURCE, TOKENS)).numpy()
+    state = model.encode(tf.constant(SOURCE))
+    for t in range(TOKENS.shape[1]):
+        logits, state = model.step(tf.constant(TOKENS[:, t]), state)
+        np.testing.assert_allclose(logits, forced[:, t], atol=1e-5)
+    assert np.isfinite(forced).all()
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_padding_does_not_count(changes):
+    model = build(**changes)
+    alone = model((SOURCE[1:2, :3], TOKENS[1:2])).numpy()
+    np.testing.assert_allclose(model((SOURCE, TOKENS)).numpy()[1:2], alone, atol=1e-5)
+    wider = np.pad(SOURCE, [(0, 0), (0, 3)])
+    np.testing.assert_allclose(model((wider, TOKENS)), model((SOURCE, TOKENS)), atol=1e-5)
+
+
+def test_a_reversed_source_is_the_source_read_from_its_end():
+    forwards, backwards = build(reverse=False), build(reverse=True)
+    turned = np.array([[8, 7, 6, 5, 4], [11, 10, 9, 0, 0], [0, 0, 0, 0, 0]], np.int32)
+    np.testing.assert_allclose(forwards((turned, TOKENS)), backwards((SOURCE, TOKENS)), atol=1e-6)
+    assert not np.allclose(forwards((SOURCE, TOKENS)), backwards((SOURCE, TOKENS)))
+
+
+def test_the_encoder_starts_every_layer_of_the_decoder():
+    model = build()
+    state = model.encode(tf.constant(SOURCE))
+    assert list(state) == ["layers"] and [len(layer) for layer in state["layers"]] == [2, 2, 2]
+    x = model.source_embedding(SOURCE[:1, ::-1])
+    for number, layer in enumerate(model.encoder):
+        x, h, c = layer(x)
+        np.testing.assert_allclose(state["layers"][number][0][:1], h, atol=1e-6)
+        np.testing.assert_allclose(state["layers"][number][1][:1], c, atol=1e-6)
+
+
+def test_all_weights_in_the_range_of_the_paper():
+    values = np.concatenate([w.numpy().ravel() for w in build(initial_range=0.08).trainable_variables])
+    assert np.abs(values).max() <= 0.08
+    assert abs(values).mean() == pytest.approx(0.04, rel=0.05)
+
+
+def test_every_weight_is_trained_and_stored(tmp_path):
+    for number, changes in enumerate(KINDS):
+        model = build(**changes, dropout=0.2, embedding_dropout=0.2, word_dropout=0.2)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model((SOURCE, TOKENS), training=True)[:, :, :7] ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None] == []
+        path = tmp_path / f"{number}.weights.h5"
+        model.save_weights(path)
+        again = Translator.from_config(model.get_config())
+        again((SOURCE, TOKENS))
+        again.load_weights(path)
+        np.testing.assert_array_equal(again((SOURCE, TOKENS)), model((SOURCE, TOKENS)))
+
+
+def test_the_same_seed_gives_the_same_weights():
+    for first, second in zip(build().weights, build().weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(build().weights[0], build(seed=4).weights[0])
+
+
+def test_summaries_are_over_what_is_kept():
+    outputs = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32) - 3
+    kept = tf.constant([[True, True, False], [False, False, False]])
+    expected = {"last": outputs[0, 1], "mean": outputs[0, :2].mean(axis=0), "max": outputs[0, :2].max(axis=0)}
+    for how, row in expected.items():
+        np.testing.assert_allclose(summary(outputs, kept, how), [row, np.zeros(4)], rtol=1e-6)
+    with pytest.raises(ValueError, match="context is 'first'"):
+        build(context="first")
+
+
+def test_beam_search_finds_what_trying_all_sentences_finds():
+    """On the real model, not a table of probabilities: three words to choose from, three steps."""
+    model = Translator(**{**SIZES, "target_vocabulary": 6, "layers": 2, "residual": True})
+    model((SOURCE, TOKENS[:, :1]))
+    state = model.encode(tf.constant(SOURCE[:1]))
+    found = decoding.beam_search(
+        model.step, state, start=START, end=END, beam_size=40, max_length=3, forbidden=(0, 1, START)
+    )
+    scores = {}
+    for length in range(4):
+        for words in itertools.product((4, 5), repeat=length):
+            inputs, targets = [START, *words], [*words, END]
+            log_probability = tf.nn.log_softmax(model((SOURCE[:1], np.array([inputs], np.int32))))[0].numpy()
+            scores[words] = sum(log_probability[t, word] for t, word in enumerate(targets))
+    best = sorted(scores, key=scores.get, reverse=True)
+    for place, words in enumerate(best):
+        assert tuple(found.ids[0, place].numpy()[: len(words)]) == words
+        assert float(found.scores[0, place]) == pytest.approx(scores[words], abs=1e-4)
+
+
+def test_keras_can_train_it():
+    """It stays a plain Keras model."""
+    model = build()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    history = model.fit((SOURCE, TOKENS), np.roll(TOKENS, -1, axis=1), epochs=2, verbose=0)
+    assert len(history.history["loss"]) == 2

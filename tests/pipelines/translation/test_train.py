@@ -1,0 +1,144 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.text import END, START, UNKNOWN, pad
+from layers.tokenizer import Tokenizer
+from pipelines.common.runs import Run
+from pipelines.translation.config import Config
+from pipelines.translation.model import load_trained
+from pipelines.translation.train import make_loss, some_inputs_of_its_own
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "translation"))
+
+
+def batch_of(trained) -> dict:
+    source, target = (
+        pad(tokenizer.encode(tf.constant(texts))[0])
+        for tokenizer, texts in (
+            (trained.preprocessing.source, ["A red star.", "A car.", ""]),
+            (trained.preprocessing.target, ["Une étoile rouge.", "Une", ""]),
+        )
+    )
+    return {"source": source, "target": target, "real": tf.constant([1.0, 1.0, 0.0])}
+
+
+def test_a_run_explains_itself(room):
+    stored = json.loads((room.run / "config.json").read_text())
+    assert (stored["task"], stored["preset"]) == ("translation", "sample")
+    assert Config.from_json(stored["config"]).layers == 2
+    for name, word in (("source", "▁star"), ("target", "▁étoile")):
+        words = (room.run / f"vocabulary.{name}.txt").read_text().split("\n")
+        assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and word in words
+    with open(room.run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"loss", "nll", "val_loss", "val_perplexity", "val_bleu"} <= rows[0].keys()
+    assert float(rows[1]["val_loss"]) < float(rows[0]["val_loss"])
+    assert (room.run / "curves.png").stat().st_size > 1000
+
+
+def test_a_finished_run_is_reported(room, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+    assert command(*arguments) == 0
+    assert "finished, validation BLEU" in capsys.readouterr().out
+    assert command(*arguments, "--units", "6") == 2
+    assert "units was 16 and is now 6" in capsys.readouterr().err
+
+
+def test_the_loss_is_that_of_the_equations(trained):
+    batch = batch_of(trained)
+    total, weight = make_loss(trained.model, trained.config)(batch, False)["loss"]
+    target = batch["target"].numpy()
+    inputs = np.concatenate([np.full((3, 1), START), target], axis=1).astype(np.int32)
+    logits = trained.model((batch["source"], inputs)).numpy()
+    expected, tokens = 0.0, 0
+    for row in (0, 1):
+        words = [*target[row][target[row] != 0], END]
+        for t, word in enumerate(words):
+            log_probability = logits[row, t] - np.log(np.exp(logits[row, t]).sum())
+            expected -= log_probability[word]
+            tokens += 1
+    assert float(weight) == tokens == 5 + 2
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    by_sentence = Config(loss_per="sentence", label_smoothing=0.0)
+    assert float(make_loss(trained.model, by_sentence)(batch, True)["loss"][1]) == 2
+    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, True)
+    assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-5)
+    assert float(smoothed["loss"][0]) > expected
+
+
+def test_scheduled_sampling_replaces_as_many_inputs_as_its_schedule_says(trained):
+    model, batch = trained.model, batch_of(trained)
+    inputs = tf.concat([tf.fill([64, 1], START), tf.tile(batch["target"][:1], [64, 1])], axis=1)
+    state = model.encode(tf.tile(batch["source"][:1], [64, 1]))
+
+    def changed(**fields) -> float:
+        model.batches.assign(0)
+        model.random.state.assign([1, 0])
+        mixed = some_inputs_of_its_own(model, Config(**fields), inputs, state)
+        assert (mixed.numpy()[:, 0] == START).all()
+        assert int(model.batches) == 1
+        return float((mixed.numpy()[:, 1:] != inputs.numpy()[:, 1:]).mean())
+
+    assert changed(teacher_forcing="constant", teacher_probability=1.0) == 0
+    assert changed(teacher_forcing="linear", teacher_updates=10.0) == 0  # the first update is made on true words
+    some = changed(teacher_forcing="constant", teacher_probability=0.5)
+    everything = changed(teacher_forcing="constant", teacher_probability=0.0)
+    assert 0 < some < everything
+
+
+OPTIONS = """
+--teacher-forcing inverse-sigmoid --teacher-updates 5 --cell rnn --no-reverse --level subword
+--softmax sampled --softmax-samples 12 --initial-range 0.08 --loss-per sentence --optimizer sgd --schedule halving
+--bidirectional --residual --context max --tied --ema 0.9 --accumulate 2 --word-dropout 0.1 --monitor perplexity
+--xla --layers 1 --context last
+"""
+
+
+@pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
+def test_every_option_trains_and_translates(room, command, tiny, tmp_path, options, capsys):
+    arguments = ["--data", room.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
+    assert command("train", "sample", *arguments) == 0
+    assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
+
+
+def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, make, tmp_path):
+    """Vocabularies grow, ids and answers stay: with a learning rate of next to nothing nothing changes."""
+    make_pairs, write_parallel = make
+    write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A brandnew star.", "Une étoile toute neuve.")])
+    write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
+    run = tmp_path / "tuned"
+    assert command("fine-tune", "--from", room.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
+                   "--learning-rate", "1e-12", "--mixture", "0.5") == 0  # fmt: skip
+    tuned = load_trained(Run.open(run, "translation"))
+    for old, new in ((trained.preprocessing.source, tuned.preprocessing.source),
+                     (trained.preprocessing.target, tuned.preprocessing.target)):  # fmt: skip
+        assert isinstance(new, Tokenizer)
+        size = len(old.vocabulary)
+        assert new.vocabulary.words[:size] == old.vocabulary.words and len(new.vocabulary) > size
+    batch = batch_of(trained)
+    inputs = tf.concat([tf.fill([3, 1], START), batch["target"]], axis=1)
+    before, after = (each.model((batch["source"], inputs)).numpy() for each in (trained, tuned))
+    np.testing.assert_allclose(after[:, :, : before.shape[2]], before, atol=1e-4)
+    assert (after[:, :, before.shape[2] :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
+    config = Config.from_json(json.loads((run / "config.json").read_text())["config"])
+    assert (config.base, config.mixture, config.units) == (room.run, 0.5, 16)
+
+
+def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):
+    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
+    assert command(*given, "--units", "5") == 2
+    assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 16" in capsys.readouterr().err
+    assert command("fine-tune", "--from", room.run) == 2
+    assert "fine-tune needs --data" in capsys.readouterr().err
+    assert command("fine-tune", "--data", room.data) == 2
+    assert "fine-tune needs --from RUN" in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
+    assert Config().for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
