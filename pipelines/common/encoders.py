@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -123,7 +124,13 @@ def load_file(network: keras.Model, path):
     """Reads weights from a file (with or without the classifier on top, which is left out)."""
     if not str(path).endswith(".h5"):
         raise UserError(f"{path} is no file of weights for {network.name}: expected imagenet, none or a file .h5")
-    runs.load_weights(network, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that some layers keep their random weights
+        try:
+            runs.load_weights(network, path)
+        except UserWarning as warning:
+            reason = " ".join(str(warning).split())
+            raise UserError(f"{path} does not hold the weights of this model ({network.name}): {reason}") from warning
     correct_scaling(network)
 
 

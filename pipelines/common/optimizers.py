@@ -1,6 +1,8 @@
 """The optimizer of a run and the schedule of its learning rate."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -56,11 +58,62 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnRate:
+    """Weights that learn at a rate of their own: a network that was trained before, in a model that learns around it.
+
+    They have an optimizer of their own, for two reasons. Scaling their gradients would do nothing: Adam divides the
+    scale out again. And its moments, when they rested before, have to begin with its first update.
+
+    Attributes:
+        weights: some of the model's trainable variables.
+        learning_rate: the highest of their schedule, which is that of the other weights over the epochs that are left.
+        from_epoch: they rest until so many epochs are over.
+        steps_per_epoch: batches of an epoch from then on, where they are more or fewer than before.
+    """
+
+    weights: Sequence[keras.Variable]
+    learning_rate: float
+    from_epoch: int = 0
+    steps_per_epoch: int | None = None
+
+    def make_optimizers(
+        self, options: TrainingOptions, steps_per_epoch: int | None, model: keras.Model
+    ) -> tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer]:
+        """(the optimizer of the model's other weights, that of these).
+
+        Raises:
+            UserError: the precision is one whose loss is scaled, as the scale is known to one optimizer alone.
+            ValueError: no epoch is left to them.
+        """
+        if options.precision == "mixed_float16":
+            raise UserError(
+                "--precision is mixed_float16, but weights with a learning rate of their own need float32 or"
+                " mixed_bfloat16"
+            )
+        epochs = options.epochs - self.from_epoch
+        if epochs <= 0:
+            raise ValueError(f"from_epoch is {self.from_epoch}, expected below the {options.epochs} epochs there are")
+        updates = steps_per_epoch and math.ceil(steps_per_epoch / options.accumulate)
+        later = math.ceil(self.steps_per_epoch / options.accumulate) if self.steps_per_epoch else updates
+        others, own = options, dataclasses.replace(options, learning_rate=self.learning_rate, epochs=epochs)
+        if updates and not options.decay_steps:
+            end = max(round(self.from_epoch * updates + epochs * later), options.warmup_steps + 1)
+            others = dataclasses.replace(options, decay_steps=end)
+        mine = {id(weight) for weight in self.weights}
+        rest = [weight for weight in model.trainable_variables if id(weight) not in mine]
+        return make_optimizer(others, updates, model, rest), make_optimizer(own, later, model, self.weights)
+
+
 def make_optimizer(
-    options: TrainingOptions, updates_per_epoch: int | None, model: keras.Model
+    options: TrainingOptions,
+    updates_per_epoch: int | None,
+    model: keras.Model,
+    weights: Sequence[keras.Variable] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of `options`, built for the model's trainable variables. `updates_per_epoch`: None where it
-    is not known; UserError when the schedule has to know it."""
+    """The Keras optimizer of `options`, built for the model's trainable variables, or for some of them. With
+    `updates_per_epoch` None it is not known; UserError when the schedule has to know it."""
+    weights = model.trainable_variables if weights is None else list(weights)
     end = options.decay_steps or round(options.epochs * (updates_per_epoch or 0))
     if options.schedule in ("linear", "cosine", "exponential") and not end:
         raise UserError(f"--schedule {options.schedule} needs --decay-steps here: the length of an epoch is not known")
@@ -86,8 +139,8 @@ def make_optimizer(
     momentum = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
     optimizer = kinds[options.optimizer](learning_rate=rate, weight_decay=decay, **momentum)
     if decay:
-        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+        optimizer.exclude_from_weight_decay(var_list=[v for v in weights if len(v.shape) < 2])
     if options.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
+    optimizer.build(weights)
     return optimizer

@@ -166,9 +166,9 @@ def words_written(source, words, probability, gates, png):
             figure.text(0.5, 0.5, f"nothing was written for: {shorten(source, 60)}", ha="center", va="center")
         return
     sure = np.stack([1 - probability, probability], axis=1)[:MOST_WORDS]
-    explanation = "Under each word: the probability that the decoder gave it, knowing the source and the words before."
+    explanation = "Under each word: how probable the decoder found it."
     TextInRows([shorten(word, 24) for word in words], sure, ["0", "1"], strips_of(gates)).draw(
-        shorten(source, 100), png, explanation
+        shorten(source, 66), png, explanation
     )
 
 

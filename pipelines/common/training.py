@@ -22,7 +22,7 @@ from pipelines.common import runs
 from pipelines.common.checkpoints import KEEP, Checkpoints, NotFiniteError
 from pipelines.common.errors import UserError
 from pipelines.common.interrupts import Interrupted, Signals
-from pipelines.common.optimizers import make_optimizer
+from pipelines.common.optimizers import OwnRate, make_optimizer
 from pipelines.common.options import TrainingOptions
 from pipelines.common.progress import Logs, display
 from pipelines.common.runs import Run
@@ -59,6 +59,7 @@ def train(
     monitor: str,
     mode: str,
     step=None,
+    own_rate: OwnRate | None = None,
     callbacks=(),
 ) -> dict:
     """Trains a built model in a started run, or goes on where the run stopped; gives the summary.
@@ -73,6 +74,8 @@ def train(
         ends the training early, `mode` is "max" or "min".
     step: instead of `loss`, an object that is called as `loss` is and carries tf.Variables of its own from batch to
         batch (`step.variables`, kept in the checkpoints), as in tbptt.py.
+    own_rate: weights that learn at a rate of their own, maybe from a later epoch on; with that epoch data(epoch) may
+        give batches of another structure.
     callbacks: more Keras callbacks; they are given plain floats.
 
     Afterwards the best (averaged, with options.ema) weights are in the model and in run.weights_file. Raises UserError
@@ -80,14 +83,16 @@ def train(
     after a checkpoint, on Ctrl-C and SIGTERM.
     """
     return _Training(
-        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, callbacks
+        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks
     ).complete()
 
 
 class _Training:
     """One call of train: the loop's state (`state`, JSON values alone) and what it needs."""
 
-    def __init__(self, model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, callbacks):
+    def __init__(
+        self, model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks
+    ):
         if mode not in ("max", "min"):
             raise ValueError(f"mode is {mode!r}, expected 'max' or 'min'")
         if (loss is None) == (step is None):
@@ -102,10 +107,8 @@ class _Training:
             raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
         if not float(options.epochs).is_integer() and not steps_per_epoch:
             raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
-        updates_per_epoch = steps_per_epoch and math.ceil(steps_per_epoch / options.accumulate)
-        with self.strategy.scope():
-            optimizer = make_optimizer(options, updates_per_epoch, model)
-        self.updates = Updates(model, loss or step, optimizer, options, self.strategy)
+        self.own_rate = own_rate
+        self.updates = self._make_updates(loss or step)
         self.carried = list(step.variables) if step is not None else []
         self.checkpoints = Checkpoints(run.checkpoints)
         self.callbacks = keras.callbacks.CallbackList(
@@ -121,6 +124,15 @@ class _Training:
             "epoch": 0, "batch": 0, "step": 0, "pending": 0, "sums": {}, "rows": [], "best": None, "waited": 0,
             "best_files": {}, "seconds": 0.0, "epoch_seconds": 0.0,
         }  # fmt: skip
+
+    def _make_updates(self, loss) -> Updates:
+        model, options, steps, own = self.model, self.options, self.steps_per_epoch, self.own_rate
+        with self.strategy.scope():
+            if own is None:
+                optimizer = make_optimizer(options, steps and math.ceil(steps / options.accumulate), model)
+                return Updates(model, loss, optimizer, options, self.strategy)
+            optimizer, own_optimizer = own.make_optimizers(options, steps, model)
+            return Updates(model, loss, optimizer, options, self.strategy, own.weights, own_optimizer)
 
     def complete(self) -> dict:
         if self.run.finished:
@@ -162,11 +174,14 @@ class _Training:
 
     def _steps(self, dataset):
         state, limit = self.state, self.steps_per_epoch
+        with_own = self.own_rate is not None and state["epoch"] >= self.own_rate.from_epoch
+        if with_own:
+            limit = self.own_rate.steps_per_epoch or limit
         left = self.options.epochs - state["epoch"]
         if left < 1:
             limit = max(round(limit * left), 1)
         logs, looked = {}, 0.0
-        self.updates.prepare(dataset.element_spec)
+        self.updates.prepare(dataset.element_spec, with_own)
         dataset = dataset.take(-1 if limit is None else limit)
         for batch in dataset.skip(state["batch"]) if state["batch"] else dataset:
             self.callbacks.on_train_batch_begin(state["batch"])

@@ -17,11 +17,19 @@ class Updates:
     """Takes batches, updates the model, and keeps the sums of the metrics.
 
     loss(batch, training) gives name -> (total float[], weight float[]); "loss" is differentiated.
+    own_weights: those of the model's trainable variables that `own_optimizer` updates, where `prepare` asks for it, and
+        that rest otherwise.
     """
 
-    def __init__(self, model, loss, optimizer, options: TrainingOptions, strategy):
+    def __init__(
+        self, model, loss, optimizer, options: TrainingOptions, strategy, own_weights=(), own_optimizer=None
+    ):
         self.model, self.loss, self.optimizer, self.options, self.strategy = model, loss, optimizer, options, strategy
-        self.weights = list(model.trainable_variables)
+        self.own_optimizer = own_optimizer
+        own = {id(weight) for weight in own_weights}
+        self.common = [weight for weight in model.trainable_variables if id(weight) not in own]
+        self.weights = [*self.common, *own_weights]
+        self.active = self.common  # what is trained at the moment, the first of `weights`
         self.replicas = strategy.num_replicas_in_sync
         self.pending = 0  # batches whose gradients wait in the accumulators
         self.sums: dict[str, tuple[float, float]] = {}  # name -> (total, weight), since the epoch began
@@ -39,11 +47,16 @@ class Updates:
                 self.gradient_weight = variable(0.0, tf.float32)
         self._replica = None  # compiled by prepare
 
-    def prepare(self, batch_spec):
+    def prepare(self, batch_spec, with_own: bool = False):
         """Traces the step, once, for batches of the given tf.TensorSpecs: a resumed run then runs the same graph,
-        whatever the shape of the first batch it happens to see. (XLA compiles that graph anew for every shape.)"""
-        if self._replica is not None:
+        whatever the shape of the first batch it happens to see. (XLA compiles that graph anew for every shape.)
+
+        Traces it anew when the weights that have their own optimizer begin (or cease) to be trained.
+        """
+        active = self.weights if with_own else self.common
+        if self._replica is not None and len(active) == len(self.active):
             return
+        self.active = active
         leaves = tf.nest.flatten(batch_spec)
         if self.options.xla and any(getattr(leaf, "dtype", None) == tf.string for leaf in leaves):
             raise ValueError(f"XLA cannot compile strings: make numbers of them in the data ({leaves})")
@@ -131,7 +144,7 @@ class Updates:
         return gradients, sums, {i: value for i, value in values.items() if value is not None}
 
     def _tape(self, batch):
-        variables = [weight.value for weight in self.weights]
+        variables = [weight.value for weight in self.active]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)  # these alone: nothing is kept for frozen weights
             sums = self.loss(batch, True)
@@ -156,13 +169,14 @@ class Updates:
     # From the sums to the weights -------------------------------------------------------------------------------------
 
     def _add_gradients(self, gradients, new, step):
-        for kept, gradient in zip(self.gradients, gradients, strict=True):
+        for kept, gradient in zip(self.gradients[: len(self.active)], gradients, strict=True):
             kept.assign_add(gradient)
         self.gradient_weight.assign_add(new["loss"][1])
         self._note_bad_step(finite(new), step)
 
     def _apply_pending(self, step):
-        self._apply([kept.read_value() for kept in self.gradients], self.gradient_weight.read_value(), {}, step)
+        gradients = [kept.read_value() for kept in self.gradients[: len(self.active)]]
+        self._apply(gradients, self.gradient_weight.read_value(), {}, step)
         for kept in [*self.gradients, self.gradient_weight]:
             kept.assign(tf.zeros(kept.shape, kept.dtype))
 
@@ -178,7 +192,11 @@ class Updates:
         factor = scale / self.replicas  # Keras's optimizer sums over the replicas once more
         if self.options.clip_norm:
             factor *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
-        self.optimizer.apply([gradient * tf.cast(factor, gradient.dtype) for gradient in gradients], self.weights)
+        gradients = [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
+        count = len(self.common)
+        self.optimizer.apply(gradients[:count], self.common)
+        if len(self.active) > count:
+            self.own_optimizer.apply(gradients[count:], self.active[count:])
         if self.averages:
             self._average()
 
@@ -191,7 +209,7 @@ class Updates:
         """a <- d a + (1 - d) w with d = min(ema, (1 + t) / (10 + t)): early averages forget the initial weights."""
         t = tf.cast(self.optimizer.iterations, tf.float32)
         keep = tf.minimum(self.options.ema, (1 + t) / (10 + t))
-        for average, weight in zip(self.averages, self.weights, strict=True):
+        for average, weight in zip(self.averages[: len(self.active)], self.active, strict=True):
             average.assign_add(tf.cast(1 - keep, average.dtype) * (tf.convert_to_tensor(weight.value) - average))
 
     # What the loop reads ----------------------------------------------------------------------------------------------
@@ -208,7 +226,7 @@ class Updates:
         kept = [self.gradient_weight] if self.gradients else []
         return {
             "model": [*self.model.variables, *raw_variables(self.model)],
-            "optimizer": list(self.optimizer.variables),
+            "optimizer": [*self.optimizer.variables, *(self.own_optimizer.variables if self.own_optimizer else [])],
             "average": self.averages,
             "gradient": [*self.gradients, *kept],
         }

@@ -194,7 +194,7 @@ def close(one, other):
 @st.composite
 def cases(draw, largest_vocabulary=5, longest=4, penalties=(0.0, 0.6, 1.0, 3.0)):
     batch = draw(st.integers(1, 3))
-    forbidden = draw(st.sampled_from([(), (0,), (0, 1)]))
+    forbidden = draw(st.sampled_from([(), (0, 1)]))
     vocabulary = draw(st.integers(3 + len(forbidden) // 2, largest_vocabulary))
     words = [token for token in range(1, vocabulary) if token != END]
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -214,7 +214,7 @@ def examples(number):
     return settings(max_examples=number, deadline=None, derandomize=True, database=None)
 
 
-@examples(60)
+@examples(50)
 @given(cases(longest=3))
 def test_a_beam_that_holds_everything_finds_the_best_of_all_sentences(case):
     words = case.tables.shape[2]
@@ -226,7 +226,7 @@ def test_a_beam_that_holds_everything_finds_the_best_of_all_sentences(case):
         check(decoded, row, sorted(expected, reverse=True))
 
 
-@examples(300)
+@examples(200)
 @given(cases(largest_vocabulary=9, longest=7), st.sampled_from([1, 2, 3, 5, 12]))
 def test_a_small_beam_is_the_plain_search(case, beam_size):
     """Steps included: none is made for a sentence that is finished, nor when nothing can change any more."""
@@ -354,12 +354,13 @@ def test_an_end_inside_of_a_prefix_ends_the_sentence(method, numbers):
 
 
 @DECODERS
-@pytest.mark.parametrize("logits", [np.nan, np.inf, -np.inf])
-def test_where_nothing_is_possible_there_is_no_sentence(method, numbers, logits):
+@pytest.mark.parametrize(
+    ("logits", "tokens"),
+    [(np.nan, slice(0, None)), (np.nan, 4), (np.inf, 4), (-np.inf, slice(2, None))],  # the last: the forbidden alone
+)
+def test_where_nothing_is_possible_there_is_no_sentence(method, numbers, logits, tokens):
     case = ragged_case(max_length=7)
-    case.tables[0] = logits
-    if logits == -np.inf:
-        case.tables[0, :, :2] = 0  # the forbidden alone
+    case.tables[0, :, tokens] = logits
     decoded, _ = case.decode(method, **numbers)
     check(decoded, 0, [])
     for row, alone in list(enumerate(case.one_by_one()))[1:]:
@@ -409,7 +410,7 @@ def drawn_probabilities(case, temperature, top_k, top_p, tokens=(), probability=
     [(1.0, 0, 1.0), (0.6, 0, 1.0), (2.0, 0, 1.0), (1.0, 3, 1.0), (1.0, 0, 0.7), (1.5, 3, 0.8), (1.0, 50, 1.0)],
 )
 def test_sentences_are_drawn_as_often_as_they_are_probable(temperature, top_k, top_p):
-    times = 20_000
+    times = 10_000
     table = np.random.default_rng(3).normal(size=[1, NODES, 7]).astype("float32")
     case = Case(table, [[3]], max_length=3, min_length=2, forbidden=(0, 1))
     probabilities = drawn_probabilities(case, temperature, top_k, top_p)

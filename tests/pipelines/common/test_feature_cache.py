@@ -190,7 +190,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, items):
         signal.signal(signal.SIGXFSZ, before)
     assert [path.name for path in (tmp_path / "cache").rglob("*") if "0001" in path.name] == []
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="the feature cache .* cannot be written: Not a directory"):
+    with pytest.raises(UserError, match=r"the feature cache .* cannot be written: Not a directory"):
         feature_cache.fill(tmp_path / "file", KEY, items, Counting())
 
 

@@ -169,3 +169,32 @@ def test_unfolded_network_is_as_long_as_the_sequence(tmp_path):
     assert size(tmp_path / "6.png")[0] > 1.4 * size(tmp_path / "3.png")[0]
     with pytest.raises(ValueError, match="2 tokens do not fit"):
         pictures.unfolded_network(np.eye(3), np.zeros((3, 2)), np.zeros((3, 2)), ["a", "b"], tmp_path / "no.png")
+
+
+def test_words_written_are_drawn_with_their_gates(tmp_path):
+    words = ["▁Two", "▁dogs", "."]
+    pictures.words_written("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), {}, tmp_path / "plain.png")
+    pictures.words_written("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), gates(3), tmp_path / "gates.png")
+    assert size(tmp_path / "gates.png")[1] > 1.5 * size(tmp_path / "plain.png")[1]
+    pictures.words_written("", [], np.zeros(0), {}, tmp_path / "nothing.png")
+    assert size(tmp_path / "nothing.png")[0] > 100
+
+
+def test_a_map_has_a_point_for_every_sentence(tmp_path):
+    states = RANDOM.normal(size=(7, 12))
+    pictures.sentence_map(states, [f"sentence {n}" for n in range(7)], tmp_path / "seven.png")
+    pictures.sentence_map(states[:3], ["a", "b", "c"], tmp_path / "three.png")
+    blue = (0, 114 / 255, 178 / 255)
+    assert coloured(tmp_path / "seven.png", blue) > 1.8 * coloured(tmp_path / "three.png", blue) > 0
+    pictures.sentence_map(np.zeros((3, 2)), ["the same"] * 3, tmp_path / "same.png")
+    with pytest.raises(ValueError, match="expected three or more of each"):
+        pictures.sentence_map(states[:2], ["a", "b"], tmp_path / "two.png")
+
+
+def test_bars_are_as_long_as_their_values(tmp_path):
+    blue = (0, 114 / 255, 178 / 255)
+    for name, values in (("full", [10.0, 10.0]), ("half", [10.0, 0.0])):
+        pictures.bars(["a", "b"], values, [1, 2000], tmp_path / f"{name}.png", title="bars", names=("x", "y"))
+    full, half = (coloured(tmp_path / f"{name}.png", blue) for name in ("full", "half"))
+    assert full == pytest.approx(2 * half, rel=0.02)
+    pictures.bars(["a"], [0.0], [0], tmp_path / "zero.png", title="none", names=("x", "y"))

@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_the_equations(trained):
     assert float(total) == pytest.approx(expected, rel=1e-5)
     by_sentence = Config(loss_per="sentence", label_smoothing=0.0)
     assert float(make_loss(trained.model, by_sentence)(batch, True)["loss"][1]) == 2
-    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, True)
+    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, False)
     assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-5)
     assert float(smoothed["loss"][0]) > expected
 

@@ -1,0 +1,239 @@
+"""Images with their captions as they are found: tables, Flickr8k token files, COCO's JSON, tensorflow-datasets."""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+
+from pipelines.captioning.config import Config
+from pipelines.common import sources
+from pipelines.common.errors import UserError
+from pipelines.common.runs import atomic_write
+from pipelines.common.tables import read_lines
+
+PARTS = ("train", "validation", "test")
+NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}  # of files
+PACKED = ("", ".gz", ".xz")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+LAYOUTS = "captions_train.tsv (.gz, .xz), captions.tsv, *.token.txt or captions_train*.json"
+TOKEN = re.compile(r"(.+)#(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned:
+    """Images and what is said of each.
+
+    Attributes:
+        paths: image, by the name it has in the captions -> its file, which need not be there.
+        references: image -> its captions, one or more, as they are written. The order of both is that of the data.
+    """
+
+    paths: dict[str, pathlib.Path]
+    references: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, names: Iterable[str]) -> "Captioned":
+        names = list(names)
+        return Captioned({name: self.paths[name] for name in names}, {name: self.references[name] for name in names})
+
+    @property
+    def captions(self) -> list[str]:
+        """All captions, those of an image behind each other."""
+        return [caption for each in self.references.values() for caption in each]
+
+
+# What there is ----------------------------------------------------------------------------------------------------
+
+
+def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
+    """The parts that the data itself has; a single file is all "train"."""
+    if isinstance(where, str):
+        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), config.manual_dir).info.splits
+        return tuple(part for part in PARTS if split_of(part, splits) in splits)
+    if where.is_file():
+        return ("train",)
+    parts = tuple(part for part in PARTS if files_of(where, part))
+    if "train" in parts or "test" in parts:
+        return parts
+    raise UserError(f"{where} holds no captions: expected {LAYOUTS}")
+
+
+def split_of(part: str, splits) -> str:
+    """What tensorflow-datasets calls a part."""
+    return next((name for name in NAMES[part] if name in splits), part)
+
+
+def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
+    """(captions,), (captions of several parts, list of the part's images), or () where the folder has no such part."""
+    for name in NAMES.get(part, (part,)):
+        tables = [folder / f"captions_{name}.tsv{packed}" for packed in PACKED]
+        found = [path for path in tables if path.is_file()]
+        found += [path for below in (folder, folder / "annotations") for path in below.glob(f"captions_{name}*.json")]
+        if found:
+            return (sorted(found)[0],)
+    tokens = sorted(path for path in folder.glob("*.txt") if "token" in path.name.lower())
+    lists = sorted(
+        path
+        for path in folder.glob("*.txt")
+        for name in NAMES.get(part, (part,))
+        if name in path.name.lower() and path not in tokens
+    )
+    if tokens and lists:
+        return tokens[0], lists[0]
+    whole = [folder / f"captions.tsv{packed}" for packed in PACKED]
+    single = [*(path for path in whole if path.is_file()), *tokens]
+    return (single[0],) if single and part == "train" else ()
+
+
+def list_of_validation(where: pathlib.Path) -> list[str]:
+    """The images of `dev_all.txt` (or `val_all.txt`) in its order; none where there is no such file."""
+    for name in NAMES["validation"]:
+        path = where / f"{name}_all.txt"
+        if path.is_file():
+            return [line.strip() for line in read_lines(path) if line.strip()]
+    return []
+
+
+def without_captions(captioned: Iterable[Captioned]) -> int:
+    """How many of the images beside those with captions have none."""
+    used = {path for each in captioned for path in each.paths.values()}
+    folders = {path.parent for path in used}
+    return sum(
+        path.suffix.lower() in IMAGE_ENDINGS and path not in used
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+    )
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+
+def read(where: pathlib.Path | str, part: str, config: Config) -> Captioned:
+    """Reads one part ("train", "validation", "test", or another NAME for which there is captions_NAME).
+
+    Raises:
+        UserError: there is no such part, or the file is of another layout.
+    """
+    if isinstance(where, str):
+        return read_tfds(where, part, config)
+    if where.is_file():
+        return read_file(where)
+    files = files_of(where, part)
+    if not files:
+        raise UserError(f"{where} has no part {part}: expected captions_{part}.tsv or captions_{part}*.json")
+    found = read_file(files[0])
+    if len(files) == 1:
+        return found
+    listed = [line.strip() for line in read_lines(files[1]) if line.strip()]
+    missing = [name for name in listed if name not in found.references]
+    if missing:
+        raise UserError(f"{files[1]} lists {missing[0]}, which has no caption in {files[0]}")
+    return found.take(dict.fromkeys(listed))
+
+
+def read_file(path: pathlib.Path) -> Captioned:
+    """Reads one captions file, of any layout."""
+    rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path)
+    references: dict[str, list[str]] = {}
+    for place, image, caption in rows:
+        if not caption.strip():
+            raise UserError(f"{path}, {place}: the caption of {image} is empty")
+        references.setdefault(image, []).append(caption.strip())
+    if not references:
+        raise UserError(f"{path} is empty: expected an image, a tab, a number, a tab and a caption a line")
+    folders = image_folders(path)
+    paths = {}
+    for image in references:
+        places = [folder / image for folder in folders]
+        paths[image] = next((place for place in places if place.exists()), places[0])
+    return Captioned(paths, references)
+
+
+def image_folders(captions: pathlib.Path) -> list[pathlib.Path]:
+    """Where the images of a captions file may be, the likeliest first: `images` beside it, COCO's `train2014`, the
+    folder itself."""
+    folder = captions.parent.parent if captions.parent.name == "annotations" else captions.parent
+    stem = captions.name.split(".")[0].removeprefix("captions_")
+    found = [place for place in (folder / "images", folder / stem, folder) if place.is_dir()]
+    return found or [folder]
+
+
+def read_table(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+    """(line, image, caption) of `image TAB number TAB caption`, or of Flickr8k's `image#number TAB caption`; which of
+    the two it is, the first line says."""
+    columns = 0
+    for number, line in enumerate(read_lines(path), start=1):
+        cells = line.rstrip("\r\n").split("\t")
+        if cells == [""]:
+            continue
+        place = f"line {number}"
+        token = TOKEN.fullmatch(cells[0])
+        columns = columns or (2 if token and len(cells) == 2 else 3)
+        if columns == 2 and len(cells) == 2 and token:
+            yield place, token[1], cells[1]
+        elif columns == 3 and len(cells) == 3 and cells[1].isdigit():
+            yield place, cells[0], cells[2]
+        elif columns == 2:
+            raise UserError(f"{path}, {place}: {line.strip()[:40]!r} is not image#number, a tab, a caption")
+        else:
+            raise UserError(
+                f"{path}, {place}: {line.strip()[:40]!r} is not image, tab, number, tab, caption"
+                " (nor image#number, tab, caption)"
+            )
+
+
+def read_coco(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+    """(place, image, caption) of COCO's captions JSON: `images` with id and file_name, `annotations` with image_id and
+    caption."""
+    try:
+        content = json.loads("".join(read_lines(path)))
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        rows = [(names.get(row["image_id"]), row["image_id"], row["caption"]) for row in content["annotations"]]
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON file: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no captions file of COCO ({error} is missing or of another kind): expected images with id and"
+            " file_name, and annotations with image_id and caption"
+        ) from error
+    for number, (name, image_id, caption) in enumerate(rows, start=1):
+        if name is None:
+            raise UserError(f"{path}, annotation {number}: image_id is {image_id}, but no image has this id")
+        yield f"annotation {number}", name, str(caption)
+
+
+def read_tfds(name: str, part: str, config: Config) -> Captioned:
+    """Reads a captions set of tensorflow-datasets, such as coco_captions: features image and captions (text).
+
+    Its images lie in archives that cannot be read in another order, so they are taken out once, as they are encoded,
+    into the folder of the cache; the captions are written last, and say that all are there.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    features = builder.info.features
+    if "image" not in features or "captions" not in features:
+        raise UserError(f"{name} has the features {', '.join(features)}: expected image and captions")
+    splits = builder.info.splits
+    split = split_of(part, splits)
+    if split not in splits:
+        raise UserError(f"{name} has no part {part}: it has {', '.join(splits)}")
+    folder = config.cache / "tfds" / builder.info.full_name.replace("/", "-")
+    table = folder / f"captions_{split}.tsv"
+    if not table.is_file():
+        lines = []
+        rows = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        for number, row in enumerate(rows.as_numpy_iterator()):
+            given = row.get("image/filename", b"").decode()
+            image = f"{split}-{pathlib.PurePath(given).name or number}"
+            with atomic_write(folder / "images" / image, "wb") as file:
+                file.write(row["image"])
+            texts = [" ".join(text.decode(errors="replace").split()) for text in row["captions"]["text"]]
+            lines += [f"{image}\t{number}\t{text}\n" for number, text in enumerate(texts) if text]
+        with atomic_write(table) as file:
+            file.writelines(lines)
+    return read_file(table)

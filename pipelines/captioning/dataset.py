@@ -1,0 +1,387 @@
+"""Images and captions made ready for the model: split, the bad images found, captions read as ids, given in batches.
+
+Where the CNN rests, training reads the features of an image, computed once (`feature_batches`: captions of similar
+length meet). Where it learns, or images are augmented, it reads pixels (`image_batches`: an image with all its
+captions, so that the CNN runs once for all of them).
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers.text import PADDING
+from pipelines.captioning.captions import (
+    PARTS,
+    Captioned,
+    list_of_validation,
+    own_parts,
+    read,
+    without_captions,
+)
+from pipelines.captioning.config import Config
+from pipelines.captioning.preprocessing import Preprocessing
+from pipelines.common import encoders, feature_cache, images, sources
+from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.errors import UserError
+from pipelines.common.runs import atomic_write
+
+NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
+TEXTS_AT_ONCE = 1024
+IMAGES_AT_ONCE = 32
+KEPT_BYTES = 2**29  # of decoded images that may stay in memory
+MOST_BAD, FROM_IMAGES = 0.01, 100  # the share of bad images that stops, and from how many images on
+
+
+# Parts --------------------------------------------------------------------------------------------------------------
+
+
+def locate(config: Config) -> pathlib.Path | str:
+    return sources.locate(config.data, "captioning", NAMED)
+
+
+def load(config: Config) -> dict[str, Captioned]:
+    """What the config's data holds, by part: train, and validation and test, which are made where they are missing.
+
+    Of data with a validation part and no test, the first half of the validation images validates and the rest tests,
+    in the order of `dev_all.txt` where there is one, as it is in Flickr8k. Of data with neither, shares of the training
+    images are drawn by the split's seed. So a later call finds the same parts.
+    """
+    where = locate(config)
+    own = own_parts(where, config)
+    if "train" not in own:
+        raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
+    parts = {part: read(where, part, config) for part in own}
+    if "validation" in parts and "test" not in parts:
+        parts["validation"], parts["test"] = halves(parts["validation"], where, config)
+    for part in ("test", "validation"):
+        share = getattr(config, f"{part}_share")
+        if part not in parts and share:
+            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
+    return parts
+
+
+def load_part(config: Config, part: str) -> Captioned:
+    """One part of the config's data: train, validation, test, or NAME of a file captions_NAME."""
+    where = locate(config)
+    if part not in PARTS:
+        return read(where, part, config)
+    if own_parts(where, config) == PARTS:
+        return read(where, part, config)
+    parts = load(config)
+    if part not in parts:
+        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join(parts)}")
+    return parts[part]
+
+
+def load_all(config: Config, part: str) -> Captioned:
+    """The captions of data that no run was trained on: a file as a whole, of a folder the part, or all where it has
+    one part alone."""
+    where = locate(config)
+    if isinstance(where, pathlib.Path) and where.is_file():
+        return read(where, "train", config)
+    own = own_parts(where, config)
+    if part in PARTS and part not in own and len(own) > 1:
+        return load_part(config, part)
+    return read(where, own[0] if part in PARTS and part not in own else part, config)
+
+
+def halves(validation: Captioned, where: pathlib.Path | str, config: Config) -> tuple[Captioned, Captioned]:
+    listed = list_of_validation(where) if isinstance(where, pathlib.Path) else []
+    names = [name for name in listed if name in validation.paths] or list(validation.paths)
+    if len(names) < 2:
+        raise UserError(f"--data {config.data} has one image for validation and test: expected two or more")
+    middle = len(names) // 2
+    return validation.take(names[:middle]), validation.take(names[middle:])
+
+
+def split(captioned: Captioned, share: float, seed: int, where: str) -> tuple[Captioned, Captioned]:
+    """(the rest, about `share` of the images), drawn by the seed; neither side is empty."""
+    names = list(captioned.paths)
+    if len(names) < 2:
+        raise UserError(f"--data {where} cannot be split: it has {len(names)} image with captions")
+    wanted = min(max(round(share * len(names)), 1), len(names) - 1)
+    drawn = set(np.random.default_rng(seed).permutation(len(names))[:wanted].tolist())
+    sides = [[name for number, name in enumerate(names) if (number in drawn) is chosen] for chosen in (False, True)]
+    return captioned.take(sides[0]), captioned.take(sides[1])
+
+
+def report_without_captions(parts: dict[str, Captioned]):
+    """Says on standard error how many images beside those of the data have no caption."""
+    count = without_captions(parts.values())
+    if count:
+        print(f"{count:,} images beside those with captions have none, and are not used", file=sys.stderr)
+
+
+# Images -------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The images of a part that can be used.
+
+    Attributes:
+        captioned: they and their captions.
+        left_out: the others -> why, as the end of a sentence.
+        features: float32[images, units], or None where the CNN has not seen them.
+        pixels: uint8 or float32 [images, size, size, 3], or None: then they are decoded as they are used.
+    """
+
+    captioned: Captioned
+    left_out: dict[str, str]
+    features: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.captioned)
+
+
+def with_features(captioned: Captioned, encoder: keras.Model, config: Config) -> Images:
+    """The images with what the CNN says of each; from the cache where it was computed before."""
+    options = {"size": config.image_size, "fit": config.fit, "pixel_limit": config.pixel_limit}
+    found = feature_cache.fill(
+        config.cache,
+        {"encoder": config.encoder, "weights": encoders.digest(encoder), **options},
+        captioned.paths,
+        functools.partial(encoders.encode_images, encoder, **options),
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    good = usable(captioned, found.failures, config)
+    return Images(good, found.failures, features=np.concatenate([found[name] for name in good.paths]))
+
+
+def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Config) -> Images:
+    """The images, each decoded once to see whether it can be; kept in memory where all of them are small."""
+    names, size = list(captioned.paths), config.image_size
+    kept = None
+    if len(names) * size * size * 3 <= KEPT_BYTES:
+        kept = np.zeros([len(names), size, size, 3], np.uint8)
+    read = tf.function(preprocessing.pixels, input_signature=[tf.TensorSpec([None], tf.string)])
+    left_out = {}
+    for start in range(0, len(names), IMAGES_AT_ONCE):
+        batch = names[start : start + IMAGES_AT_ONCE]
+        contents = [images.read(captioned.paths[name]) for name in batch]
+        pixels, valid = read(tf.constant([each if isinstance(each, bytes) else b"" for each in contents]))
+        for name, content, good in zip(batch, contents, valid.numpy(), strict=True):
+            if isinstance(content, str):
+                left_out[name] = content
+            elif not good:
+                left_out[name] = images.refusal(content, config.pixel_limit) or "could not be decoded"
+        if kept is not None:
+            pixels = pixels.numpy()
+            # An image that is resized has pixels between two whole numbers: rounding them would train on other pixels
+            # than the export sees.
+            if kept.dtype == np.uint8 and (pixels != np.rint(pixels)).any():
+                kept = kept.astype(np.float32) if 4 * kept.nbytes <= KEPT_BYTES else None
+            if kept is not None:
+                kept[start : start + len(batch)] = pixels
+    good = usable(captioned, left_out, config)
+    if kept is not None and left_out:
+        kept = kept[[name not in left_out for name in names]]
+    return Images(good, left_out, pixels=kept)
+
+
+def usable(captioned: Captioned, left_out: dict[str, str], config: Config) -> Captioned:
+    """The images that are not left out; UserError when those are too many, or all."""
+    good = captioned.take(name for name in captioned.paths if name not in left_out)
+    share = len(left_out) / max(len(captioned), 1)
+    if not len(good) or (len(captioned) >= FROM_IMAGES and share > MOST_BAD):
+        name, reason = next(iter(left_out.items()))
+        raise UserError(
+            f"--data {config.data}: {len(left_out):,} of {len(captioned):,} images cannot be used ({share:.1%}, expected"
+            f" at most {MOST_BAD:.0%}); the first is {captioned.paths[name]}, which {reason}"
+        )
+    return good
+
+
+def report_left_out(part: str, found: Images):
+    if found.left_out:
+        name, reason = next(iter(found.left_out.items()))
+        total = len(found) + len(found.left_out)
+        print(
+            f"{part}: left out {len(found.left_out):,} of {total:,} images; the first, {name}, {reason}",
+            file=sys.stderr,
+        )
+
+
+def write_left_out(path: pathlib.Path, parts: dict[str, Images]):
+    """A table of the images left out, and why."""
+    with atomic_write(path) as file:
+        file.write("image\treason\n")
+        for found in parts.values():
+            file.writelines(f"{name}\t{' '.join(reason.split())}\n" for name, reason in found.left_out.items())
+
+
+# Captions -----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """The captions of some images as ids.
+
+    Attributes:
+        ids: int32[captions, (words)], those of an image behind each other.
+        owners: int64[captions], the number of each one's image.
+        images: how many images there are.
+        dropped: why captions were left out -> how many.
+    """
+
+    ids: tf.RaggedTensor
+    owners: np.ndarray
+    images: int
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64[captions]: words of each caption."""
+        return np.asarray(self.ids.row_lengths())
+
+    def by_image(self) -> tf.RaggedTensor:
+        """int32[images, (captions), (words)]."""
+        counts = np.bincount(self.owners, minlength=self.images)
+        return tf.RaggedTensor.from_row_lengths(self.ids, counts, validate=False)
+
+
+def text_batches(texts: list[str]) -> tf.data.Dataset:
+    """The texts, string[batch]."""
+    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(TEXTS_AT_ONCE)
+
+
+def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
+    """Captions as ids, without those that have no word or are longer than the limits."""
+    texts = captioned.captions
+    counts = [len(each) for each in captioned.references.values()]
+    owners = np.repeat(np.arange(len(counts)), counts)
+    read = list(text_batches(texts).map(preprocessing.encode, num_parallel_calls=2))
+    ids = tf.concat([found for found, _ in read], axis=0)
+    cut = np.concatenate([was_cut.numpy() for _, was_cut in read])
+    empty = np.asarray(ids.row_lengths()) == 0
+    dropped = {"without a word": int(empty.sum()), "too long": int((cut & ~empty).sum())}
+    good = np.flatnonzero(~cut & ~empty)
+    return Captions(
+        tf.gather(ids, good), owners[good], len(counts), {reason: n for reason, n in dropped.items() if n}
+    )
+
+
+# Batches ------------------------------------------------------------------------------------------------------------
+#
+# A batch is a dict: `image`, features float32[rows, units] or pixels number[rows, size, size, 3]; `target`
+# int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a caption that only fills up.
+
+
+def feature_batches(
+    captions: Captions,
+    features: np.ndarray,
+    *,
+    batch_pairs: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    xla: bool = False,
+) -> tf.data.Dataset:
+    """Batches of captions of similar length, one a row, each with the features of its image.
+
+    Args:
+        features: float32[images, units].
+        seed: with `epoch`, decides the order of the batches and which captions meet in one; None: longest first.
+        xla: let fewer shapes occur, as each is compiled.
+    """
+    lengths = captions.lengths
+    plan = plan_batches(lengths, most_rows=batch_pairs, most_steps=sys.maxsize, seed=seed, epoch=epoch)
+    sizes = [len(rows) for rows, _ in plan]
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
+    features, owners = tf.constant(features), tf.constant(captions.owners)
+
+    def batch(rows):
+        real = rows != FILLER
+        known = tf.where(real, rows, 0)
+        target = padded(tf.gather(captions.ids, known), xla) * tf.cast(real, tf.int32)[:, None]
+        image = tf.gather(features, tf.gather(owners, known))
+        return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
+
+    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2).prefetch(4)
+
+
+def padded(sentences: tf.RaggedTensor, xla: bool):
+    """int32[rows, time]: as long as the longest, with `xla` rounded up to a multiple of eight."""
+    longest = tf.maximum(tf.reduce_max(sentences.row_lengths()), 1)
+    if xla:
+        longest = -(-longest // 8) * 8
+    return sentences.to_tensor(PADDING, shape=tf.stack([sentences.nrows(), longest]))
+
+
+def image_batches(
+    captions: Captions,
+    found: Images,
+    preprocessing: Preprocessing,
+    *,
+    batch_images: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    augment: float = 0.0,
+    xla: bool = False,
+) -> tf.data.Dataset:
+    """Batches of images, each with all its captions; images without any are left out.
+
+    Args:
+        seed: with `epoch`, decides the order and the augmentation; None: in the order of the data.
+        augment: see `augmented`.
+        xla: let fewer shapes occur, as each is compiled.
+    """
+    counts = np.bincount(captions.owners, minlength=captions.images)
+    order = np.flatnonzero(counts)
+    if seed is not None:
+        order = np.random.default_rng((seed, epoch)).permutation(order)
+    pixels = pixel_rows(found, preprocessing, order)
+    if augment:
+        seeds = tf.data.Dataset.from_tensor_slices(order).map(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch]))
+        pixels = tf.data.Dataset.zip(pixels, seeds).map(
+            lambda image, seed: augmented(image, seed, augment), num_parallel_calls=2
+        )
+    by_image = captions.by_image()
+    most = int(counts.max())
+
+    def targets(rows):
+        chosen = tf.gather(by_image, rows)
+        count = tf.cast(most if xla else tf.maximum(tf.reduce_max(chosen.row_lengths()), 1), tf.int64)
+        longest = tf.cast(tf.maximum(tf.reduce_max(chosen.values.row_lengths()), 1), tf.int64)
+        if xla:
+            longest = -(-longest // 8) * 8
+        target = chosen.to_tensor(PADDING, shape=tf.stack([tf.size(rows, tf.int64), count, longest]))
+        real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
+        return {"target": target, "real": real}
+
+    texts = tf.data.Dataset.from_tensor_slices(order).batch(batch_images).map(targets)
+    both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
+    return both.map(lambda image, texts: {"image": image, **texts}).prefetch(2)
+
+
+def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
+    """The pixels of the images `order`, number[size, size, 3] each."""
+    rows = tf.data.Dataset.from_tensor_slices(order)
+    if found.pixels is not None:
+        pixels = tf.constant(found.pixels)
+        return rows.map(lambda row: tf.gather(pixels, row), num_parallel_calls=2)
+    paths = tf.constant([str(path) for path in found.captioned.paths.values()])
+    return rows.map(
+        lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row))), num_parallel_calls=2
+    )
+
+
+def augmented(pixels, seed, most: float):
+    """number[size, size, 3] moved by up to `most` of its side (the edge is mirrored) and up to so much brighter or
+    darker: float32[size, size, 3], by the seed int[2] alone."""
+    size = pixels.shape[0]
+    pixels = tf.cast(pixels, tf.float32)
+    reach = round(most * size)
+    draws = tf.random.stateless_uniform([3], tf.cast(seed, tf.int64), -1.0, 1.0)
+    top, left = tf.unstack(tf.cast(tf.round(draws[:2] * reach), tf.int32) + reach)
+    wide = tf.pad(pixels, [[reach, reach], [reach, reach], [0, 0]], mode="SYMMETRIC")
+    moved = tf.slice(wide, [top, left, 0], [size, size, 3])
+    return tf.clip_by_value(moved * (1 + draws[2] * most), 0, 255)

@@ -1,0 +1,225 @@
+"""Scores of a run: BLEU, CIDEr-D, ROUGE-L, exact matches, perplexity, beside those of the nearest training image."""
+
+import pathlib
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from layers import losses
+from layers.teacher_forcing import teacher_forcing
+from layers.text import END, START
+from pipelines.captioning import dataset
+from pipelines.captioning.captions import Captioned
+from pipelines.captioning.config import Config
+from pipelines.captioning.describe import Description
+from pipelines.captioning.model import Captioner, load_trained
+from pipelines.captioning.preprocessing import Preprocessing
+from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
+from pipelines.common import pictures
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run, atomic_write, write_json
+
+IMAGES_AT_ONCE = 64
+SHEET = 6  # images of a row of the contact sheet
+COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "exact_match", "novel", "distinct_words")
+
+
+def evaluate(
+    run_path: pathlib.Path, data: str | None, part: str, beam_sizes: tuple[int, ...], length_penalty: float | None
+) -> dict:
+    """Scores the run at `run_path`: prints a table, and writes metrics.json, captions.tsv (with the last beam size) and
+    contact_sheet.png into the run.
+
+    Args:
+        data: images and captions; None: the data the run was trained with.
+        part: "train", "validation", "test" or NAME of a file captions_NAME; a captions file given as `data` is scored
+            as a whole.
+        beam_sizes: score with each of these; none: with that of the run.
+        length_penalty: None: that of the run.
+    """
+    run = Run.open(run_path, "captioning")
+    trained = load_trained(run)
+    config = Config.from_json({**run.config, **({"data": data} if data else {})})
+    penalty = config.length_penalty if length_penalty is None else length_penalty
+    captioned = dataset.load_all(config, part) if data else dataset.load_part(config, part)
+    images = dataset.with_features(captioned, trained.model.encoder, config)
+    dataset.report_left_out(part, images)
+    references = list(images.captioned.references.values())
+    perplexity = Perplexity(trained.model)(
+        dataset.encode(images.captioned, trained.preprocessing), images.features, config
+    )
+    scores = {
+        "data": config.data,
+        "split": part,
+        "images": len(images),
+        "references": sum(map(len, references)),
+        "left_out": len(images.left_out),
+        "length_penalty": penalty,
+        "perplexity": perplexity,
+        "beams": {},
+    }
+    training = training_images(Config.from_json(run.config), trained.model)
+    known = training.captioned.captions if training else []
+    description = Description([trained])
+    for beam_size in beam_sizes or (config.beam_size,):
+        began = time.monotonic()
+        answers = describe_all(description, images.features, beam_size=beam_size, length_penalty=penalty)
+        seconds = time.monotonic() - began
+        texts = [answer["caption"] for answer in answers]
+        scores["beams"][str(beam_size)] = {
+            **all_scores(texts, references),
+            **({"novel": novel(texts, known)} if training else {}),
+            "images_per_second": len(texts) / seconds,
+        }
+    if training:
+        scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
+    write_json(run.metrics_file, scores)
+    each = scores_of_each(texts, references)
+    write_captions(run.path / "captions.tsv", images.captioned, texts, each)
+    draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{config.data}, {part}")
+    print(table(scores))
+    return scores
+
+
+class Perplexity:
+    """exp of the mean negative log-likelihood of the captions' words, ends included and without smoothing, is the
+    perplexity; this gives the mean, in nats, when it is called by `mean`, else the perplexity."""
+
+    def __init__(self, model: Captioner):
+        self.model = model
+        specs = [tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32)]
+        specs += [tf.TensorSpec([None, 1, None], tf.int32), tf.TensorSpec([None, 1], tf.float32)]
+        self.total = tf.function(self.total, input_signature=specs)
+
+    def total(self, features, target, real):
+        """(sum over all words, how many)."""
+        model = self.model
+        inputs, targets, weights = teacher_forcing(target[:, 0], START, END)
+        weights *= real
+        read = tf.reshape(model.read(inputs, model.start(features)), [-1, model.readout_width])
+        each = losses.negative_log_likelihood(
+            read, model.softmax_kernel, model.bias, tf.reshape(targets, [-1]), transposed=True
+        )
+        return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
+
+    def mean(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
+        if not len(captions):
+            raise UserError(f"--data {config.data} has no whole caption to compute the perplexity of")
+        found = [
+            self.total(batch["image"], batch["target"], batch["real"])
+            for batch in dataset.feature_batches(captions, features, batch_pairs=config.batch_pairs)
+        ]
+        return float(sum(total for total, _ in found) / sum(words for _, words in found))
+
+    def __call__(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
+        return float(np.exp(self.mean(captions, features, config)))
+
+
+def features_of(model: Captioner, images: dataset.Images, preprocessing: Preprocessing) -> np.ndarray:
+    """What the CNN, as it is now, says of images: float32[images, units]."""
+    see = tf.function(model.see, reduce_retracing=True)
+    rows = dataset.pixel_rows(images, preprocessing, np.arange(len(images))).batch(IMAGES_AT_ONCE).prefetch(2)
+    return np.concatenate([see(pixels).numpy() for pixels in rows])
+
+
+def describe_all(
+    description: Description, features: np.ndarray, *, beam_size: int, length_penalty: float = 0.0
+) -> list[dict]:
+    """{"caption", "score"} of images, by the features float32[images, units] of the first member."""
+    limit = description.members[0].config.max_tokens
+
+    @tf.function(input_signature=[tf.TensorSpec([None, features.shape[1]], tf.float32)], autograph=False)
+    def describe(features):
+        valid = tf.ones(tf.shape(features)[:1], tf.bool)
+        if beam_size == 1 and not length_penalty:
+            return description.greedy((features,), valid, limit)
+        return description.beam((features,), valid, tf.constant([""]), beam_size, length_penalty, 0, limit)
+
+    answers = []
+    for start in range(0, len(features), IMAGES_AT_ONCE):
+        found = describe(features[start : start + IMAGES_AT_ONCE])
+        for text, score in zip(found["caption"].numpy(), found["score"].numpy(), strict=True):
+            answers.append({"caption": text.decode(), "score": float(score)})
+    return answers
+
+
+# What a score stands against -----------------------------------------------------------------------------------------
+
+
+def training_images(config: Config, model: Captioner) -> dataset.Images | None:
+    """The images that the run was trained on, with their features; None, and a line, when they are no longer there."""
+    try:
+        return dataset.with_features(dataset.load(config)["train"], model.encoder, config)
+    except UserError as error:
+        print(f"no baseline of the nearest training image, and no share of novel captions: {error}", file=sys.stderr)
+        return None
+
+
+def nearest_captions(features: np.ndarray, training: dataset.Images) -> list[str]:
+    """For each of the images, float32[images, units], the first caption of the training image that is most similar,
+    by the cosine of the features."""
+    similarity = unit_length(features) @ unit_length(training.features).T
+    captions = [each[0] for each in training.captioned.references.values()]
+    return [captions[number] for number in similarity.argmax(axis=1)]
+
+
+def unit_length(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]:
+    """CIDEr-D of each caption by itself: the mean over a corpus of one, with the frequencies of all references."""
+    words = [words_of(text) for text in texts]
+    return cider_d(words, [[words_of(reference) for reference in each] for each in references]).tolist()
+
+
+def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):
+    """A table of all captions, the worst first."""
+    rows = list(zip(each, captioned.references, texts, captioned.references.values(), strict=True))
+    with atomic_write(path) as file:
+        file.write("cider\timage\tcaption\treferences\n")
+        for score, image, text, references in sorted(rows, key=lambda row: row[0]):
+            cells = [f"{score:.4f}", image, text, " ||| ".join(references)]
+            file.write("\t".join(" ".join(cell.split()) for cell in cells) + "\n")
+
+
+def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float], title: str):
+    """Random images, the best and the worst, with their captions and references."""
+    files, references = list(captioned.paths.values()), list(captioned.references.values())
+    order = np.argsort(each, kind="stable")
+    drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:SHEET])
+    rows = {"drawn at random": drawn, "the best by CIDEr-D": order[::-1][:SHEET], "the worst": order[:SHEET]}
+    pictures.contact_sheet(
+        {
+            name: [(files[number], texts[number], references[number]) for number in numbers]
+            for name, numbers in rows.items()
+        },
+        png,
+        title=title,
+    )
+
+
+def table(scores: dict) -> str:
+    """The scores for people."""
+    lines = [
+        f"{scores['data']}, {scores['split']}: {scores['images']:,} images, {scores['references']:,} references,"
+        f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",
+        "beam      BLEU-1 BLEU-2 BLEU-3 BLEU-4   CIDEr-D ROUGE-L  exact  novel  words  images/s",
+    ]
+    rows = {"greedy" if beam == "1" else beam: row for beam, row in scores["beams"].items()}
+    if "nearest_neighbour" in scores:
+        rows["nearest"] = scores["nearest_neighbour"]
+    for name, row in rows.items():
+        bleu = " ".join(f"{100 * row[f'bleu{n}']:6.1f}" for n in range(1, 5))
+        new = f"{row['novel']:6.1%}" if "novel" in row else "     -"
+        speed = f"{row['images_per_second']:9.1f}" if "images_per_second" in row else "        -"
+        lines.append(
+            f"{name:<9} {bleu} {row['cider']:9.3f} {100 * row['rouge_l']:7.1f} {row['exact_match']:6.1%} {new}"
+            f" {row['distinct_words']:6} {speed}"
+        )
+    return "\n".join([*lines, "(nearest: the first caption of the most similar training image)"])

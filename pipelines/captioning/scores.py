@@ -1,0 +1,145 @@
+"""Scores of captions against all references of their images, computed as coco-caption does (Chen et al. 2015,
+"Microsoft COCO captions: data collection and evaluation server").
+
+Texts are lower-cased, contractions are cut as in the Penn treebank and punctuation is removed, so "A dog's ball." and
+"a dog 's ball" are the same. Everywhere `captions` is a list of strings and `references` holds for each of them a list
+of one or more strings.
+"""
+
+import collections
+import math
+import re
+
+import numpy as np
+
+WORDS = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*|'[^\W_]+|[&$%#@+=*/]")  # a hyphen or a dot inside of a word belongs to it
+CONTRACTION = re.compile(r"(?<=[^\W_])(n't|'(?:s|m|d|ll|re|ve))\b")
+N = 4  # the longest n-grams
+TINY, SMALL = 1e-15, 1e-9  # what coco-caption adds to matches and to n-grams, so that no logarithm is of zero
+SIGMA = 6.0  # CIDEr-D: how quickly the score falls with the difference of lengths
+BETA = 1.2  # ROUGE-L: how much more recall counts
+
+
+def words_of(text: str) -> list[str]:
+    """The words that are compared."""
+    text = CONTRACTION.sub(r" \1 ", text.lower().replace("’", "'"))
+    return [word for word in re.findall(r"n't|" + WORDS.pattern, text) if word]
+
+
+def ngrams(words: list[str], n: int) -> collections.Counter:
+    return collections.Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
+
+
+def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, float]:
+    """bleu1 … bleu4, cider, rouge_l, exact_match (each at most 1, cider at most 10), and distinct_words."""
+    words = [words_of(caption) for caption in captions]
+    others = [[words_of(reference) for reference in each] for each in references]
+    return {
+        **{f"bleu{n}": score for n, score in enumerate(bleu(words, others), start=1)},
+        "cider": cider_d(words, others),
+        "rouge_l": rouge_l(words, others),
+        "exact_match": float(np.mean([mine in each for mine, each in zip(words, others, strict=True)])),
+        "distinct_words": len({word for mine in words for word in mine}),
+    }
+
+
+def novel(captions: list[str], known: list[str]) -> float:
+    """The share of captions that are not among the known ones, such as those of training."""
+    seen = {tuple(words_of(caption)) for caption in known}
+    return float(np.mean([tuple(words_of(caption)) not in seen for caption in captions]))
+
+
+def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[float]:
+    """BLEU-1 to BLEU-4 of all captions together (Papineni et al. 2002).
+
+        BLEU-N = BP exp(mean over n <= N of log p(n))
+
+    p(n) is the share of n-grams that occur in a reference, each counted at most as often as in the reference that has
+    it most; BP = min(1, exp(1 - r / c)), c the length of all captions, r that of the references nearest in length, of
+    two equally near the shorter.
+    """
+    matches, totals = np.zeros(N), np.zeros(N)
+    length, nearest = 0, 0
+    for mine, others in zip(captions, references, strict=True):
+        length += len(mine)
+        nearest += min((abs(len(other) - len(mine)), len(other)) for other in others)[1]
+        for n in range(1, N + 1):
+            most = collections.Counter()
+            for other in others:
+                most |= ngrams(other, n)
+            matches[n - 1] += (ngrams(mine, n) & most).total()
+            totals[n - 1] += max(len(mine) - n + 1, 0)
+    precisions = (matches + TINY) / (totals + SMALL)
+    ratio = (length + TINY) / (nearest + SMALL)
+    penalty = min(1.0, math.exp(1 - 1 / ratio))
+    return [float(penalty * np.prod(precisions[:n]) ** (1 / n)) for n in range(1, N + 1)]
+
+
+def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> float:
+    """CIDEr-D (Vedantam et al. 2015, "CIDEr: consensus-based image description evaluation", section 6), the mean over
+    the captions.
+
+        CIDEr-D = 10 / (4 R) sum over n and references of exp(-(l - l')^2 / (2 sigma^2)) min(g, g') g' / (|g| |g'|)
+
+    g and g' weigh the n-grams of caption and reference by how often they occur, times log(images / df), df the number
+    of images in whose references the n-gram occurs. (As in coco-caption, lengths are counted in pairs of words.)
+    """
+    counted = [[count_all(other) for other in others] for others in references]
+    frequency = collections.Counter()
+    for others in counted:
+        frequency.update({ngram for other in others for counts in other for ngram in counts})
+    images = math.log(len(references))
+
+    def weigh(counts):
+        """For each n (weights by n-gram, their norm)."""
+        vectors = []
+        for of_length in counts:
+            vector = {g: times * (images - math.log(max(frequency[g], 1))) for g, times in of_length.items()}
+            vectors.append((vector, math.sqrt(sum(weight**2 for weight in vector.values()))))
+        return vectors, counts[1].total()
+
+    scores = []
+    for mine, others in zip(captions, counted, strict=True):
+        vectors, length = weigh(count_all(mine))
+        total = 0.0
+        for other in others:
+            other_vectors, other_length = weigh(other)
+            near = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
+            for (mine_n, norm), (other_n, other_norm) in zip(vectors, other_vectors, strict=True):
+                if norm and other_norm:
+                    shared = sum(min(mine_n[g], other_n[g]) * other_n[g] for g in mine_n.keys() & other_n.keys())
+                    total += near * shared / (norm * other_norm)
+        scores.append(10 * total / (N * len(others)))
+    return float(np.mean(scores))
+
+
+def count_all(words: list[str]) -> list[collections.Counter]:
+    return [ngrams(words, n) for n in range(1, N + 1)]
+
+
+def rouge_l(captions: list[list[str]], references: list[list[list[str]]]) -> float:
+    """ROUGE-L (Lin 2004), the mean over the captions.
+
+        F = (1 + beta^2) P R / (R + beta^2 P)
+
+    with P and R the greatest length, over the references, of the longest common subsequence, divided by the length of
+    the caption and of the reference.
+    """
+    scores = []
+    for mine, others in zip(captions, references, strict=True):
+        common = [longest_common(mine, other) for other in others]
+        precision = max(found / max(len(mine), 1) for found in common)
+        recall = max(found / max(len(other), 1) for found, other in zip(common, others, strict=True))
+        both = recall + BETA**2 * precision
+        scores.append((1 + BETA**2) * precision * recall / both if both else 0.0)
+    return float(np.mean(scores))
+
+
+def longest_common(first: list[str], second: list[str]) -> int:
+    """The length of the longest common subsequence."""
+    row = [0] * (len(second) + 1)
+    for a in first:
+        diagonal = 0
+        for j, b in enumerate(second, start=1):
+            diagonal, row[j] = row[j], diagonal + 1 if a == b else max(row[j], row[j - 1])
+    return row[-1]

@@ -1,0 +1,266 @@
+"""Trains a run from scratch or from another run, and goes on with one that was stopped."""
+
+import sys
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from layers import losses
+from layers.teacher_forcing import teacher_forcing
+from layers.text import END, START, UNKNOWN, Vocabulary
+from pipelines.captioning import dataset
+from pipelines.captioning.captions import Captioned
+from pipelines.captioning.config import Config
+from pipelines.captioning.describe import Description
+from pipelines.captioning.evaluate import Perplexity, describe_all, features_of
+from pipelines.captioning.model import (
+    VOCABULARY_FILE,
+    Captioner,
+    Trained,
+    load_trained,
+    load_vocabulary,
+    make_model,
+    make_preprocessing,
+)
+from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.captioning.scores import all_scores
+from pipelines.common import encoders, training
+from pipelines.common.errors import UserError
+from pipelines.common.optimizers import OwnRate
+from pipelines.common.options import flag
+from pipelines.common.runs import Run, atomic_write
+
+# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
+INHERITED = (
+    "encoder", "image_size", "fit", "image", "cell", "layers", "units", "embedding_units", "tied",
+)  # fmt: skip
+LEFT_OUT_FILE = "left_out.tsv"
+
+
+def train(config: Config, preset: str | None = None) -> dict:
+    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
+    # A run that exists answers at once; a new one is made only when its data was found good.
+    run = Run.start(config.run, "captioning", config, preset) if (config.run / "config.json").is_file() else None
+    if run and run.finished:
+        report(run)
+        return run.summary
+    base = load_trained(Run.open(config.base, "captioning")) if config.base else None
+    if base:
+        refuse_other_model(config, base.config)
+    parts = dataset.load(config)
+    if "validation" not in parts:
+        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
+    dataset.report_without_captions(parts)
+    stored = run and (run.path / VOCABULARY_FILE).is_file()
+    vocabulary = load_vocabulary(run.path / VOCABULARY_FILE) if stored else learn(config, parts["train"], base)
+    preprocessing = make_preprocessing(config, vocabulary)
+    model = build(config, preprocessing, base)
+    parts = {part: parts[part] for part in ("train", "validation")}
+    images = {part: look(config, parts[part], model, preprocessing, part) for part in parts}
+    captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
+    run = run or Run.start(config.run, "captioning", config, preset)
+    with run:
+        with atomic_write(run.path / VOCABULARY_FILE) as file:
+            file.write(vocabulary.to_text())
+        dataset.write_left_out(run.path / LEFT_OUT_FILE, images)
+        summary = Training(config, preprocessing, model, images, captions).fit(run)
+    report(run)
+    return summary
+
+
+def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabulary:
+    """The vocabulary of the captions; in fine-tuning that of the run it starts from, with new words behind."""
+    found = learn_vocabulary(
+        dataset.text_batches(captioned.captions),
+        size=config.vocabulary,
+        min_count=config.min_count,
+        max_characters=config.max_characters,
+    )
+    return base.preprocessing.tokenizer.vocabulary.extend(found) if base else found
+
+
+def build(config: Config, preprocessing: Preprocessing, base: Trained | None) -> Captioner:
+    """The model under the strategy and precision of the config, its random numbers from the config's seed, with what
+    the run it starts from has learned."""
+    keras.utils.set_random_seed(config.training.seed)
+    before = keras.config.dtype_policy()
+    training.set_precision(config.training)
+    try:
+        with training.strategy(config.training).scope():
+            model = make_model(config, preprocessing, encoder_weights="none" if base else config.weights)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if base:
+        transplant(base, model)
+    encoders.set_trainable(model.encoder, config.finetune_cnn_after is not None, config.finetune_cnn_from)
+    return model
+
+
+def reads_pixels(config: Config, epoch: int) -> bool:
+    """Whether training reads pixels in an epoch: the CNN learns in it, or what it sees is not the same each time."""
+    after = config.finetune_cnn_after
+    return bool(config.augment) or (after is not None and epoch >= after)
+
+
+def look(
+    config: Config, captioned: Captioned, model: Captioner, preprocessing: Preprocessing, part: str
+) -> dataset.Images:
+    """The images of a part that can be used, with their features where an epoch of training reads these."""
+    # What the CNN says of validation images holds as long as it does not learn.
+    fixed = config.finetune_cnn_after != 0 if part == "validation" else not reads_pixels(config, 0)
+    if fixed:
+        found = dataset.with_features(captioned, model.encoder, config)
+    else:
+        found = dataset.with_pixels(captioned, preprocessing, config)
+    dataset.report_left_out(part, found)
+    return found
+
+
+def encode(config: Config, images: dataset.Images, preprocessing: Preprocessing, part: str) -> dataset.Captions:
+    """The captions of the images as ids; says on standard error how many were left out, and why."""
+    found = dataset.encode(images.captioned, preprocessing)
+    total = len(images.captioned.captions)
+    if found.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
+        print(f"{part}: left out {reasons}, of {total:,} captions", file=sys.stderr)
+    if not len(found):
+        raise UserError(f"--data {config.data} has no caption to use in the part {part}: none of {total:,} is whole")
+    return found
+
+
+class Training:
+    """What the training loop is given: the data of every epoch, the loss, and the validation."""
+
+    def __init__(
+        self,
+        config: Config,
+        preprocessing: Preprocessing,
+        model: Captioner,
+        images: dict[str, dataset.Images],
+        captions: dict[str, dataset.Captions],
+    ):
+        self.config, self.preprocessing, self.model = config, preprocessing, model
+        self.images, self.captions = images, captions
+        self.description = Description([Trained(config, preprocessing, model)])
+        self.perplexity = Perplexity(model)
+        self.epoch = 0  # the last that was begun
+
+    def fit(self, run: Run) -> dict:
+        config = self.config
+        own = None
+        if config.finetune_cnn_after is not None:
+            steps = int(self.data(config.finetune_cnn_after).cardinality())
+            weights = self.model.encoder.trainable_variables
+            own = OwnRate(weights, config.cnn_learning_rate, config.finetune_cnn_after, steps)
+        return training.train(
+            self.model,
+            run=run,
+            options=config.training,
+            data=self.data,
+            steps_per_epoch=int(self.data(0).cardinality()),
+            loss=make_loss(self.model, config, self.cnn_learns),
+            validate=self.validate,
+            monitor=f"val_{config.monitor}",
+            mode="min" if config.monitor == "perplexity" else "max",
+            own_rate=own,
+        )
+
+    def cnn_learns(self) -> bool:
+        after = self.config.finetune_cnn_after
+        return after is not None and self.epoch >= after
+
+    def data(self, epoch: int) -> tf.data.Dataset:
+        self.epoch = epoch
+        config, images, captions = self.config, self.images["train"], self.captions["train"]
+        options = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
+        if reads_pixels(config, epoch):
+            options |= {"batch_images": config.batch_images, "augment": config.augment}
+            return dataset.image_batches(captions, images, self.preprocessing, **options)
+        return dataset.feature_batches(captions, images.features, batch_pairs=config.batch_pairs, **options)
+
+    def validate(self) -> dict[str, float]:
+        images = self.images["validation"]
+        features = images.features
+        if features is None or self.cnn_learns():
+            features = features_of(self.model, images, self.preprocessing)
+        loss = self.perplexity(self.captions["validation"], features, self.config)
+        answers = describe_all(self.description, features, beam_size=1)
+        references = list(images.captioned.references.values())
+        scores = all_scores([answer["caption"] for answer in answers], references)
+        shown = ("bleu4", "cider", "exact_match", "distinct_words")
+        return {
+            "val_loss": loss,
+            "val_perplexity": float(np.exp(loss)),
+            **{f"val_{name}": scores[name] for name in shown},
+        }
+
+
+def make_loss(model: Captioner, config: Config, cnn_learns: Callable[[], bool]):
+    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each word; and
+    `nll`, without smoothing, whose exponential is the perplexity. A CNN that does not learn runs as in evaluation."""
+
+    def loss(batch, training: bool):
+        features, captions = batch["image"], tf.shape(batch["target"])[1]
+        if len(features.shape) == 4:
+            features = model.see(features, training and cnn_learns())
+        state = model.start(features, training)
+        state = tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state)
+        target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
+        inputs, targets, weights = teacher_forcing(target, START, END)
+        weights *= tf.reshape(batch["real"], [-1, 1])
+        read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])
+        total, nll = losses.cross_entropy(
+            read,
+            model.softmax_kernel,
+            model.bias,
+            tf.reshape(targets, [-1]),
+            tf.reshape(weights, [-1]),
+            label_smoothing=config.label_smoothing,
+            transposed=True,
+            training=training,
+            xla=config.training.xla,
+        )
+        words = tf.reduce_sum(weights)
+        return {"loss": (total, words), "nll": (nll, words)}
+
+    return loss
+
+
+def refuse_other_model(config: Config, base: Config):
+    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
+    if changed:
+        field = changed[0]
+        raise UserError(
+            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
+            f" {getattr(base, field)}"
+        )
+
+
+def transplant(base: Trained, model: Captioner):
+    """Gives the model what the run it starts from has learned.
+
+    Known words keep their rows; a new one begins with the row of the unknown word, as which it was read so far, and
+    with the bias of the rarest, so that the decoder does not write it before it has learned to.
+    """
+    for weight, learned in zip(model.weights, base.model.weights, strict=True):
+        value = learned.numpy()
+        for axis, (have, want) in enumerate(zip(value.shape, weight.shape, strict=True)):
+            if have < want:  # the vocabulary has grown along this axis
+                new = np.take(value, [UNKNOWN], axis=axis)
+                if value.ndim == 1:
+                    new = np.full_like(new, value.min())
+                value = np.concatenate([value, np.repeat(new, want - have, axis=axis)], axis=axis)
+        weight.assign(value)
+
+
+def report(run: Run):
+    """One line about a finished run."""
+    summary = run.summary
+    scores = summary["scores"]
+    print(
+        f"{run.path}: finished, validation CIDEr {scores['val_cider']:.3f}, BLEU-4 {100 * scores['val_bleu4']:.1f}, exact"
+        f" match {scores['val_exact_match']:.1%} after epoch {summary['best_epoch']} of {summary['epochs']},"
+        f" {summary['seconds']:.0f} s"
+    )

@@ -1,0 +1,300 @@
+"""Labels of videos as they are read: one a clip, in time, of clips joined to sequences; and of tensorflow-datasets."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pipelines.common import sources
+from pipelines.common.errors import UserError
+from pipelines.common.tables import read_rows
+from pipelines.common.videos import Video as File
+from pipelines.common.videos import as_rate, resample
+from pipelines.video.config import Config
+
+FILES = ("labels.csv", "segments.csv", "sequences.csv")
+PARTS = ("train", "validation", "test")
+PART_NAMES = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+    "dev": "validation", "test": "test",
+}  # fmt: skip
+TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not pass on
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A label from `start` to `end`, seconds, the end exclusive; `place` is where it was read, for messages."""
+
+    start: float
+    end: float
+    label: str
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A video file with one label, or with segments."""
+
+    name: str
+    source: os.PathLike
+    label: str | None
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def labels(self) -> set[str]:
+        return {self.label} if self.label is not None else {segment.label for segment in self.segments}
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """Clips one after the other, often just one; `group` and `part` are None where the data does not say."""
+
+    name: str
+    clips: tuple[Clip, ...]
+    group: str | None
+    part: str | None
+    place: str
+
+    @property
+    def labels(self) -> set[str]:
+        return set().union(*(clip.labels for clip in self.clips))
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsClip(os.PathLike):
+    """A clip of a prepared data set. As a path it is the file that tells which preparation it is."""
+
+    builder: object = dataclasses.field(repr=False, compare=False)
+    part: str
+    number: int
+
+    def __fspath__(self) -> str:
+        return os.fspath(pathlib.Path(str(self.builder.data_path)) / "dataset_info.json")
+
+    def __str__(self) -> str:
+        return f"tfds:{self.builder.info.full_name}, example {self.number} of {self.part}"
+
+    def open(self, fps: float) -> "TfdsVideo":
+        return TfdsVideo(self, fps)
+
+
+class TfdsVideo:
+    """What videos.Video is for a file: frames uint8[height, width, 3], at a rate."""
+
+    def __init__(self, clip: TfdsClip, fps: float):
+        self.clip = clip
+        self.rate = as_rate(fps or TFDS_FPS)
+        self.expected = None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        clip = self.clip
+        (row,) = clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]").as_numpy_iterator()
+        frames = ((number / TFDS_FPS, frame) for number, frame in enumerate(row["video"]))
+        return resample(frames, self.rate, as_rate(TFDS_FPS))
+
+
+def open_clip(source: os.PathLike, config: Config):
+    """The frames of a clip, and their rate."""
+    return source.open(config.fps) if isinstance(source, TfdsClip) else File(source, config.fps, config.folder_fps)
+
+
+def read(where: pathlib.Path | str, config: Config) -> list[Video]:
+    """All videos of the data with their labels.
+
+    Raises:
+        UserError: a label file that is missing or at fault; a clip or a group in two splits.
+    """
+    videos = read_tfds(where, config) if isinstance(where, str) else read_table(find_table(where, config))
+    refuse_two_parts(videos)
+    return videos
+
+
+def find_table(where: pathlib.Path, config: Config) -> pathlib.Path:
+    """The label file of a folder, or `where` itself when it is one."""
+    if where.is_file():
+        if where.name not in FILES:
+            raise UserError(f"{where} is no label file: expected one of {', '.join(FILES)}, or the folder that holds it")
+        return where
+    present = [name for name in FILES if (where / name).is_file()]
+    if config.annotations:
+        if config.annotations not in present:
+            raise UserError(f"{where} has no {config.annotations}: it has {', '.join(present) or 'no label file'}")
+        return where / config.annotations
+    if not present:
+        raise UserError(f"{where} holds no label file: expected one of {', '.join(FILES)}")
+    if len(present) > 1:
+        raise UserError(f"{where} holds {' and '.join(present)}: say which with --annotations")
+    return where / present[0]
+
+
+def read_table(path: pathlib.Path) -> list[Video]:
+    return {"labels.csv": read_labels, "segments.csv": read_segments, "sequences.csv": read_sequences}[path.name](path)
+
+
+def read_labels(path: pathlib.Path) -> list[Video]:
+    """file, label and perhaps split, group: every frame of a clip has its label."""
+    videos, places = [], {}
+    for line, row in read_rows(path, ["file", "label"]):
+        place = f"{path}, line {line}"
+        name = filled(row, "file", place)
+        label = filled(row, "label", place)
+        videos.append(Video(name, (clip_of(path, name, place, label),), group(row), part(row, place), place))
+        if name in places and videos[places[name]].part == videos[-1].part:
+            raise UserError(f"{place}: {name} is there already, at {videos[places[name]].place}; expected each clip once")
+        places[name] = len(videos) - 1
+    return videos
+
+
+def read_segments(path: pathlib.Path) -> list[Video]:
+    """file, start, end, label and perhaps split, group: the segments of a clip, in any order."""
+    found: dict[str, list[Segment]] = {}
+    first: dict[str, Video] = {}
+    for line, row in read_rows(path, ["file", "start", "end", "label"]):
+        place = f"{path}, line {line}"
+        name = filled(row, "file", place)
+        start, end = seconds(row, "start", place), seconds(row, "end", place)
+        if end <= start:
+            raise UserError(f"{place}: the segment ends at {end:g} s, but must end after its start, {start:g} s")
+        video = Video(name, (), group(row), part(row, place), place)
+        known = first.setdefault(name, video)
+        for what, ours, theirs in (("split", known.part, video.part), ("group", known.group, video.group)):
+            if ours != theirs:
+                raise UserError(
+                    f"{place}: {name} is in the {what} {theirs}, but in {ours} at {known.place}; expected one {what}"
+                )
+        found.setdefault(name, []).append(Segment(start, end, filled(row, "label", place), place))
+    videos = []
+    for name, segments in found.items():
+        segments.sort(key=lambda segment: segment.start)
+        for one, other in zip(segments, segments[1:], strict=False):
+            if other.start < one.end - 1e-6:
+                raise UserError(
+                    f"{other.place}: the segment of {name} starts at {other.start:g} s, but the one of {one.place} ends"
+                    f" at {one.end:g} s; expected segments that do not overlap"
+                )
+        clip = dataclasses.replace(clip_of(path, name, first[name].place, None), segments=tuple(segments))
+        videos.append(dataclasses.replace(first[name], clips=(clip,)))
+    return videos
+
+
+def read_sequences(path: pathlib.Path) -> list[Video]:
+    """clips and labels, `;` between them, and perhaps seq, split, group: clips joined, each with its label."""
+    videos = []
+    for line, row in read_rows(path, ["clips", "labels"]):
+        place = f"{path}, line {line}"
+        names, labels = (
+            [cell.strip() for cell in filled(row, column, place).split(";")] for column in ("clips", "labels")
+        )
+        if len(names) != len(labels) or not all(names) or not all(labels):
+            raise UserError(f"{place}: {len(names)} clips and {len(labels)} labels; expected as many, none empty")
+        clips = tuple(clip_of(path, name, place, label) for name, label in zip(names, labels, strict=True))
+        name = str(row.get("seq") or f"line {line}")
+        videos.append(Video(name, clips, group(row), part(row, place), place))
+    return videos
+
+
+def clip_of(path: pathlib.Path, name: str, place: str, label: str | None) -> Clip:
+    source = path.parent / name
+    if not source.exists():
+        raise UserError(f"{place}: {name} does not exist in {path.parent}")
+    return Clip(name, source, label)
+
+
+def filled(row: dict, column: str, place: str) -> str:
+    value = str(row[column]).strip()
+    if not value:
+        raise UserError(f"{place}: {column} is empty")
+    return value
+
+
+def seconds(row: dict, column: str, place: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UserError(f"{place}: {column} is {row[column]!r}, expected seconds from 0 up")
+    return value
+
+
+def group(row: dict) -> str | None:
+    return (row.get("group") or "").strip() or None
+
+
+def part(row: dict, place: str) -> str | None:
+    if "split" not in row:
+        return None
+    if row["split"].strip().lower() not in PART_NAMES:
+        raise UserError(f"{place}: split is {row['split']!r}, expected one of train, validation and test")
+    return PART_NAMES[row["split"].strip().lower()]
+
+
+def refuse_two_parts(videos: list[Video]):
+    """UserError when a clip, or a group, is in two splits: a score would count what training has seen."""
+    seen: dict[tuple[str, str], Video] = {}
+    for video in videos:
+        keys = [("clip", clip.name) for clip in video.clips]
+        for what, key in [*keys, *([("group", video.group)] if video.group is not None else [])]:
+            known = seen.setdefault((what, key), video)
+            if known.part != video.part:
+                raise UserError(
+                    f"{video.place}: the {what} {key} is in the split {video.part}, but in {known.part} at"
+                    f" {known.place}; expected each {what} in one split"
+                )
+
+
+def read_tfds(name: str, config: Config) -> list[Video]:
+    """Reads a data set of tensorflow-datasets that has a video and a label."""
+    import tensorflow_datasets as tfds
+
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    features = builder.info.features
+    for column in ("video", "label"):
+        if column not in features:
+            raise UserError(f"{name} has the features {', '.join(features)}: expected {column}")
+    names = getattr(features["label"], "names", None)
+    videos = []
+    for split in (split for split in PARTS if split in builder.info.splits):
+        labels = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True}))
+        for number, row in enumerate(labels.as_numpy_iterator()):
+            label = names[row["label"]] if names else str(row["label"])
+            clip = Clip(f"{split}/{number}", TfdsClip(builder, split, number), label)
+            videos.append(Video(clip.name, (clip,), None, split, f"{name}, example {number} of {split}"))
+    return videos
+
+
+def frame_labels(clip: Clip, frames: int, rate: float, index: Callable[[str, str], int], background: str) -> np.ndarray:
+    """int32[frames]: the label of each frame, frame t at the time t / rate.
+
+    Args:
+        index: (label, place for a message) -> number of the label.
+        background: label of frames that no segment covers; empty: there is none.
+
+    Raises:
+        UserError: a segment past the end of the clip, or frames that no segment covers where there is no background.
+    """
+    if clip.label is not None:
+        return np.full(frames, index(clip.label, clip.name), np.int32)
+    labels = np.full(frames, -1, np.int32)
+    for segment in clip.segments:
+        if segment.end * rate > frames + 1:  # the last frame may have been cut a little short
+            raise UserError(
+                f"{segment.place}: the segment of {clip.name} ends at {segment.end:g} s, but the clip at"
+                f" {frames / rate:.3f} s"
+            )
+        start, end = (math.ceil(time * rate - 1e-3) for time in (segment.start, segment.end))
+        labels[start:end] = index(segment.label, segment.place)
+    bare = np.flatnonzero(labels < 0)
+    if len(bare) and not background:
+        behind = bare[0] + int(np.argmin(np.append(labels[bare[0] :] < 0, False)))
+        raise UserError(
+            f"{clip.segments[0].place}: no segment of {clip.name} covers it from {bare[0] / rate:.2f} s to"
+            f" {behind / rate:.2f} s; name the label of such frames with --background"
+        )
+    if len(bare):
+        labels[bare] = index(background, clip.name)
+    return labels
+

@@ -1,0 +1,235 @@
+"""The classifier: a CNN for each frame, recurrent layers over time, a softmax for each frame.
+
+frames -> encoder -> (feature dropout) -> linear map -> recurrent layers, dropout between them -> softmax for each frame
+
+The same layers run over whole videos, over windows that begin with the state that the one before has left, and over a
+single frame.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from layers.lstm import LSTM
+from layers.rnn import VanillaRNN
+from pipelines.common import encoders
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run, load_weights, read_json
+from pipelines.video.config import Config
+from pipelines.video.preprocessing import Preprocessing
+
+CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
+STATES = {"lstm": ("h", "c"), "rnn": ("h",), "none": ()}
+LABELS_FILE = "labels.json"
+
+
+@keras.saving.register_keras_serializable(package="unfold")
+class FrameClassifier(keras.Model):
+    """A label for each frame of a video (Donahue et al. 2015, "Long-term recurrent convolutional networks").
+
+    Args:
+        encoder, encoder_weights, image_size: of pipelines.common.encoders.build_encoder.
+        train_encoder: train the encoder with the rest.
+        encoder_first: name of its first layer that is trained; empty: all are.
+        classes: number of labels.
+        projection: units of a linear map of the features; 0: none.
+        cell: "lstm"; "rnn", whose own output map y = W_ho h + b_o gives the logits (of two directions their sum); or
+            "none": a dense layer with ReLU in the place of each recurrent layer, each frame by itself.
+        units: of each direction of each recurrent layer.
+        layers: number of recurrent layers.
+        bidirectional: read the video from its end as well.
+        feature_dropout: share of features dropped over the whole video (variational, Gal & Ghahramani 2016).
+        recurrent_dropout: share of the state's units dropped between steps.
+        dropout: share of units dropped between layers and before the softmax.
+        seed: makes initial weights (but the encoder's) and dropout repeatable.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str,
+        encoder_weights: str,
+        train_encoder: bool,
+        encoder_first: str,
+        image_size: int,
+        classes: int,
+        projection: int,
+        cell: str,
+        units: int,
+        layers: int,
+        bidirectional: bool,
+        feature_dropout: float,
+        recurrent_dropout: float,
+        dropout: float,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.options = {
+            "encoder": encoder, "encoder_weights": encoder_weights, "train_encoder": train_encoder,
+            "encoder_first": encoder_first, "image_size": image_size, "classes": classes, "projection": projection,
+            "cell": cell, "units": units, "layers": layers, "bidirectional": bidirectional,
+            "feature_dropout": feature_dropout, "recurrent_dropout": recurrent_dropout, "dropout": dropout,
+            "seed": seed,
+        }  # fmt: skip
+        self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
+        self.train_encoder = train_encoder
+        seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
+
+        def glorot():
+            return keras.initializers.GlorotUniform(seed=next(seeds))
+
+        self.encoder = encoders.build_encoder(encoder, weights=encoder_weights, image_size=image_size)
+        encoders.set_trainable(self.encoder, train_encoder, encoder_first or None)
+        self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=next(seeds), name="feature_dropout")
+        self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
+            else None  # fmt: skip
+
+        def recurrent(number: int, backwards: bool):
+            own = {"output_units": classes} if cell == "rnn" and number == layers else {}
+            return CELLS[cell](
+                units,
+                return_sequences=True,
+                return_state=not bidirectional,
+                go_backwards=backwards,
+                recurrent_dropout=recurrent_dropout,
+                kernel_initializer=glorot(),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+                seed=next(seeds),
+                name=f"{'backward' if backwards else 'forward'}_{number}",
+                **own,
+            )
+
+        def over_time(number: int):
+            if cell == "none":
+                return keras.layers.Dense(units, "relu", kernel_initializer=glorot(), name=f"dense_{number}")
+            forward = recurrent(number, False)
+            if not bidirectional:
+                return forward
+            merge = "sum" if cell == "rnn" and number == layers else "concat"
+            return keras.layers.Bidirectional(
+                forward, merge_mode=merge, backward_layer=recurrent(number, True), name=f"recurrent_{number}"
+            )
+
+        self.recurrences = [over_time(number) for number in range(1, layers + 1)]
+        self.dropouts = [
+            keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}") for number in range(1, layers + 1)
+        ]
+        self.head = None
+        if cell != "rnn":
+            self.head = keras.layers.Dense(classes, kernel_initializer=glorot(), dtype="float32", name="head")
+
+    def encode(self, pixels, training=False):
+        """float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
+        batch, time = tf.unstack(tf.shape(pixels)[:2])
+        frames = tf.reshape(pixels, [-1, *pixels.shape[2:]])
+        features = self.encoder(frames, training=training and self.train_encoder)
+        return tf.reshape(features, [batch, time, features.shape[-1]])
+
+    def project(self, features, training=False):
+        """What the recurrent layers are given of features float[batch, time, features]."""
+        features = self.feature_dropout(features, training=training)
+        return features if self.projection is None else self.projection(features)
+
+    def initial_state(self, batch):
+        """The state before the first frame: for each layer a list of zeros float[batch, units] (h and c, or h); none
+        for a model of two directions."""
+        if self.bidirectional:
+            return []
+        return [[tf.zeros([batch, self.units]) for _ in STATES[self.cell]] for _ in self.recurrences if STATES[self.cell]]
+
+    def over_time(self, x, state, kept=None, training=False):
+        """(logits float32[batch, time, classes], state) from what `project` gives, float[batch, time, …].
+
+        Args:
+            state: of the frame before; a model of two directions ignores it.
+            kept: bool[batch, time], False past the end of a video; None: all are frames.
+        """
+        states = []
+        for number, (layer, dropout) in enumerate(zip(self.recurrences, self.dropouts, strict=True)):
+            if self.cell == "none":
+                x = layer(x)
+            elif self.bidirectional:
+                x = layer(x, mask=kept, training=training)
+            else:
+                x, *last = layer(x, initial_state=state[number], mask=kept, training=training)
+                states.append(last)
+            if self.head is not None or number + 1 < len(self.recurrences):
+                x = dropout(x, training=training)
+        logits = x if self.head is None else self.head(x)
+        return tf.cast(logits, tf.float32), states
+
+    def steps(self, inputs, state, training=False):
+        """(logits, state) of a window: inputs as in `call`, the state that the window before has left."""
+        features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
+        return self.over_time(self.project(features, training), state, training=training)
+
+    def call(self, inputs, kept=None, training=False):
+        """Pixels float[batch, time, size, size, 3], or features float[batch, time, features], to logits
+        float32[batch, time, classes]; kept: bool[batch, time], False past the end of a video."""
+        features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
+        state = self.initial_state(tf.shape(features)[0])
+        return self.over_time(self.project(features, training), state, kept, training)[0]
+
+    def get_config(self):
+        return {**super().get_config(), **self.options, "encoder_weights": "none"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run learned: its config, the names of its labels, how it reads frames, and the model."""
+
+    config: Config
+    names: tuple[str, ...]
+    preprocessing: Preprocessing
+    model: FrameClassifier
+
+
+def load_trained(run: Run) -> Trained:
+    """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
+    run.require_weights()
+    config = Config.from_json(run.config)
+    names = load_names(run)
+    model = make_model(config, names, with_weights=False)
+    load_weights(model, run.weights_file)
+    return Trained(config, names, make_preprocessing(config), model)
+
+
+def make_model(config: Config, names: Sequence[str], with_weights: bool = True) -> FrameClassifier:
+    """A built FrameClassifier with the figures of a config; its encoder has the config's weights, or random ones."""
+    model = FrameClassifier(
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights if with_weights else "none",
+        train_encoder=config.train_encoder,
+        encoder_first=config.encoder_first,
+        image_size=config.image_size,
+        classes=len(names),
+        projection=config.projection,
+        cell=config.cell,
+        units=config.units,
+        layers=config.layers,
+        bidirectional=config.bidirectional,
+        feature_dropout=config.feature_dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        dropout=config.dropout,
+        seed=config.training.seed,
+        name="video",
+    )
+    model(tf.zeros([1, 1, model.encoder.output_shape[-1]]))  # makes the weights
+    return model
+
+
+def make_preprocessing(config: Config) -> Preprocessing:
+    return Preprocessing(size=config.image_size, fit=config.fit)
+
+
+def load_names(run: Run) -> tuple[str, ...]:
+    """The run's labels.json: the names of the labels, in the order of their ids."""
+    path = run.path / LABELS_FILE
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} holds no labels: expected a list of two names or more")
+    return tuple(names)

@@ -1,0 +1,210 @@
+"""Speed of training a translator, at the size of the tutorials and at that of Sutskever et al. 2014.
+
+    python tests/benchmarks/bench_translation.py [--rounds 5] [--full]
+
+The first table is a training step (forward, backward, clipping, Adam) of two layers of 512 with the vocabularies of the
+tutorials on Multi30k, against the same step in PyTorch, where that is installed, in turn in one process. `--full` makes
+the training step of the preset `sutskever2014` in a process of its own: 384 million weights, batch 128, 30 words a
+side. It takes minutes, and some 12 GB. Words are those of both sides.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
+
+import numpy as np
+import tensorflow as tf
+
+from layers import losses
+from layers.text import END, START
+from pipelines.common.optimizers import make_optimizer
+from pipelines.common.options import TrainingOptions
+from pipelines.common.updates import Updates
+from pipelines.translation.config import PRESETS, Config
+from pipelines.translation.model import Translator
+from pipelines.translation.train import make_loss
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+tf.get_logger().setLevel("ERROR")
+
+BATCH, LENGTH = 128, 13  # sentences; words of a caption, on either side
+TUTORIAL = {"source_vocabulary": 7853, "target_vocabulary": 5893, "layers": 2, "units": 512, "embedding_units": 256}
+
+
+def make_batch(source_words: int, target_words: int, length: int) -> dict:
+    draw = np.random.default_rng(0)
+    shape = BATCH, length
+    return {
+        "source": tf.constant(draw.integers(4, source_words, shape), tf.int32),
+        "target": tf.constant(draw.integers(4, target_words, shape), tf.int32),
+        "rows": tf.range(BATCH, dtype=tf.int64),
+        "real": tf.ones([BATCH]),
+    }
+
+
+def our_step(model: Translator, config: Config, length: int):
+    """A function that trains on one batch and waits for its end."""
+    batch = make_batch(model.options["source_vocabulary"], model.options["target_vocabulary"], length)
+    model((batch["source"], batch["target"]))
+    options = config.training
+    optimizer = make_optimizer(options, 1000, model)
+    updates = Updates(model, make_loss(model, config), optimizer, options, tf.distribute.get_strategy())
+    updates.prepare(tf.nest.map_structure(lambda value: tf.TensorSpec([None] * value.shape.rank, value.dtype), batch))
+
+    def step():
+        updates(batch, 1)
+        return updates.metrics()
+
+    return step
+
+
+def torch_step():
+    """The step of bentrevett's first notebook: two LSTMs, teacher forcing, cross-entropy, Adam, clipping at 1."""
+    sizes = TUTORIAL
+    encoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
+    decoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
+    read = torch.nn.Embedding(sizes["source_vocabulary"], sizes["embedding_units"])
+    said = torch.nn.Embedding(sizes["target_vocabulary"], sizes["embedding_units"])
+    out = torch.nn.Linear(sizes["units"], sizes["target_vocabulary"])
+    parts = torch.nn.ModuleList([encoder, decoder, read, said, out])
+    optimizer = torch.optim.Adam(parts.parameters())
+    batch = make_batch(sizes["source_vocabulary"], sizes["target_vocabulary"], LENGTH)
+    source = torch.tensor(batch["source"].numpy().T.astype(np.int64))
+    target = batch["target"].numpy().T.astype(np.int64)
+    ends = np.full((1, BATCH), START), np.full((1, BATCH), END)
+    inputs = torch.tensor(np.concatenate([ends[0], target]))
+    targets = torch.tensor(np.concatenate([target, ends[1]]))
+
+    def one_by_one(state):
+        """The tutorial's decoder is called for each word."""
+        answers = []
+        for token in inputs:
+            answer, state = decoder(torch.nn.functional.dropout(said(token[None]), 0.5), state)
+            answers.append(out(answer[0]))
+        return torch.stack(answers)
+
+    def step():
+        optimizer.zero_grad()
+        _, state = encoder(torch.nn.functional.dropout(read(source), 0.5))
+        logits = one_by_one(state)
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1)
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def tutorials(rounds: int):
+    config = Config(dropout=0.5, embedding_dropout=0.5, label_smoothing=0.0, training=TrainingOptions(clip_norm=1.0))
+    model = Translator(**TUTORIAL, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
+    steps = {"ours": our_step(model, config, LENGTH)}
+    if torch:
+        steps["PyTorch"] = torch_step()
+    seconds = {name: [] for name in steps}
+    for number in range(rounds + 2):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if number >= 2:  # traced, warm
+                seconds[name].append(time.perf_counter() - began)
+    print(f"2 layers of 512, batch {BATCH}, {LENGTH} words a side, Adam; medians of {rounds} rounds\n")
+    print("| who | seconds a step | words/s |\n| --- | --- | --- |")
+    for name, times in seconds.items():
+        second = statistics.median(times)
+        print(f"| {name} | {second:.2f} | {2 * BATCH * LENGTH / second:,.0f} |")
+    if not torch:
+        print("\nPyTorch is not installed: no column of its own.")
+
+
+# The size of the paper ------------------------------------------------------------------------------------------------
+
+
+def full_size():
+    """The training step of the preset sutskever2014, and its two large parts by themselves."""
+    from tests.benchmarks.bench_layers import machine_flops
+
+    config, length = PRESETS["sutskever2014"][1], 30
+    peak = machine_flops()
+    model = Translator(
+        source_vocabulary=config.source_vocabulary,
+        target_vocabulary=config.target_vocabulary,
+        units=config.units,
+        embedding_units=config.embedding_units,
+        initial_range=config.initial_range,
+        seed=1,
+    )
+    step = our_step(model, config, length)
+    weights = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    print(f"{weights / 1e6:.0f} million weights; one large float32 product: {peak / 1e9:.0f} GFLOP/s")
+    seconds = [timed(step) for _ in range(3)][1:]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    words = 2 * BATCH * length
+    print(f"training step: {min(seconds):.1f} s, {words / min(seconds):,.0f} words/s, peak memory {memory:.1f} GiB")
+    rows, units = BATCH * (length + 1), config.units
+    batch = make_batch(config.source_vocabulary, config.target_vocabulary, length)
+    inputs = tf.pad(batch["target"], [[0, 0], [1, 0]], constant_values=START)
+    layers = [layer for side in (model.encoder, model.decoder) for layer in side]
+    variables = [weight.value for layer in layers for weight in layer.trainable_weights]
+
+    @tf.function(autograph=False)
+    def recurrent():
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(model.read(inputs, model.encode(batch["source"], True), True))
+        return [tf.reduce_sum(gradient) for gradient in tape.gradient(total, variables)]
+
+    read = tf.random.normal([rows, units])
+    targets = tf.reshape(tf.pad(batch["target"], [[0, 0], [0, 1]], constant_values=END), [-1])
+
+    @tf.function(autograph=False)
+    def softmax():
+        with tf.GradientTape() as tape:
+            tape.watch(read)
+            total, _ = losses.cross_entropy(read, model.softmax_kernel, model.bias, targets, transposed=True)
+        return [tf.reduce_sum(tf.convert_to_tensor(part)) for part in tape.gradient(total, [read, model.kernel.value])]
+
+    steps = length + length + 1
+    for name, function, flops in (
+        ("recurrent layers", recurrent, 3 * 2 * BATCH * steps * config.layers * 8 * units * units),
+        ("softmax", softmax, 3 * 2 * rows * units * config.target_vocabulary),
+    ):
+        second = min([timed(function) for _ in range(3)][1:])
+        print(f"{name}: {second:.1f} s, {flops / second / 1e9:.0f} GFLOP/s, {flops / second / peak:.0%} of the product")
+
+
+def timed(function) -> float:
+    began = time.perf_counter()
+    tf.nest.map_structure(lambda value: value.numpy() if hasattr(value, "numpy") else value, function())
+    return time.perf_counter() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help="the size of the paper, in a process of its own")
+    parser.add_argument("--only-full", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only_full:
+        return full_size()
+    tutorials(options.rounds)
+    if options.full:
+        print("\nThe size of Sutskever et al. 2014", flush=True)
+        subprocess.run([sys.executable, __file__, "--only-full"], check=True)
+
+
+if __name__ == "__main__":
+    main()
