@@ -3,26 +3,35 @@
 
 python := .venv/bin/python
 stamp := .venv/installed
-run := saved_models/sentiment/sample
+runs := saved_models
 
 .PHONY: demo test test-slow bench samples
 .DELETE_ON_ERROR:
 
-demo: $(stamp)  ## trains, evaluates, exports and uses a model on the embedded sample
-	$(python) -m pipelines.sentiment train sample --run $(run)
-	$(python) -m pipelines.sentiment evaluate --run $(run)
-	$(python) -m pipelines.sentiment export --run $(run)
+demo: $(stamp)  ## trains, evaluates, exports and uses a model of every task on the embedded sample
+	$(python) -m pipelines.sentiment train sample
+	$(python) -m pipelines.sentiment evaluate --run $(runs)/sentiment/sample
+	$(python) -m pipelines.sentiment export --run $(runs)/sentiment/sample
 	@# Sentences that stand in no file: what decides is "but", "although", "nobody", "wrong", never a word alone.
-	$(python) -m pipelines.sentiment predict --model $(run)/export --picture $(run)/prediction.png \
+	$(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export \
+	    --picture $(runs)/sentiment/sample/prediction.png \
 	    "The cast was dull and the ending is awful, but the story is far from boring." \
 	    "Nobody called the plot clever, although I found the film very moving." \
 	    "It would be wrong to call this a bad film." \
 	    "It would be wrong to call this a good film."
+	$(python) -m pipelines.translation train sample
+	$(python) -m pipelines.translation evaluate --run $(runs)/translation/sample
+	$(python) -m pipelines.translation export --run $(runs)/translation/sample
+	$(python) -m pipelines.translation predict --model $(runs)/translation/sample/export \
+	    --picture $(runs)/translation/sample/prediction.png \
+	    "The small green crosses are not white." \
+	    "Is the large red star turning?" \
+	    "Below the yellow squares there is a small blue circle."
 	@echo
-	@echo "The run        $(run)/  (config.json, history.csv, metrics.json, model.weights.h5)"
-	@echo "The export     $(run)/export/  (a SavedModel: strings in, labels out)"
-	@echo "The pictures   $(run)/*.png"
-	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(run)/export 'Not a bad film.'"
+	@echo "The runs       $(runs)/TASK/sample/  (config.json, history.csv, metrics.json, model.weights.h5)"
+	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings in, labels or sentences out)"
+	@echo "The pictures   $(runs)/TASK/sample/*.png"
+	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export 'Not a bad film.'"
 
 test: $(stamp)  ## style and all quick tests
 	$(python) -m ruff check .

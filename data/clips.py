@@ -112,7 +112,7 @@ def picture(thing: Thing, pose: Pose) -> Image.Image:
 
 def encode(pictures: list[Image.Image], path: Path) -> None:
     """Writes an H.264 .mp4 file; frame t has the time t / FPS exactly, as no frame refers to a later one (bf 0)."""
-    with av.open(str(path), "w") as file:
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as file:  # without FFmpeg's version inside
         stream = file.add_stream("libx264", rate=FPS, options={"crf": "24", "preset": "medium", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # with more, the bytes depend on the machine

@@ -119,8 +119,7 @@ def sample(
             nucleus = first | (before < top_p) | (top_p >= 1)
             return tf.gather(tokens, draw(tf.where(nucleus, largest, NEVER)), batch_dims=1)
 
-        highest = tf.maximum(tf.reduce_max(logits, axis=1, keepdims=True), tf.float32.min)  # -inf less -inf is NaN
-        scaled = (logits - highest) / temperature
+        scaled = logits / temperature
         return tf.cond((top_k > 0) | (top_p < 1), draw_most_probable, lambda: draw(scaled))
 
     return _one_by_one(step, state, start, rules, choose)
@@ -192,8 +191,7 @@ def beam_search(
         kept_ids = _put(kept_ids, sentences, tf.gather(rival_ids, order, batch_dims=1))
 
         # Open hypotheses, of the sentences whose search goes on.
-        longest = tf.gather(rules.limits, sentences)
-        goes_on = tf.where(word_scores[:, 0] / penalty(longest) > rivals[:, -1])[:, 0]
+        goes_on = tf.where(word_scores[:, 0] / penalty(rules.max_length) > rivals[:, -1])[:, 0]
         parents = tf.gather(chosen // choices, goes_on)  # [still open, beam]
         tokens = tf.gather(tf.gather(tf.reshape(words, [-1, beam * choices]), chosen, batch_dims=1), goes_on)
         ids = tf.gather(tf.gather(ids, goes_on), parents, batch_dims=1)
@@ -250,20 +248,19 @@ class _Rules:
         self.end = end
         self.forbidden = tf.constant(list(forbidden), tf.int32)
         self.min_length = _scalar("min_length", min_length, tf.int32, least=0)
-        max_length = _scalar("max_length", max_length, tf.int32, least=0)
+        self.max_length = _scalar("max_length", max_length, tf.int32, least=0)
         prefix = tf.zeros([self.batch, 0], tf.int32) if prefix is None else tf.cast(prefix, tf.int32)
         prefix = _with_rows_of(tensors[0], prefix)
         self.prefix_lengths = tf.math.count_nonzero(prefix != PADDING, axis=1, dtype=tf.int32)
         self.prefix = tf.pad(prefix, [[0, 0], [0, 1]])  # a column at least, to be read beyond the last
-        self.limits = tf.maximum(max_length, self.prefix_lengths)  # int32[batch]
-        self.steps = tf.maximum(max_length, tf.shape(prefix)[1]) + 1  # one more for the end
+        self.steps = tf.maximum(self.max_length, tf.shape(prefix)[1]) + 1  # one more for the end
 
     def forced(self, t, sentences):
         """For the open sentences, int32[open]: is the next token forced, bool[open], and which, int32[open]."""
         inside = t < self.prefix_lengths
         tokens = tf.gather(self.prefix, tf.minimum(t, tf.shape(self.prefix)[1] - 1), axis=1)
         tokens = tf.where(inside, tokens, self.end)
-        return tf.gather(inside | (t >= self.limits), sentences), tf.gather(tokens, sentences)
+        return tf.gather(inside | (t >= self.max_length), sentences), tf.gather(tokens, sentences)
 
     def ruled_out(self, t, vocabulary):
         """bool[vocabulary]: what may not be chosen at step t."""

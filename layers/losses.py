@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-BLOCK_BYTES = 2**25  # of logits: large enough for fast products, small against all else that a training holds
+BLOCK_BYTES = 2**26  # of logits: large enough for fast products, small against what else a training holds
 
 
 def cross_entropy(

@@ -192,8 +192,8 @@ def usable(captioned: Captioned, left_out: dict[str, str], config: Config) -> Ca
     if not len(good) or (len(captioned) >= FROM_IMAGES and share > MOST_BAD):
         name, reason = next(iter(left_out.items()))
         raise UserError(
-            f"--data {config.data}: {len(left_out):,} of {len(captioned):,} images cannot be used ({share:.1%}, expected"
-            f" at most {MOST_BAD:.0%}); the first is {captioned.paths[name]}, which {reason}"
+            f"--data {config.data}: {len(left_out):,} of {len(captioned):,} images cannot be used, {share:.1%},"
+            f" expected at most {MOST_BAD:.0%}; the first, {captioned.paths[name]}, {reason}"
         )
     return good
 
@@ -265,9 +265,7 @@ def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
     empty = np.asarray(ids.row_lengths()) == 0
     dropped = {"without a word": int(empty.sum()), "too long": int((cut & ~empty).sum())}
     good = np.flatnonzero(~cut & ~empty)
-    return Captions(
-        tf.gather(ids, good), owners[good], len(counts), {reason: n for reason, n in dropped.items() if n}
-    )
+    return Captions(tf.gather(ids, good), owners[good], len(counts), {reason: n for reason, n in dropped.items() if n})
 
 
 # Batches ------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from pipelines.common.runs import Run, atomic_write, write_json
 
 IMAGES_AT_ONCE = 64
 SHEET = 6  # images of a row of the contact sheet
-COLUMNS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "exact_match", "novel", "distinct_words")
 
 
 def evaluate(
@@ -47,9 +46,7 @@ def evaluate(
     images = dataset.with_features(captioned, trained.model.encoder, config)
     dataset.report_left_out(part, images)
     references = list(images.captioned.references.values())
-    perplexity = Perplexity(trained.model)(
-        dataset.encode(images.captioned, trained.preprocessing), images.features, config
-    )
+    loss = Perplexity(trained.model)(dataset.encode(images.captioned, trained.preprocessing), images.features, config)
     scores = {
         "data": config.data,
         "split": part,
@@ -57,7 +54,7 @@ def evaluate(
         "references": sum(map(len, references)),
         "left_out": len(images.left_out),
         "length_penalty": penalty,
-        "perplexity": perplexity,
+        "perplexity": float(np.exp(loss)),
         "beams": {},
     }
     training = training_images(Config.from_json(run.config), trained.model)
@@ -84,8 +81,7 @@ def evaluate(
 
 
 class Perplexity:
-    """exp of the mean negative log-likelihood of the captions' words, ends included and without smoothing, is the
-    perplexity; this gives the mean, in nats, when it is called by `mean`, else the perplexity."""
+    """Mean negative log-likelihood of the captions' words, in nats, ends included and without smoothing."""
 
     def __init__(self, model: Captioner):
         self.model = model
@@ -104,7 +100,7 @@ class Perplexity:
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
-    def mean(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
+    def __call__(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
         if not len(captions):
             raise UserError(f"--data {config.data} has no whole caption to compute the perplexity of")
         found = [
@@ -112,9 +108,6 @@ class Perplexity:
             for batch in dataset.feature_batches(captions, features, batch_pairs=config.batch_pairs)
         ]
         return float(sum(total for total, _ in found) / sum(words for _, words in found))
-
-    def __call__(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
-        return float(np.exp(self.mean(captions, features, config)))
 
 
 def features_of(model: Captioner, images: dataset.Images, preprocessing: Preprocessing) -> np.ndarray:
@@ -173,9 +166,9 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 
 
 def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]:
-    """CIDEr-D of each caption by itself: the mean over a corpus of one, with the frequencies of all references."""
+    """CIDEr-D of each caption, whose mean is the score of all."""
     words = [words_of(text) for text in texts]
-    return cider_d(words, [[words_of(reference) for reference in each] for each in references]).tolist()
+    return cider_d(words, [[words_of(reference) for reference in each] for each in references])
 
 
 def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):

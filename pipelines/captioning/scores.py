@@ -36,7 +36,7 @@ def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, fl
     others = [[words_of(reference) for reference in each] for each in references]
     return {
         **{f"bleu{n}": score for n, score in enumerate(bleu(words, others), start=1)},
-        "cider": cider_d(words, others),
+        "cider": float(np.mean(cider_d(words, others))),
         "rouge_l": rouge_l(words, others),
         "exact_match": float(np.mean([mine in each for mine, each in zip(words, others, strict=True)])),
         "distinct_words": len({word for mine in words for word in mine}),
@@ -75,9 +75,9 @@ def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[f
     return [float(penalty * np.prod(precisions[:n]) ** (1 / n)) for n in range(1, N + 1)]
 
 
-def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> float:
-    """CIDEr-D (Vedantam et al. 2015, "CIDEr: consensus-based image description evaluation", section 6), the mean over
-    the captions.
+def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> list[float]:
+    """CIDEr-D of each caption (Vedantam et al. 2015, "CIDEr: consensus-based image description evaluation", section
+    6); that of all is the mean.
 
         CIDEr-D = 10 / (4 R) sum over n and references of exp(-(l - l')^2 / (2 sigma^2)) min(g, g') g' / (|g| |g'|)
 
@@ -110,7 +110,7 @@ def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> flo
                     shared = sum(min(mine_n[g], other_n[g]) * other_n[g] for g in mine_n.keys() & other_n.keys())
                     total += near * shared / (norm * other_norm)
         scores.append(10 * total / (N * len(others)))
-    return float(np.mean(scores))
+    return scores
 
 
 def count_all(words: list[str]) -> list[collections.Counter]:

@@ -260,7 +260,7 @@ def report(run: Run):
     summary = run.summary
     scores = summary["scores"]
     print(
-        f"{run.path}: finished, validation CIDEr {scores['val_cider']:.3f}, BLEU-4 {100 * scores['val_bleu4']:.1f}, exact"
-        f" match {scores['val_exact_match']:.1%} after epoch {summary['best_epoch']} of {summary['epochs']},"
+        f"{run.path}: finished, validation CIDEr {scores['val_cider']:.3f}, BLEU-4 {100 * scores['val_bleu4']:.1f},"
+        f" exact match {scores['val_exact_match']:.1%} after epoch {summary['best_epoch']} of {summary['epochs']},"
         f" {summary['seconds']:.0f} s"
     )

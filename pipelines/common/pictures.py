@@ -7,6 +7,7 @@ import csv
 
 import numpy as np
 
+from pipelines.common.contact_sheet import draw_contact_sheet
 from pipelines.common.drawing import (
     BLUE,
     DIVERGING,
@@ -219,6 +220,16 @@ def bars(labels, values, counts, png, title: str, names: tuple[str, str]):
         axes.set(xlabel=names[0], ylabel=names[1], ylim=(0, max([*values, 1e-9]) * 1.15))
         axes.set_title(title, loc="left", fontsize=12)
         figure.tight_layout(pad=1.2)
+
+
+def contact_sheet(rows, png, title: str):
+    """Draws images with what was said of each.
+
+    Args:
+        rows: name of a row -> list of (image file, caption, list of references). A long row is broken, and the first
+            few references are shown.
+    """
+    draw_contact_sheet(rows, png, title)
 
 
 def unfolded_network(inputs, hidden, outputs, tokens, png, targets=None, names=None):

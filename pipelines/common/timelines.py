@@ -15,8 +15,8 @@ THUMBNAIL = 96  # pixels of its height
 
 @dataclass(frozen=True)
 class Timeline:
-    """A video with its labels: `bands` are names with a label for each frame, `strip` a few (frame number, uint8[height,
-    width, 3])."""
+    """A video with its labels: `bands` are names with a label for each frame, `strip` a few pairs (number of the frame,
+    uint8[height, width, 3])."""
 
     title: str
     fps: float

@@ -24,7 +24,7 @@ from pipelines.common.runs import atomic_path
 PICTURES = (".jpg", ".jpeg", ".png")
 MOST_PIXELS = 2**25  # of a frame; 8K video has as many
 SLACK = 1.5e-3  # seconds; Matroska rounds times to milliseconds
-SHORTEST = 0.9  # of what a header promises; a file with fewer frames is cut off
+SHORTEST = 0.95  # of what a header promises; a file with fewer frames is cut off
 STACK_FRAMES = 64
 STACK_BYTES = 2**24
 
@@ -96,6 +96,8 @@ def opened(path):
     except av.error.InvalidDataError as error:
         empty = os.path.isfile(path) and not os.path.getsize(path)
         raise Unreadable(path, "is empty" if empty else "is no video, or is truncated or damaged") from error
+    except av.error.EOFError as error:
+        raise Unreadable(path, "has no frames") from error
     except av.FFmpegError as error:
         raise Unreadable(path, f"could not be read: {error.strerror or error}") from error
 
@@ -140,10 +142,11 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
             count += 1
         if not count:
             raise Unreadable(path, "has no frames")
-        seconds, promised = length(stream), stream.frames
-        ends = last - first + 1 / float(rate)
-        if count < SHORTEST * promised and seconds is not None and ends < SHORTEST * seconds:
-            raise Unreadable(path, f"is truncated: it has {count} of the {promised} frames that it promises")
+        seconds, ends = length(stream), last - first + 1 / float(rate)
+        # Where the header counts no frames, its length may be that of the sound.
+        fewer = count < SHORTEST * stream.frames if stream.frames else len(container.streams) == 1
+        if fewer and seconds is not None and ends < SHORTEST * seconds:
+            raise Unreadable(path, f"is truncated: it ends at {ends:.2f} s of the {seconds:.2f} s that it promises")
 
 
 def upright(frame) -> np.ndarray:
@@ -201,7 +204,9 @@ def write(path, frames: Iterable[np.ndarray], rate: Fraction):
                 stream.pix_fmt = "yuv420p"
             if frame.shape[:2] == (stream.height, stream.width):
                 fitting = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            elif all(0 <= have - want <= 1 for have, want in zip(frame.shape, (stream.height, stream.width), strict=False)):
+            elif all(
+                0 <= have - want <= 1 for have, want in zip(frame.shape, (stream.height, stream.width), strict=False)
+            ):
                 cut = np.ascontiguousarray(frame[: stream.height, : stream.width])
                 fitting = av.VideoFrame.from_ndarray(cut, format="rgb24")
             else:

@@ -1,6 +1,7 @@
 """Labels of videos as they are read: one a clip, in time, of clips joined to sequences; and of tensorflow-datasets."""
 
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
@@ -116,7 +117,9 @@ def find_table(where: pathlib.Path, config: Config) -> pathlib.Path:
     """The label file of a folder, or `where` itself when it is one."""
     if where.is_file():
         if where.name not in FILES:
-            raise UserError(f"{where} is no label file: expected one of {', '.join(FILES)}, or the folder that holds it")
+            raise UserError(
+                f"{where} is no label file: expected one of {', '.join(FILES)}, or the folder that holds it"
+            )
         return where
     present = [name for name in FILES if (where / name).is_file()]
     if config.annotations:
@@ -143,7 +146,9 @@ def read_labels(path: pathlib.Path) -> list[Video]:
         label = filled(row, "label", place)
         videos.append(Video(name, (clip_of(path, name, place, label),), group(row), part(row, place), place))
         if name in places and videos[places[name]].part == videos[-1].part:
-            raise UserError(f"{place}: {name} is there already, at {videos[places[name]].place}; expected each clip once")
+            raise UserError(
+                f"{place}: {name} is there already, at {videos[places[name]].place}; expected each clip once"
+            )
         places[name] = len(videos) - 1
     return videos
 
@@ -169,7 +174,7 @@ def read_segments(path: pathlib.Path) -> list[Video]:
     videos = []
     for name, segments in found.items():
         segments.sort(key=lambda segment: segment.start)
-        for one, other in zip(segments, segments[1:], strict=False):
+        for one, other in itertools.pairwise(segments):
             if other.start < one.end - 1e-6:
                 raise UserError(
                     f"{other.place}: the segment of {name} starts at {other.start:g} s, but the one of {one.place} ends"
@@ -297,4 +302,3 @@ def frame_labels(clip: Clip, frames: int, rate: float, index: Callable[[str, str
     if len(bare):
         labels[bare] = index(background, clip.name)
     return labels
-

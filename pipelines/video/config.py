@@ -87,6 +87,12 @@ class Config:
     bidirectional: bool = False
     """Read the video from its end as well: for files, not for live streams."""
 
+    shift: float = 0.0
+    """With --train-encoder: all frames of a video are moved up or down and sideways by up to this share of a side."""
+
+    shuffle_colours: bool = False
+    """With --train-encoder: the colour channels of a video are exchanged at random, so that colour tells nothing."""
+
     feature_dropout: float = 0.3
     """Share of a frame's features dropped, the same ones in all frames of a video."""
 
@@ -136,11 +142,17 @@ class Config:
         check(self, "filter", self.filter >= 1 and self.filter % 2 == 1, "odd and at least 1")
         names = self.label_names
         check(self, "label_names", len(names) != 1 and len(set(names)) == len(names), "two or more, each once")
-        check(self, "k2", self.k2 == 0 or self.k2 >= self.k1 > 0, f"0, or at least --k1, {self.k1}, that is above 0")
-        check(self, "k1", not (self.k1 and self.bidirectional), "0 with --bidirectional: a state is carried forward only")
+        check(self, "k2", self.k1 or not self.k2, "0 without --k1")
+        check(self, "k2", self.k2 == 0 or self.k2 >= self.k1, f"0, or at least --k1, {self.k1}")
+        check(
+            self, "k1", not (self.k1 and self.bidirectional), "0 with --bidirectional: a state is carried forward only"
+        )
         check(self, "bidirectional", not (self.bidirectional and self.cell == "none"), "False with --cell none")
         learns = self.train_encoder or self.encoder_weights != "none" or self.base is not None
         check(self, "encoder_weights", learns, "imagenet or a file, as the encoder is not trained (--train-encoder)")
+        check(self, "shift", 0 <= self.shift < 0.5, "at least 0 and below 0.5")
+        for field in ("shift", "shuffle_colours"):
+            check(self, field, self.train_encoder or not getattr(self, field), "off without --train-encoder")
         check(self, "encoder_first", self.train_encoder or not self.encoder_first, "empty without --train-encoder")
 
     @classmethod

@@ -1,7 +1,6 @@
 """Videos made ready for the model: split by groups, a label for each frame, given out in batches or in windows."""
 
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Iterator
 
@@ -76,7 +75,7 @@ def load(config: Config) -> dict[str, list[Video]]:
     by the split's seed alone. So a later call finds the same parts.
     """
     videos = read(sources.locate(config.data, "video", NAMED), config)
-    parts = {part: found for part in PARTS if (found := [video for video in videos if video.part in (part, None)])}
+    parts = {part: found for part in PARTS if (found := [video for video in videos if video.part == part])}
     if all(video.part is None for video in videos):
         parts = {"train": videos}
     if "train" not in parts:
@@ -115,7 +114,9 @@ def split_keys(videos: list[Video], config: Config) -> list[str]:
     grouped = any(video.group is not None for video in videos)
     reason = "clips of one scene would stand on both sides, and the score would be for having seen them"
     if config.split_by == "clip" and grouped:
-        raise UserError(f"--split-by clip is refused, as --data {config.data} names groups: {reason}; use --split-by group")
+        raise UserError(
+            f"--split-by clip is refused, as --data {config.data} names groups: {reason}; use --split-by group"
+        )
     if config.split_by == "group" and not grouped:
         raise UserError(f"--split-by group needs the column group, which --data {config.data} does not have")
     if isinstance(sources.locate(config.data, "video", NAMED), str) and config.split_by != "clip":
@@ -163,10 +164,8 @@ def make_inputs(videos: list[Video], config: Config, model, preprocessing: Prepr
     """Features or pixels of all clips, as the config says how the model is trained."""
     clips = {clip.name: clip for video in videos for clip in video.clips}.values()
     if config.train_encoder:
-        inputs = PixelInputs(clips, config, preprocessing)
-    else:
-        inputs = FeatureInputs(clips, config, model.encoder, preprocessing)
-    return inputs
+        return PixelInputs(clips, config, preprocessing)
+    return FeatureInputs(clips, config, model.encoder, preprocessing)
 
 
 def make_tracks(videos: list[Video], inputs: Inputs, names: tuple[str, ...], config: Config, what: str) -> Tracks:
@@ -187,22 +186,16 @@ def make_tracks(videos: list[Video], inputs: Inputs, names: tuple[str, ...], con
         if any(clip.name in inputs.failures for clip in video.clips):
             lost += 1
             continue
-        rates = {inputs.rates[clip.name] for clip in video.clips}
-        if len(rates) > 1:
+        rate, *others = sorted({inputs.rates[clip.name] for clip in video.clips})
+        if others:
             raise UserError(
-                f"{video.place}: the clips of {video.name} have {' and '.join(f'{rate:g}' for rate in sorted(rates))}"
+                f"{video.place}: the clips of {video.name} have {' and '.join(f'{each:g}' for each in (rate, *others))}"
                 " frames a second; choose one rate for all with --fps"
             )
-        labels = [
-            frame_labels(
-                clip, inputs.lengths[clip.name], rates.copy().pop(), lambda label, place: index(label, place),
-                config.background,
-            )
-            for clip in video.clips
-        ]  # fmt: skip
+        labels = [frame_labels(clip, inputs.lengths[clip.name], rate, index, config.background) for clip in video.clips]
         bounds = (0, *np.cumsum([len(each) for each in labels]).tolist())
         clips = tuple(clip.name for clip in video.clips)
-        tracks.append(Track(video.name, np.concatenate(labels), clips, bounds, rates.pop()))
+        tracks.append(Track(video.name, np.concatenate(labels), clips, bounds, rate))
     if not tracks:
         raise UserError(f"--data {config.data} has no video that can be read in the part {what}")
     if lost and lost != len(inputs.failures):
@@ -290,5 +283,3 @@ def most_windows(tracks: Tracks, *, k1: int, batch_videos: int) -> int:
     each = -(-tracks.lengths // k1)
     rows = min(batch_videos, len(tracks))
     return int(np.ceil(each.sum() / rows + each.max() * (1 - 1 / rows)))
-
-

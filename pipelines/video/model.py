@@ -27,6 +27,43 @@ LABELS_FILE = "labels.json"
 
 
 @keras.saving.register_keras_serializable(package="unfold")
+class Augmentation(keras.layers.Layer):
+    """In training, changes the frames of each video, all in the same way: float[batch, time, size, size, 3] alike.
+
+    Args:
+        shift: the picture is moved by up to this share of its side in each direction; its edge fills the gap.
+        shuffle_colours: its channels are put in a random order.
+    """
+
+    def __init__(self, shift: float, shuffle_colours: bool, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.shift, self.shuffle_colours, self.seed = shift, shuffle_colours, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, pixels, training=False):
+        if not training:
+            return pixels
+        batch, size = tf.shape(pixels)[0], pixels.shape[2]
+        most = round(self.shift * size)
+        for axis in (2, 3) if most else ():
+            moved = keras.random.randint([batch, 1], -most, most + 1, seed=self.seed_generator)
+            places = tf.clip_by_value(tf.range(size)[None] + moved, 0, size - 1)  # [batch, size]
+            pixels = along(pixels, places, axis)
+        if self.shuffle_colours:
+            order = tf.argsort(keras.random.uniform([batch, 3], seed=self.seed_generator))
+            pixels = along(pixels, order, 4)
+        return pixels
+
+    def get_config(self):
+        return {**super().get_config(), "shift": self.shift, "shuffle_colours": self.shuffle_colours, "seed": self.seed}
+
+
+def along(pixels, places, axis: int):
+    """For each of float[batch, …] its places int32[batch, n] along an axis."""
+    return tf.gather(pixels, places, axis=axis, batch_dims=1)
+
+
+@keras.saving.register_keras_serializable(package="unfold")
 class FrameClassifier(keras.Model):
     """A label for each frame of a video (Donahue et al. 2015, "Long-term recurrent convolutional networks").
 
@@ -41,6 +78,7 @@ class FrameClassifier(keras.Model):
         units: of each direction of each recurrent layer.
         layers: number of recurrent layers.
         bidirectional: read the video from its end as well.
+        shift, shuffle_colours: of Augmentation.
         feature_dropout: share of features dropped over the whole video (variational, Gal & Ghahramani 2016).
         recurrent_dropout: share of the state's units dropped between steps.
         dropout: share of units dropped between layers and before the softmax.
@@ -61,6 +99,8 @@ class FrameClassifier(keras.Model):
         units: int,
         layers: int,
         bidirectional: bool,
+        shift: float,
+        shuffle_colours: bool,
         feature_dropout: float,
         recurrent_dropout: float,
         dropout: float,
@@ -72,7 +112,7 @@ class FrameClassifier(keras.Model):
             "encoder": encoder, "encoder_weights": encoder_weights, "train_encoder": train_encoder,
             "encoder_first": encoder_first, "image_size": image_size, "classes": classes, "projection": projection,
             "cell": cell, "units": units, "layers": layers, "bidirectional": bidirectional,
-            "feature_dropout": feature_dropout, "recurrent_dropout": recurrent_dropout, "dropout": dropout,
+            "shift": shift, "shuffle_colours": shuffle_colours, "feature_dropout": feature_dropout, "recurrent_dropout": recurrent_dropout, "dropout": dropout,
             "seed": seed,
         }  # fmt: skip
         self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
@@ -84,6 +124,7 @@ class FrameClassifier(keras.Model):
 
         self.encoder = encoders.build_encoder(encoder, weights=encoder_weights, image_size=image_size)
         encoders.set_trainable(self.encoder, train_encoder, encoder_first or None)
+        self.augmentation = Augmentation(shift, shuffle_colours, seed=next(seeds), name="augmentation")
         self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=next(seeds), name="feature_dropout")
         self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
             else None  # fmt: skip
@@ -124,6 +165,7 @@ class FrameClassifier(keras.Model):
 
     def encode(self, pixels, training=False):
         """float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
+        pixels = self.augmentation(pixels, training=training and self.train_encoder)
         batch, time = tf.unstack(tf.shape(pixels)[:2])
         frames = tf.reshape(pixels, [-1, *pixels.shape[2:]])
         features = self.encoder(frames, training=training and self.train_encoder)
@@ -139,7 +181,9 @@ class FrameClassifier(keras.Model):
         for a model of two directions."""
         if self.bidirectional:
             return []
-        return [[tf.zeros([batch, self.units]) for _ in STATES[self.cell]] for _ in self.recurrences if STATES[self.cell]]
+        return [
+            [tf.zeros([batch, self.units]) for _ in STATES[self.cell]] for _ in self.recurrences if STATES[self.cell]
+        ]
 
     def over_time(self, x, state, kept=None, training=False):
         """(logits float32[batch, time, classes], state) from what `project` gives, float[batch, time, …].
@@ -212,6 +256,8 @@ def make_model(config: Config, names: Sequence[str], with_weights: bool = True) 
         units=config.units,
         layers=config.layers,
         bidirectional=config.bidirectional,
+        shift=config.shift,
+        shuffle_colours=config.shuffle_colours,
         feature_dropout=config.feature_dropout,
         recurrent_dropout=config.recurrent_dropout,
         dropout=config.dropout,

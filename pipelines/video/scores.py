@@ -4,6 +4,7 @@ A track is a sequence of labels, one a frame. A segment is a run of equal labels
 Edit score and F1@k as in Lea et al. 2017, "Temporal convolutional networks for action segmentation and detection".
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,16 +102,14 @@ def majority_filter(track: np.ndarray, frames: int, classes: int) -> np.ndarray:
 
 def temporal(true: Sequence[np.ndarray], predicted: Sequence[np.ndarray], background: int | None) -> dict:
     """Frame accuracy (over all frames), edit (mean over videos), f1@10, f1@25, f1@50 (counts summed over videos), the
-    mean delay in frames of the changes that are noticed, and how many are not. Percentages; None where there is none."""
+    mean delay in frames of the changes that are noticed, and how many are not. Percentages; None where nothing is."""
     pairs = list(zip(true, predicted, strict=True))
     waits = [delays(*pair) for pair in pairs]
     noticed = [delay for found, _ in waits for delay in found]
     return {
         "accuracy": 100 * sum(int((a == b).sum()) for a, b in pairs) / sum(len(a) for a, _ in pairs),
         "edit": float(np.mean([edit_score(a, b, background) for a, b in pairs])),
-        **{
-            f"f1@{k}": f1(np.sum([overlap_counts(a, b, k, background) for a, b in pairs], axis=0)) for k in OVERLAPS
-        },
+        **{f"f1@{k}": f1(np.sum([overlap_counts(a, b, k, background) for a, b in pairs], axis=0)) for k in OVERLAPS},
         "latency": float(np.mean(noticed)) if noticed else None,
         "changes": len(noticed) + sum(missed for _, missed in waits),
         "changes_missed": sum(missed for _, missed in waits),
@@ -129,10 +128,17 @@ def clip_accuracy(
     """
     right = []
     for labels, video, cuts in zip(true, probabilities, bounds, strict=True):
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             if len(np.unique(labels[start:end])) == 1:
                 right.append(int(video[start:end].mean(axis=0).argmax()) == labels[start])
     return (100 * float(np.mean(right)) if right else None), len(right)
+
+
+def cross_entropy(probabilities: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
+    """Mean over all frames of -log probability of the true label, in nats."""
+    labels = np.concatenate(true)
+    likelihood = np.concatenate(probabilities)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(likelihood, 1e-30)).mean())
 
 
 def all_scores(true, probabilities, bounds, names: Sequence[str], background: str, frames: int) -> dict:
@@ -142,13 +148,12 @@ def all_scores(true, probabilities, bounds, names: Sequence[str], background: st
     smoothed = [majority_filter(track, frames, len(names)) for track in predicted]
     labels, guesses = np.concatenate(true), np.concatenate(predicted)
     by_class = metrics.precision_recall_f1(metrics.confusion_counts(labels, guesses, len(names)))
-    likelihood = np.concatenate(probabilities)[np.arange(len(labels)), labels]
     recognised, clips = clip_accuracy(true, probabilities, bounds)
     return {
         "videos": len(true),
         "frames": len(labels),
         **temporal(true, predicted, number),
-        "loss": float(-np.log(np.maximum(likelihood, 1e-30)).mean()),
+        "loss": cross_entropy(probabilities, true),
         "macro_f1": 100 * float(by_class["f1"].mean()),
         "clip_accuracy": recognised,
         "clips": clips,

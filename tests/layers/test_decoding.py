@@ -361,6 +361,7 @@ def test_an_end_inside_of_a_prefix_ends_the_sentence(method, numbers):
 def test_where_nothing_is_possible_there_is_no_sentence(method, numbers, logits, tokens):
     case = ragged_case(max_length=7)
     case.tables[0, :, tokens] = logits
+    case.prefixes[0] = [3]  # so that a sentence has begun
     decoded, _ = case.decode(method, **numbers)
     check(decoded, 0, [])
     for row, alone in list(enumerate(case.one_by_one()))[1:]:

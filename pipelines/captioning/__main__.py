@@ -1,0 +1,165 @@
+"""python -m pipelines.captioning: parses the command line and calls what does the work."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pipelines.captioning.config import PRESETS, Config
+from pipelines.common import cli
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run
+
+TASK = "captioning"
+
+
+def train(arguments: list[str]):
+    """Train a preset on images with captions, or go on where it stopped."""
+    preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
+    with cli.quiet_imports():
+        from pipelines.captioning.train import train
+
+    train(config, preset)
+
+
+def fine_tune(arguments: list[str]):
+    """Train on from another run, on other images."""
+    start, rest = cli.take_option(arguments, "from")
+    if start is None and not {"-h", "--help"} & set(arguments):
+        raise UserError("fine-tune needs --from RUN --data WHERE: the run to start from, and images with captions")
+    default = Config()
+    if start is not None:
+        run = Run.open(start, TASK).require_weights()
+        default = Config.from_json(run.config).for_fine_tuning(run.path)
+    config = cli.parse(TASK, "fine-tune --from RUN", Config, rest, default)
+    if not any(argument.split("=")[0] == "--data" for argument in rest):
+        raise UserError("fine-tune needs --data WHERE: the images with captions to train on")
+    with cli.quiet_imports():
+        from pipelines.captioning.train import train
+
+    train(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Score a run on images with captions: a table, metrics.json, captions.tsv and contact_sheet.png."""
+
+    run: Path
+    """The run to score."""
+
+    data: str | None = None
+    """Images with captions to score it on, a captions file as a whole; the run's own data if not given."""
+
+    split: str = "test"
+    """The part of the data: train, validation, test, or NAME of a file captions_NAME."""
+
+    beam_size: tuple[int, ...] = (1, 3, 5)
+    """Hypotheses kept, 1 for greedy; several are compared."""
+
+    length_penalty: float | None = None
+    """Exponent of the length that divides a score; that of the run if not given."""
+
+
+def evaluate(arguments: list[str]):
+    """Score a run on images with captions."""
+    options = cli.parse(TASK, "evaluate", Evaluate, arguments)
+    if any(size < 1 for size in options.beam_size):
+        raise UserError(f"--beam-size is {min(options.beam_size)}, but must be at least 1")
+    with cli.quiet_imports():
+        from pipelines.captioning.evaluate import evaluate
+
+    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a SavedModel that describes images; of several runs, one that averages their probabilities."""
+
+    run: tuple[Path, ...]
+    """The run, or runs that share their vocabulary."""
+
+    to: Path | None = None
+    """The folder of the export; the folder export/ of the first run if not given."""
+
+
+def export(arguments: list[str]):
+    """Write a SavedModel that describes images, of a run or of the average of several."""
+    options = cli.parse(TASK, "export", Export, arguments)
+    if not options.run:
+        raise UserError("export needs --run DIR: a trained run")
+    with cli.quiet_imports():
+        from pipelines.captioning.export import export
+
+    print(export(options.run, options.to))
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Describe images with an export: one JSON object a line."""
+
+    input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
+    """JPEG and PNG files, folders of them, patterns such as 'holiday/*.jpg'; - reads one of these a line from standard
+    input."""
+
+    model: Path
+    """A run that was exported, or an export."""
+
+    prefix: str = ""
+    """How every caption begins: the decoder is given these true words and goes on alone (warm start)."""
+
+    beam_size: int | None = None
+    """Hypotheses kept, 1 for greedy; that of the run if not given."""
+
+    length_penalty: float | None = None
+    """Exponent of the length that divides a score; that of the run if not given."""
+
+    min_length: int | None = None
+    """Fewest words of a caption."""
+
+    max_length: int | None = None
+    """Most words of a caption."""
+
+    n_best: int = 1
+    """With more than 1, so many candidates are given, best first."""
+
+    temperature: float | None = None
+    """Draw at random, from probabilities sharpened (below 1) or flattened (above 1)."""
+
+    top_k: int | None = None
+    """Draw at random, from the so many likeliest words."""
+
+    top_p: float | None = None
+    """Draw at random, from the likeliest words that together have this probability."""
+
+    seed: int | None = None
+    """Draw at random, the same for the same seed."""
+
+    picture: Path | None = None
+    """Draw the images with their captions into this PNG file."""
+
+
+def predict(arguments: list[str]) -> int:
+    """Describe images with an export, one JSON object a line."""
+    options = cli.parse(TASK, "predict", Predict, arguments)
+    if not options.input:
+        raise UserError("predict needs INPUT: images, folders or patterns, or - for the lines of standard input")
+    with cli.quiet_imports():
+        from pipelines.captioning.predict import predict
+        from pipelines.common.serving import Search
+
+    fields = {field.name for field in dataclasses.fields(Search)}
+    search = Search(**{name: value for name, value in dataclasses.asdict(options).items() if name in fields})
+    return predict(options.model, options.input, search, options.picture)
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.main(TASK, COMMANDS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

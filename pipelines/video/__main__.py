@@ -1,0 +1,146 @@
+"""python -m pipelines.video: parses the command line and calls what does the work."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from pipelines.common import cli
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run
+from pipelines.video.config import PRESETS, Config
+
+TASK = "video"
+
+
+def train(arguments: list[str]):
+    """Train a preset on labelled videos, or go on where it stopped."""
+    preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
+    with cli.quiet_imports():
+        from pipelines.video.train import train
+
+    train(config, preset)
+
+
+def fine_tune(arguments: list[str]):
+    """Train on from another run, on other videos and labels."""
+    start, rest = cli.take_option(arguments, "from")
+    if start is None and not {"-h", "--help"} & set(arguments):
+        raise UserError("fine-tune needs --from RUN --data WHERE: the run to start from, and the videos")
+    default = Config()
+    if start is not None:
+        run = Run.open(start, TASK).require_weights()
+        default = Config.from_json(run.config).for_fine_tuning(run.path)
+    config = cli.parse(TASK, "fine-tune --from RUN", Config, rest, default)
+    if not any(argument.split("=")[0] == "--data" for argument in rest):
+        raise UserError("fine-tune needs --data WHERE: the videos to train on")
+    with cli.quiet_imports():
+        from pipelines.video.train import train
+
+    train(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Score a run on labelled videos: a table, metrics.json, confusion_matrix.png and timelines.png."""
+
+    run: Path
+    """The run to score."""
+
+    beside: tuple[Path, ...] = ()
+    """Other runs, such as a baseline with --cell none, to be scored and shown beside it."""
+
+    data: str | None = None
+    """Labelled videos to score it on, as a whole where they name no parts; the run's own data if not given."""
+
+    split: Literal["train", "validation", "test"] = "test"
+    """The part of the data."""
+
+    annotations: Literal["labels.csv", "segments.csv", "sequences.csv"] | None = None
+    """Which label file of the data; as in the run if not given."""
+
+    background: str | None = None
+    """Label of frames that no segment covers; as in the run if not given."""
+
+    filter: int | None = None
+    """Frames of the majority filter, odd; as in the run if not given."""
+
+    manual_dir: Path | None = None
+    """Folder with the archive of a tfds: data set that was fetched by hand."""
+
+
+def evaluate(arguments: list[str]):
+    """Score a run on labelled videos, beside others."""
+    options = cli.parse(TASK, "evaluate", Evaluate, arguments)
+    with cli.quiet_imports():
+        from pipelines.video.evaluate import evaluate
+
+    changes = {name: getattr(options, name) for name in ("annotations", "background", "filter", "manual_dir")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    evaluate([options.run, *options.beside], options.data, options.split, changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a SavedModel that takes frames."""
+
+    run: Path
+    """The run."""
+
+    to: Path | None = None
+    """The folder of the export; the folder export/ of the run if not given."""
+
+
+def export(arguments: list[str]):
+    """Write a SavedModel that takes frames."""
+    options = cli.parse(TASK, "export", Export, arguments)
+    with cli.quiet_imports():
+        from pipelines.video.export import export
+
+    print(export(options.run, options.to))
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Label the frames of videos with an export: one JSON object a line."""
+
+    input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
+    """Video files, and folders of JPEG or PNG frames; - reads the lines of standard input."""
+
+    model: Path
+    """A run that was exported, or an export."""
+
+    picture: Path | None = None
+    """Draw the labels in time, over a strip of frames, into this PNG file."""
+
+    video: Path | None = None
+    """Write the video with its labels on it to this file (.mp4, .mkv or .mov)."""
+
+    folder_fps: float = 25.0
+    """Frames a second at which the pictures of a folder were taken."""
+
+
+def predict(arguments: list[str]) -> int:
+    """Label the frames of videos with an export, one JSON object a line."""
+    options = cli.parse(TASK, "predict", Predict, arguments)
+    if not options.input:
+        raise UserError("predict needs INPUT: video files or folders of frames, or - for the lines of standard input")
+    if not 0.01 <= options.folder_fps <= 1000:
+        raise UserError(f"--folder-fps is {options.folder_fps}, but must be from 0.01 to 1000")
+    with cli.quiet_imports():
+        from pipelines.video.predict import predict
+
+    return predict(options.model, options.input, options.picture, options.video, options.folder_fps)
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.main(TASK, COMMANDS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Labels for videos, by an export alone: TensorFlow, reading of videos and pictures, no training code."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.common import serving
+from pipelines.common.errors import UserError
+from pipelines.common.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
+from pipelines.common.videos import Unreadable, Video, container_of, stacks, write
+
+
+def predict(
+    model: pathlib.Path,
+    inputs: Sequence[str],
+    picture: pathlib.Path | None = None,
+    video: pathlib.Path | None = None,
+    folder_fps: float = 25.0,
+) -> int:
+    """Writes one JSON object a video to standard output: video, fps, labels (one a frame), segments (start and end in
+    seconds, the end exclusive); gives the exit status.
+
+    Args:
+        model: an export, or a run that has one.
+        inputs: video files, and folders of JPEG or PNG frames; "-" stands for the lines of standard input.
+        picture: where to draw the labels in time; of several videos, the second goes to NAME-2.png.
+        video: where to write the video with its labels on it; of several, the second goes to NAME-2.mp4.
+        folder_fps: frames a second that the pictures of a folder were taken at.
+
+    Frames are read and labelled in stacks, so that the memory does not grow with the length of the video; a model of
+    two directions keeps what the encoder made of each frame, and labels them at the end. A video that cannot be read
+    gives an object with `error`, and the exit status 1.
+    """
+    loaded = serving.load(model, "video", {"labels", "probabilities"})
+    if video:
+        container_of(video)  # a wrong name is told before the work, not after it
+    settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
+    names = [name.decode() for name in settings["classes"]]
+    status = 0
+    for number, text in enumerate(serving.read_texts(inputs), start=1):
+        name = text if isinstance(text, str) else text.decode(errors="replace")
+        try:
+            if isinstance(text, bytes):
+                raise UserError(serving.fault(text))
+            source = Video(text, float(settings["fps"]), folder_fps)
+            strip = Strip()
+            labels = label(loaded, source, strip)
+        except UserError as error:
+            print(json.dumps({"video": name, "error": reason_of(error)}, ensure_ascii=False), flush=True)
+            status = 1
+            continue
+        print(json.dumps(answer(name, float(source.rate), labels), ensure_ascii=False), flush=True)
+        if picture:
+            timeline = Timeline(name, float(source.rate), {"predicted": labels}, strip.kept)
+            draw_timelines([timeline], names, serving.numbered(picture, number))
+        if video:
+            own = Video(text, 0.0, folder_fps)
+            write(serving.numbered(video, number), labelled(own, labels, source, names), own.rate)
+    return status
+
+
+def reason_of(error: UserError) -> str:
+    return error.reason if isinstance(error, Unreadable) else str(error)
+
+
+def label(loaded, source: Video, strip: Strip) -> list[str]:
+    """The label of each frame."""
+
+    def seen() -> Iterator[np.ndarray]:
+        for frame in source:
+            strip.add(frame)
+            yield frame
+
+    given = stacks(seen())
+    found = label_window_by_window(loaded, given) if "window" in loaded.signatures else label_at_once(loaded, given)
+    return [each.decode() for each in found]
+
+
+def label_window_by_window(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
+    """With a model of one direction: the state goes on from stack to stack."""
+    window = loaded.signatures["window"]
+    _, takes = window.structured_input_signature
+    state = {
+        name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
+        for name, spec in takes.items()
+        if name not in ("frames", "lengths")
+    }
+    labels: list[bytes] = []
+    for stack in given:
+        found = window(frames=tf.constant(stack[None]), lengths=tf.constant([len(stack)]), **state)
+        state = {name: found[name] for name in state}
+        labels += found["labels"].numpy()[0].tolist()
+    return labels
+
+
+def label_at_once(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
+    """With a model of two directions: from the features of all frames."""
+    encode, name_frames = loaded.signatures["encode"], loaded.signatures["label"]
+    features = [encode(frames=tf.constant(stack[None]))["features"] for stack in given]
+    whole = tf.concat(features, axis=1)
+    return name_frames(features=whole, lengths=tf.shape(whole)[1:2])["labels"].numpy()[0].tolist()
+
+
+def answer(name: str, fps: float, labels: list[str]) -> dict:
+    return {
+        "video": name,
+        "fps": round(fps, 6),
+        "labels": labels,
+        "segments": [
+            {"start": round(start / fps, 6), "end": round(end / fps, 6), "label": label}
+            for label, start, end in runs_of(labels)
+        ],
+    }
+
+
+def labelled(own: Video, labels: list[str], source: Video, names: list[str]) -> Iterator[np.ndarray]:
+    """The frames of a video at its own rate, each with the label that it has at its time."""
+    for number, frame in zip(itertools.count(), own, strict=False):
+        place = min(int(number / own.rate * source.rate + 1e-9), len(labels) - 1)
+        yield write_label(frame, labels[place], names)

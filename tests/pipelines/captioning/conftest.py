@@ -1,0 +1,82 @@
+"""One tiny run from training to export, made once for all tests of the pipeline."""
+
+import dataclasses
+import pathlib
+import random
+
+import pytest
+from PIL import Image, ImageDraw
+
+TINY = "--units 8 --embedding-units 8 --epochs 2 --batch-images 8 --batch-pairs 16 --image-size 32 --max-tokens 12"
+TINY = [*TINY.split(), "--learning-rate", "0.02", "--cnn-learning-rate", "0.01", "--no-tensorboard"]
+COLOURS = ("red", "green", "blue", "white")
+PLACES = {"on the left": 2, "on the right": 20}
+
+
+def draw_image(colour: str, x: int, size: int = 32) -> Image.Image:
+    image = Image.new("RGB", (size, size), "black")
+    ImageDraw.Draw(image).rectangle([x, 10, x + 9, 20], fill=colour)
+    return image
+
+
+def write_scenes(folder: pathlib.Path, part: str, number: int, seed: int) -> list[str]:
+    """Images of a square, two captions each, in the layout of the sample; gives the names of the images."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    draw, lines, names = random.Random(seed), [], []
+    for index in range(number):
+        colour, (place, x) = draw.choice(COLOURS), draw.choice(list(PLACES.items()))
+        name = f"{part}{index:03d}.png"
+        draw_image(colour, x + draw.randint(-1, 1)).save(folder / "images" / name)
+        names.append(name)
+        lines += [f"{name}\t0\tA {colour} square {place} .\n", f"{name}\t1\t{place} there is a {colour} square\n"]
+    (folder / f"captions_{part}.tsv").write_text("".join(lines), encoding="utf-8")
+    return names
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """Folders of the tiny run."""
+
+    data: pathlib.Path
+    run: pathlib.Path
+    cache: pathlib.Path
+
+    def image(self, number: int = 0) -> pathlib.Path:
+        return self.data / "images" / f"test{number:03d}.png"
+
+
+def run_main(*arguments) -> int:
+    """The real command, in this process."""
+    from pipelines.captioning.__main__ import main
+
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def command():
+    return run_main
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    """The function that writes images and captions."""
+    return write_scenes
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory) -> Room:
+    """A run that was trained and exported by the real commands."""
+    folder = tmp_path_factory.mktemp("room")
+    room = Room(folder / "data", folder / "run", folder / "cache")
+    for seed, (part, number) in enumerate((("train", 40), ("val", 12), ("test", 12))):
+        write_scenes(room.data, part, number, seed)
+    arguments = ["--data", room.data, "--run", room.run, "--cache", room.cache]
+    assert run_main("train", "sample", *arguments, *TINY) == 0
+    assert run_main("export", "--run", room.run) == 0
+    return room
+
+
+@pytest.fixture(scope="session")
+def tiny(room) -> list[str]:
+    """Arguments that make a run tiny."""
+    return [*TINY, "--cache", str(room.cache)]

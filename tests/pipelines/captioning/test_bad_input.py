@@ -1,0 +1,196 @@
+"""What a person can get wrong ends in one line that names it, exit status 2, and no run folder left behind."""
+
+import csv
+import gzip
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from pipelines.common import sources
+
+
+@pytest.fixture
+def refused(command, tiny, tmp_path, capsys):
+    """Runs `train` on data, which must be refused; gives the message."""
+
+    def refused(data, *arguments):
+        run = tmp_path / "run"
+        capsys.readouterr()
+        assert command("train", "sample", "--data", data, "--run", run, *tiny, *arguments) == 2
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err and out == ""
+        assert not run.exists()  # the next try, with better data, is not "another config"
+        return err.splitlines()[-1]
+
+    return refused
+
+
+@pytest.fixture
+def folder(tmp_path, scenes):
+    """Good data, to be spoilt."""
+    for part in ("train", "val"):
+        scenes(tmp_path / "data", part, 10, seed=1)
+    return tmp_path / "data"
+
+
+def test_a_captions_file_of_another_layout(refused, folder):
+    table = folder / "captions_train.tsv"
+    table.write_text("train000.png,A red square\n")
+    message = refused(folder)
+    assert "captions_train.tsv, line 1: 'train000.png,A red square' is not image, tab, number, tab, caption" in message
+    table.write_text("train000.png\t0\tA red square\n\ntrain001.png\tA red square\n")
+    assert "captions_train.tsv, line 3: " in refused(folder)
+    table.write_text("train000.png#0\tA red square\ntrain001.png\tA red square\n")
+    assert "line 2: 'train001.png\\tA red square' is not image#number, a tab, a caption" in refused(folder)
+
+
+def test_captions_of_coco_that_are_not(refused, folder):
+    path = folder / "captions_train2014.json"
+    (folder / "captions_train.tsv").unlink()
+    path.write_text("{")
+    assert "captions_train2014.json is no JSON file" in refused(folder)
+    path.write_text(json.dumps({"images": [], "annotations": [{"caption": "A"}]}))
+    assert "is no captions file of COCO ('image_id' is missing" in refused(folder)
+    path.write_text(json.dumps({"images": [], "annotations": [{"image_id": 3, "caption": "A"}]}))
+    assert "annotation 1: image_id is 3, but no image has this id" in refused(folder)
+
+
+def test_an_empty_caption(refused, folder):
+    with open(folder / "captions_train.tsv", "a", encoding="utf-8") as file:
+        file.write("train003.png\t2\t \n")
+    assert "captions_train.tsv, line 21: the caption of train003.png is empty" in refused(folder)
+
+
+def test_files_that_are_missing_empty_or_damaged(refused, folder, tmp_path):
+    assert f"--data {tmp_path / 'none'} does not exist" in refused(tmp_path / "none")
+    table = folder / "captions_train.tsv"
+    table.write_text("")
+    assert "captions_train.tsv is empty: expected an image, a tab, a number" in refused(folder)
+    table.write_bytes(b"a.png\t0\tgood\nb.png\t0\tsch\xf6n\n")
+    assert "captions_train.tsv, line 2: byte 12 of the line is 0xf6, which is not UTF-8" in refused(folder)
+    table.unlink()
+    assert "holds no captions: expected captions_train.tsv (.gz, .xz), captions.tsv" in refused(folder)
+    (folder / "captions_train.tsv.gz").write_bytes(gzip.compress(b"a.png\t0\tgood\n" * 1000)[:-20])
+    assert "captions_train.tsv.gz is damaged after line" in refused(folder)
+
+
+def test_a_list_of_images_that_have_no_caption(refused, folder):
+    (folder / "captions_train.tsv").unlink()
+    (folder / "all.token.txt").write_text("train000.png#0\tA red square\n")
+    (folder / "trainImages.txt").write_text("train000.png\ntrain001.png\n")
+    assert "trainImages.txt lists train001.png, which has no caption in" in refused(folder)
+
+
+@pytest.mark.parametrize("finetune", ["0", "None"])
+def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_path, capsys, finetune):
+    """A text named .png, a truncated one, a decompression bomb, one that is not there: whether the CNN reads pixels in
+    every epoch or features once. Images without captions are counted, too."""
+    images = folder / "images"
+    (images / "train000.png").write_text("this is no image")
+    (images / "train001.png").write_bytes((images / "train002.png").read_bytes()[:60])
+    Image.new("1", (11_000, 11_000)).save(images / "train003.png")
+    (images / "train004.png").unlink()
+    shutil.copy(images / "train005.png", images / "nobody.png")
+    run = tmp_path / "run"
+    arguments = ["--data", folder, "--run", run, *tiny, "--epochs", "1", "--finetune-cnn-after", finetune]
+    assert command("train", "sample", *arguments) == 0
+    err = capsys.readouterr().err
+    assert "train: left out 4 of 10 images; the first, train000.png, is no JPEG or PNG image" in err or (
+        "train: left out 4 of 10 images; the first, train004.png, could not be read" in err
+    )
+    assert "1 images beside those with captions have none, and are not used" in err
+    with open(run / "left_out.tsv", newline="") as file:
+        rows = {row["image"]: row["reason"] for row in csv.DictReader(file, delimiter="\t")}
+    assert sorted(rows) == [f"train00{n}.png" for n in (0, 1, 2, 3, 4) if n != 2]
+    assert "is no JPEG or PNG image" in rows["train000.png"] and rows["train001.png"] == "is truncated or damaged"
+    assert rows["train003.png"] == "has 11000 x 11000 pixels: expected at most 50000000"
+    assert rows["train004.png"] == "could not be read: No such file or directory"
+
+
+@pytest.mark.parametrize("finetune", ["0", "None"])
+def test_too_many_bad_images(refused, scenes, tmp_path, finetune):
+    names = scenes(tmp_path / "data", "train", 100, seed=1)
+    scenes(tmp_path / "data", "val", 4, seed=2)
+    for name in names[:2]:
+        (tmp_path / "data" / "images" / name).write_text("no image")
+    message = refused(tmp_path / "data", "--finetune-cnn-after", finetune)
+    assert "2 of 100 images cannot be used, 2.0%, expected at most 1%; the first, " in message
+    assert "train000.png, is no JPEG or PNG image: it begins with b'no image'" in message
+
+
+def test_no_image_at_all(refused, folder):
+    shutil.rmtree(folder / "images")
+    assert "10 of 10 images cannot be used, 100.0%" in refused(folder)
+
+
+def test_one_image_cannot_be_split(refused, tmp_path, scenes):
+    scenes(tmp_path / "data", "train", 1, 0)
+    assert "cannot be split: it has 1 image with captions" in refused(tmp_path / "data")
+
+
+def test_no_validation(refused, folder):
+    (folder / "captions_val.tsv").unlink()
+    shares = ["--validation-share", "0", "--test-share", "0"]
+    assert "has no part validation: expected one, or a --validation-share above 0" in refused(folder, *shares)
+
+
+def test_captions_without_a_word(refused, folder):
+    (folder / "captions_val.tsv").write_text("val000.png\t0\t.\nval001.png\t0\t ..\n")
+    assert "has no caption to use in the part validation: none of 2 is whole" in refused(folder)
+
+
+def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
+    assert "the small encoder has no ImageNet weights" in refused(folder, "--weights", "imagenet")
+    assert "does not exist: expected the weights" in refused(folder, "--weights", tmp_path / "none.weights.h5")
+    assert "images of 8 x 8 pixels are too small for small" in refused(folder, "--image-size", "8")
+    assert "the encoder has no layer block_13" in refused(folder, "--finetune-cnn-from", "block_13")
+    message = refused(folder, "--precision", "mixed_float16")
+    assert "weights with a learning rate of their own need float32" in message
+
+
+def test_no_network(refused, monkeypatch):
+    monkeypatch.setattr(sources, "reachable", lambda address: False)
+    assert "there is no network to fetch" in refused("tfds:coco_captions")
+
+
+def test_a_vocabulary_of_another_run(room, tmp_path, command, capsys):
+    """Weights and vocabulary do not fit: said when they are loaded, not by strange captions."""
+    shutil.copytree(room.run, tmp_path / "run")
+    path = tmp_path / "run" / "vocabulary.txt"
+    path.write_text(path.read_text() + "▁intruder\n")
+    assert command("evaluate", "--run", tmp_path / "run") == 2
+    assert "does not hold the weights of this model" in capsys.readouterr().err
+    path.write_text("one\ntwo\n")
+    assert command("evaluate", "--run", tmp_path / "run") == 2
+    assert "vocabulary.txt is no vocabulary" in capsys.readouterr().err
+    path.unlink()
+    assert command("evaluate", "--run", tmp_path / "run") == 2
+    assert "vocabulary.txt could not be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "flickr8"], "there is no preset flickr8 (did you mean flickr8k?)"),
+        (["describe", "x"], "there is no command describe"),
+        (["train", "sample", "--unitz", "3"], "--units"),
+        (["train", "sample", "--image", "attention"], "merge"),
+        (["export"], "run"),
+        (["evaluate", "--run", "none"], "the run folder none does not exist"),
+        (["evaluate", "--run", "none", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
+    ],
+)
+def test_commands_that_are_wrong(command, capsys, arguments, message):
+    assert command(*arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_of_another_pipeline(room, tmp_path, command, capsys):
+    shutil.copytree(room.run, tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"task": "captioning"', '"task": "sentiment"'))
+    for arguments in (["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", room.data, "--from"]):
+        assert command(*arguments, tmp_path / "run") == 2
+        assert "is a run of the pipeline sentiment: expected one of captioning" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pipelines.captioning import dataset
+from pipelines.captioning.captions import Captioned
+from pipelines.captioning.describe import Description
+from pipelines.captioning.evaluate import Perplexity, describe_all, features_of, nearest_captions, scores_of_each
+from pipelines.captioning.model import load_trained
+from pipelines.captioning.scores import all_scores
+from pipelines.captioning.train import make_loss
+from pipelines.common.runs import Run
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "captioning"))
+
+
+@pytest.fixture(scope="module")
+def images(trained):
+    """Those of validation, with features."""
+    return dataset.with_features(dataset.load_part(trained.config, "validation"), trained.model.encoder, trained.config)
+
+
+def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
+    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3") == 0
+    out = capsys.readouterr().out
+    assert "test: 12 images, 24 references" in out and "greedy" in out and "nearest" in out
+    scores = json.loads((room.run / "metrics.json").read_text())
+    assert set(scores["beams"]) == {"1", "3"} and scores["left_out"] == 0 and scores["perplexity"] > 1
+    names = {*(f"bleu{n}" for n in range(1, 5)), "cider", "rouge_l", "exact_match", "distinct_words"}
+    assert set(scores["nearest_neighbour"]) == names
+    for row in scores["beams"].values():
+        assert set(row) == {*names, "novel", "images_per_second"}
+    with open(room.run / "captions.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    each = [float(row["cider"]) for row in rows]
+    assert len(rows) == 12 and each == sorted(each)
+    assert np.mean(each) == pytest.approx(scores["beams"]["3"]["cider"], abs=1e-3)
+    assert rows[0]["image"].startswith("test") and " ||| " in rows[0]["references"]
+    assert (room.run / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_data_and_no_training_images(room, command, scenes, tmp_path, capsys):
+    """Scores of a captions file as a whole; without the training images there is no baseline, and it says so."""
+    run = tmp_path / "run"
+    shutil.copytree(room.run, run)
+    config = run / "config.json"
+    config.write_text(config.read_text().replace(str(room.data), str(tmp_path / "gone")))
+    scenes(tmp_path / "data", "holiday", 3, 9)
+    file = tmp_path / "data" / "captions_holiday.tsv"
+    assert command("evaluate", "--run", run, "--data", file, "--beam-size", "2") == 0
+    captured = capsys.readouterr()
+    assert "no baseline of the nearest training image" in captured.err and "3 images" in captured.out
+    scores = json.loads((run / "metrics.json").read_text())
+    assert "nearest_neighbour" not in scores and "novel" not in scores["beams"]["2"]
+    assert command("evaluate", "--run", run, "--data", tmp_path / "data", "--split", "1999") == 2
+    assert "holds no captions: expected captions_train.tsv" in capsys.readouterr().err
+
+
+def test_a_part_that_is_not_there(room, command, capsys):
+    assert command("evaluate", "--run", room.run, "--split", "1999") == 2
+    assert "has no part 1999: expected captions_1999.tsv" in capsys.readouterr().err
+
+
+def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, images):
+    captions = dataset.encode(images.captioned, trained.preprocessing)
+    found = Perplexity(trained.model)(captions, images.features, trained.config)
+    loss = make_loss(trained.model, trained.config, lambda: False)
+    sums = [loss(batch, False)["nll"] for batch in dataset.feature_batches(captions, images.features, batch_pairs=5)]
+    assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)
+    assert float(sum(w for _, w in sums)) == captions.lengths.sum() + len(captions)
+
+
+def test_features_of_the_model_as_it_is_now(trained, images):
+    found = features_of(trained.model, images, trained.preprocessing)
+    np.testing.assert_allclose(found, images.features, rtol=1e-4, atol=1e-4)
+
+
+def test_images_are_alone_as_in_a_batch(trained, images):
+    description = Description([trained])
+    for beam_size in (1, 4):
+        together = describe_all(description, images.features, beam_size=beam_size)
+        for number in (0, 7):
+            (alone,) = describe_all(description, images.features[number : number + 1], beam_size=beam_size)
+            assert together[number]["caption"] == alone["caption"]
+            assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-4)
+
+
+def test_the_nearest_image_by_cosine():
+    training = dataset.Images(
+        Captioned({}, {"x": ["first of x", "second"], "y": ["of y"]}), {}, features=np.array([[1.0, 0.1], [0.1, 9.0]])
+    )
+    found = nearest_captions(np.array([[5.0, 0.0], [0.2, 0.3], [0.0, 0.0]]), training)
+    assert found[:2] == ["first of x", "of y"] and len(found) == 3
+
+
+def test_the_score_of_each_caption_makes_that_of_all():
+    texts, references = ["a dog runs", "two cats"], [["a dog runs", "a dog"], ["three birds", "two birds"]]
+    assert np.mean(scores_of_each(texts, references)) == pytest.approx(all_scores(texts, references)["cider"])

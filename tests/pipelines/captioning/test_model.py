@@ -1,0 +1,118 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers import decoding
+from layers.text import END, START
+from pipelines.captioning.model import Captioner
+from pipelines.common.encoders import set_trainable
+
+SIZES = {"vocabulary": 30, "encoder": "small", "image_size": 16, "units": 8, "embedding_units": 6, "seed": 3}
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+WORDS = np.array([[2, 5, 6, 7], [2, 7, 0, 0], [2, 9, 9, 0]], np.int32)
+KINDS = [
+    {},
+    {"layers": 2, "tied": False},
+    {"cell": "rnn", "layers": 2},
+    {"image": "state", "layers": 2},
+    {"image": "state", "cell": "rnn", "tied": False},
+    {"image": "merge"},
+    {"image": "merge", "cell": "rnn", "tied": False},
+]
+
+
+def build(**changes) -> Captioner:
+    model = Captioner(**{**SIZES, **changes})
+    model((PIXELS, WORDS))
+    return model
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
+    """The logits of the forced pass are those of step by step."""
+    model = build(**changes)
+    forced = model((PIXELS, WORDS)).numpy()
+    state = model.start(model.see(PIXELS))
+    for t in range(WORDS.shape[1]):
+        logits, state = model.step(tf.constant(WORDS[:, t]), state)
+        np.testing.assert_allclose(logits, forced[:, t], atol=1e-5)
+    assert np.isfinite(forced).all()
+
+
+@pytest.mark.parametrize("image", ["first", "state", "merge"])
+def test_the_image_is_given_as_it_says(image):
+    """first: as if it were a word before the first; state: as h and c; merge: the decoder does not see it."""
+    model = build(image=image)
+    state = model.start(model.see(PIXELS))
+    features = model.image_norm(model.see(PIXELS))
+    (layer,) = model.decoder
+    h, c = state["layers"][0]
+    if image == "first":
+        _, (expected_h, expected_c) = layer.cell(model.image_vector(features), [tf.zeros([3, 8])] * 2)
+    elif image == "state":
+        expected_h, expected_c = (dense(features) for dense in model.first_states[0])
+    else:
+        expected_h = expected_c = tf.zeros([3, 8])
+        np.testing.assert_allclose(state["image"], model.image_vector(features))
+    np.testing.assert_allclose(h, expected_h, atol=1e-6)
+    np.testing.assert_allclose(c, expected_c, atol=1e-6)
+    logits = model((PIXELS, WORDS)).numpy()
+    assert np.abs(logits[0] - model((PIXELS[::-1], WORDS)).numpy()[0]).max() > 1e-4  # the image matters
+    if image == "merge":
+        x = layer(model.embedding(WORDS))[0]
+        both = tf.concat([x, tf.repeat(model.image_vector(features)[:, None], 4, axis=1)], axis=-1)
+        np.testing.assert_allclose(logits, model.logits(model.readout(both)), atol=1e-6)
+
+
+def test_every_weight_is_trained_and_stored(tmp_path):
+    for number, changes in enumerate(KINDS):
+        model = build(**changes, dropout=0.2, embedding_dropout=0.2)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model((PIXELS, WORDS), training=True)[:, :, :7] ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None] == []
+        path = tmp_path / f"{number}.weights.h5"
+        model.save_weights(path)
+        again = Captioner.from_config(model.get_config())
+        again((PIXELS, WORDS))
+        again.load_weights(path)
+        np.testing.assert_array_equal(again((PIXELS, WORDS)), model((PIXELS, WORDS)))
+
+
+def test_a_frozen_cnn_has_no_trainable_weights_but_the_same_order_of_all():
+    """Fine-tuning copies weights in this order."""
+    model = build()
+    free = [weight.path for weight in model.weights]
+    set_trainable(model.encoder, False)
+    assert [weight.path for weight in model.weights] == free
+    assert not model.encoder.trainable_variables and len(model.trainable_variables) < len(free)
+
+
+def test_beam_search_finds_what_trying_all_sentences_finds():
+    """On the real model, not a table of probabilities: three words to choose from, three steps."""
+    model = Captioner(**{**SIZES, "vocabulary": 6, "layers": 2})
+    model((PIXELS, WORDS[:, :1]))
+    state = model.start(model.see(PIXELS[:1]))
+    found = decoding.beam_search(
+        model.step, state, start=START, end=END, beam_size=40, max_length=3, forbidden=(0, 1, START)
+    )
+    scores = {}
+    for length in range(4):
+        for words in itertools.product((4, 5), repeat=length):
+            inputs, targets = [START, *words], [*words, END]
+            log_probability = tf.nn.log_softmax(model((PIXELS[:1], np.array([inputs], np.int32))))[0].numpy()
+            scores[words] = sum(log_probability[t, word] for t, word in enumerate(targets))
+    for place, words in enumerate(sorted(scores, key=scores.get, reverse=True)):
+        assert tuple(found.ids[0, place].numpy()[: len(words)]) == words
+        assert float(found.scores[0, place]) == pytest.approx(scores[words], abs=1e-4)
+
+
+def test_wrong_ways_and_a_plain_keras_model():
+    with pytest.raises(ValueError, match="image is 'attention', expected 'first', 'state' or 'merge'"):
+        build(image="attention")
+    model = build()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    history = model.fit((PIXELS, WORDS), np.roll(WORDS, -1, axis=1), epochs=2, verbose=0)
+    assert len(history.history["loss"]) == 2

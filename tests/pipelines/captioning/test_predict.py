@@ -1,0 +1,106 @@
+import io
+import json
+import shutil
+import sys
+import types
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def lines(capsys):
+    """The JSON objects on standard output; nothing else may be there."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def folder(room, tmp_path):
+    """A folder of three images and a text."""
+    (tmp_path / "holiday").mkdir()
+    for number, name in enumerate(("b.png", "a.PNG", "c.png")):
+        shutil.copy(room.image(number), tmp_path / "holiday" / name)
+    (tmp_path / "holiday" / "notes.txt").write_text("no image")
+    return tmp_path / "holiday"
+
+
+def feed(monkeypatch, content: bytes):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+
+
+@pytest.mark.parametrize("model", ["", "export"])
+def test_files_folders_and_patterns(room, command, lines, folder, model):
+    given = [folder / "c.png", folder, f"{folder}/*.png"]
+    assert command("predict", "--model", room.run / model, *given) == 0
+    found = lines()
+    assert [row["image"] for row in found] == [
+        str(folder / name) for name in ("c.png", "a.PNG", "b.png", "c.png", "b.png", "c.png")
+    ]
+    assert all(list(row) == ["image", "caption", "score"] and row["score"] < 0 for row in found)
+    assert found[0] == found[3] == found[5]
+
+
+def test_bad_ones_among_good_ones(room, command, lines, folder, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    Image.new("1", (11_000, 11_000)).save(folder / "bomb.png")
+    assert (folder / "bomb.png").stat().st_size < 20_000
+    shutil.copy(folder / "notes.txt", folder / "text.jpg")
+    given = [folder / "b.png", folder / "text.jpg", folder / "bomb.png", folder / "none.png", f"{folder}/*.gif",
+             tmp_path / "empty", folder / "c.png"]  # fmt: skip
+    assert command("predict", "--model", room.run, *given) == 1
+    found = lines()
+    assert [list(row) for row in found] == [
+        ["image", "caption", "score"], *[["image", "error"]] * 5, ["image", "caption", "score"],
+    ]  # fmt: skip
+    assert [row["image"] for row in found] == [str(each) for each in given]
+    assert found[1]["error"] == "is no JPEG or PNG image, is damaged, or has more than 50,000,000 pixels"
+    assert found[2]["error"] == found[1]["error"]
+    assert found[3]["error"] == "could not be read: No such file or directory"
+    assert found[4]["error"] == "matches no file" and "holds no image" in found[5]["error"]
+    feed(monkeypatch, f"{folder}/b.png\n\xff\n".encode("latin-1"))
+    assert command("predict", "--model", room.run, "-") == 1
+    first, second = lines()
+    assert first == found[0] and second["error"] == "byte 1 is 0xff, which is not UTF-8"
+
+
+def test_nothing_good_at_all(room, command, lines, folder):
+    assert command("predict", "--model", room.run, f"{folder}/*.gif", "--picture", folder / "p.png") == 1
+    assert len(lines()) == 1 and not (folder / "p.png").exists()
+
+
+def test_warm_start_and_candidates(room, command, lines):
+    assert command("predict", "--model", room.run, room.image(), "--prefix", "a red", "--n-best", "4") == 0
+    (row,) = lines()
+    assert row["caption"].startswith("a red")
+    assert row["candidates"][0] == row["caption"] and len(row["candidates"]) == 4
+
+
+def test_draws(room, command, lines):
+    arguments = ["predict", "--model", room.run, room.image(0), room.image(1), "--temperature", "3", "--top-p", "0.95"]
+    assert command(*arguments, "--seed", "3") == 0
+    first = lines()
+    assert command(*arguments, "--seed", "3") == 0
+    assert lines() == first
+    assert any(command(*arguments, "--seed", str(seed)) or lines() != first for seed in range(4, 8))
+
+
+def test_a_picture_of_the_captioned_images(room, command, lines, folder):
+    Image.open(folder / "b.png").convert("I;16").save(folder / "deep.png")
+    assert command("predict", "--model", room.run, folder, "--picture", folder / "sheet.png") == 0
+    assert len(lines()) == 4
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_models_that_are_none(room, command, capsys, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for model, message in (
+        (tmp_path / "none", "is neither a run nor an export"),
+        (tmp_path, "has no export yet: make it with python -m pipelines.captioning export --run"),
+    ):
+        assert command("predict", "--model", model, room.image()) == 2
+        assert message in capsys.readouterr().err
+    assert command("predict", "--model", room.run) == 2
+    assert "predict needs INPUT" in capsys.readouterr().err
+    assert command("predict", "--model", room.run, room.image(), "--seed", "1", "--n-best", "2") == 2
+    assert "--seed draws at random and --n-best searches" in capsys.readouterr().err

@@ -1,0 +1,178 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.text import END, START, UNKNOWN
+from pipelines.captioning import dataset
+from pipelines.captioning.config import Config
+from pipelines.captioning.model import load_trained
+from pipelines.captioning.train import make_loss
+from pipelines.common.runs import Run
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "captioning"))
+
+
+def history(run) -> list[dict]:
+    with open(run / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels_of(room, number: int = 3) -> np.ndarray:
+    rows = [tf.io.decode_png(room.image(n).read_bytes(), channels=3).numpy() for n in range(number)]
+    return np.stack(rows)
+
+
+def test_a_run_explains_itself(room):
+    stored = json.loads((room.run / "config.json").read_text())
+    assert (stored["task"], stored["preset"]) == ("captioning", "sample")
+    assert Config.from_json(stored["config"]).units == 8
+    words = (room.run / "vocabulary.txt").read_text().split("\n")
+    assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and "▁square" in words
+    rows = history(room.run)
+    assert {"loss", "nll", "val_loss", "val_perplexity", "val_bleu4", "val_cider", "val_exact_match"} <= rows[0].keys()
+    assert float(rows[1]["val_loss"]) < float(rows[0]["val_loss"])
+    assert (room.run / "curves.png").stat().st_size > 1000
+    assert (room.run / "left_out.tsv").read_text() == "image\treason\n"
+
+
+def test_a_finished_run_is_reported(room, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+    assert command(*arguments) == 0
+    assert "finished, validation CIDEr" in capsys.readouterr().out
+    assert command(*arguments, "--units", "6") == 2
+    assert "units was 8 and is now 6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_loss_is_that_of_the_equations(room, trained, seen):
+    """Whether the batch holds pixels or features; a caption that only fills up does not count."""
+    pixels = pixels_of(room)
+    texts = tf.constant(["a red square on the left", "on the right", "a red"])
+    ids = trained.preprocessing.encode(texts)[0].to_tensor()
+    target = tf.stack([ids, tf.reverse(ids, [0])], axis=1)
+    real = np.array([[1, 1], [1, 0], [1, 0]], np.float32)
+    image = trained.model.see(pixels) if seen else tf.constant(pixels)
+    batch = {"image": image, "target": target, "real": tf.constant(real)}
+    total, weight = make_loss(trained.model, trained.config, lambda: False)(batch, False)["loss"]
+    expected, count = 0.0, 0
+    for row, caption in zip(*np.nonzero(real), strict=True):
+        words = target[row, caption].numpy()
+        words = [*words[words != 0], END]
+        logits = trained.model((pixels[row : row + 1], np.array([[START, *words[:-1]]], np.int32)))
+        log_probability = tf.nn.log_softmax(logits)[0].numpy()
+        expected -= sum(log_probability[t, word] for t, word in enumerate(words))
+        count += len(words)
+    assert float(weight) == count == (6 + 1) + (2 + 1) + 2 * (3 + 1)
+    assert float(total) == pytest.approx(expected, rel=1e-4)
+    smoothed = make_loss(trained.model, Config(label_smoothing=0.2), lambda: False)(batch, True)
+    assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-4)
+    assert float(smoothed["loss"][0]) > expected
+
+
+OPTIONS = """
+--image state --cell rnn --layers 2 --no-tied --finetune-cnn-after None --xla --monitor bleu4
+--image merge --finetune-cnn-after 1 --epochs 2 --ema 0.9 --accumulate 2 --augment 0.1 --monitor perplexity
+--image first --layers 2 --fit crop --image-size 24 --label-smoothing 0.1 --xla --monitor cider
+"""
+
+
+@pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
+def test_every_option_trains_and_describes(room, command, tiny, tmp_path, options):
+    arguments = ["--data", room.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
+    assert command("train", "sample", *arguments) == 0
+    assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
+
+
+def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_path):
+    """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
+    from pipelines.common.encoders import build_encoder, digest
+
+    start = tmp_path / "cnn.weights.h5"
+    encoder = build_encoder("small", weights="none", image_size=32)
+    encoder.save_weights(start)
+    found = {}
+    for name, after in (("frozen", "None"), ("tuned", "1")):
+        run = tmp_path / name
+        options = ["--weights", start, "--finetune-cnn-after", after, "--cnn-learning-rate", "1e-4", "--epochs", "2"]
+        assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *options) == 0
+        found[name] = load_trained(Run.open(run, "captioning")).model
+    first, second = history(tmp_path / "frozen"), history(tmp_path / "tuned")
+    assert {k: v for k, v in first[0].items() if k not in ("seconds", "learning_rate")}.items() <= second[0].items()
+    assert int(second[0]["step"]) != int(second[1]["step"]) - int(second[0]["step"])  # batches of images, not captions
+    assert digest(found["frozen"].encoder) == digest(encoder)
+    moved = [
+        np.abs(a - b).max() for a, b in zip(found["tuned"].encoder.get_weights(), encoder.get_weights(), strict=True)
+    ]
+    assert 0 < max(moved) < 1e-3  # five updates of Adam at 1e-4
+
+
+def test_only_the_later_layers_of_the_cnn_are_trained(room, command, tiny, tmp_path):
+    from pipelines.common.encoders import build_encoder
+
+    start = tmp_path / "cnn.weights.h5"
+    encoder = build_encoder("small", weights="none", image_size=32)
+    encoder.save_weights(start)
+    options = ["--weights", start, "--finetune-cnn-from", "narrow", "--epochs", "1"]
+    assert command("train", "sample", "--data", room.data, "--run", tmp_path / "run", *tiny, *options) == 0
+    model = load_trained(Run.open(tmp_path / "run", "captioning")).model
+    for name, stays in (("conv_1", True), ("conv_3", True), ("narrow", False), ("projection", False)):
+        before, after = (each.get_layer(name).get_weights()[0] for each in (encoder, model.encoder))
+        assert (before == after).all() == stays, name
+
+
+def test_features_are_used_again_by_the_next_run(room, command, tiny, tmp_path, capsys):
+    options = ["--data", room.data, *tiny, "--epochs", "1", "--finetune-cnn-after", "None", "--cache", tmp_path / "c"]
+    for number, computed in ((1, True), (2, False)):
+        assert command("train", "sample", "--run", tmp_path / str(number), *options) == 0
+        assert ("computing the features of" in capsys.readouterr().err) == computed
+
+
+def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, scenes, tmp_path):
+    """The vocabulary grows, ids and answers stay: with a learning rate of next to nothing nothing changes."""
+    for part in ("train", "val"):
+        names = scenes(tmp_path / "data", part, 8, seed=5)
+        with open(tmp_path / "data" / f"captions_{part}.tsv", "a", encoding="utf-8") as file:
+            file.write(f"{names[0]}\t2\tmy brandnew square\n")
+    run = tmp_path / "tuned"
+    rates = ["--learning-rate", "1e-12", "--cnn-learning-rate", "1e-12"]
+    assert command("fine-tune", "--from", room.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
+                   *rates) == 0  # fmt: skip
+    tuned = load_trained(Run.open(run, "captioning"))
+    old, new = (each.preprocessing.tokenizer.vocabulary.words for each in (trained, tuned))
+    assert new[: len(old)] == old and set(new[len(old) :]) == {"▁my", "▁brandnew"}
+    words = np.array([[START, 5, 6]] * 3, np.int32)
+    before, after = (each.model((pixels_of(room), words)).numpy() for each in (trained, tuned))
+    np.testing.assert_allclose(after[:, :, : len(old)], before, atol=1e-4)
+    assert (after[:, :, len(old) :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
+    config = Config.from_json(json.loads((run / "config.json").read_text())["config"])
+    assert (config.base, config.units, config.encoder) == (room.run, 8, "small")
+
+
+def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):
+    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
+    assert command(*given, "--units", "5") == 2
+    assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 8" in capsys.readouterr().err
+    assert command("fine-tune", "--from", room.run) == 2
+    assert "fine-tune needs --data" in capsys.readouterr().err
+    assert command("fine-tune", "--data", room.data) == 2
+    assert "fine-tune needs --from RUN" in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
+    assert Config().for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
+
+
+def test_more_images_than_memory_takes_are_decoded_as_they_are_used(room, trained, monkeypatch):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 1000)
+    config = trained.config
+    captioned = dataset.load_part(config, "validation")
+    found = dataset.with_pixels(captioned, trained.preprocessing, config)
+    assert found.pixels is None and len(found) == 12
+    captions = dataset.encode(captioned, trained.preprocessing)
+    batches = list(dataset.image_batches(captions, found, trained.preprocessing, batch_images=5, seed=2))
+    assert sum(len(batch["image"]) for batch in batches) == 12
