@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 BLOCK_BYTES = 2**26  # of logits: large enough for fast products, small against what else a training holds
+FEWEST_ROWS = 512  # of a block in training: adding up the kernel's gradient takes a fraction of computing it
 
 
 def cross_entropy(
@@ -59,9 +60,8 @@ def cross_entropy(
         training: False leaves the gradients out: a third of the work, and an error when one is asked for.
         xla: True when this is compiled by XLA, which has to know the number of rows: then blocks without any row of
             weight are left out, and no single rows.
-        block_bytes: the size of a block of logits. In training a block has no fewer rows than there are units (and so
-            is as large as the kernel at the most): with fewer, adding up the gradient of the kernel takes longer than
-            computing it.
+        block_bytes: the size of a block of logits. In training a block of fewer than FEWEST_ROWS rows is made larger,
+            but no larger than the kernel, whose gradient has to be held anyway.
 
     Returns:
         (total float[], nll float[]): the weighted sum of the cross-entropy, and that of the plain negative
@@ -90,7 +90,7 @@ def cross_entropy(
     def totals(hidden, kernel, bias, nll, at_target):
         smooth = 0.0
         if label_smoothing:
-            mean = _product(hidden, _mean_word(kernel, transposed, exact)[:, tf.newaxis], exact)[:, 0]  # of z, by row
+            mean = tf.linalg.matvec(tf.cast(hidden, exact), _mean_word(kernel, transposed, exact))  # of z, by row
             mean += 0 if bias is None else tf.reduce_mean(tf.cast(bias, exact))
             smooth = label_smoothing * (at_target - mean)
         return tf.reduce_sum(weights * (nll + smooth)), tf.reduce_sum(weights * nll)
@@ -229,10 +229,6 @@ def _mean_word(kernel, transposed, exact):
     return tf.reduce_mean(tf.cast(kernel, exact), axis=0 if transposed else 1)
 
 
-def _product(a, b, exact):
-    return tf.matmul(tf.cast(a, exact), tf.cast(b, exact))
-
-
 def sampled_cross_entropy(hidden, kernel, bias, targets, weights=None, *, samples, seed, transposed=False):
     """Summed cross-entropy with the sum over the vocabulary estimated from a few words, drawn anew at every call.
 
@@ -339,7 +335,7 @@ def _block_rows(kernel, transposed, block_bytes, exact, training):
     if block_bytes < 1:
         raise ValueError(f"block_bytes is {block_bytes}, expected at least 1")
     units, vocabulary = kernel.shape[::-1] if transposed else kernel.shape
-    return max(int(block_bytes) // (exact.size * vocabulary), units if training else 1)
+    return max(int(block_bytes) // (exact.size * vocabulary), min(units, FEWEST_ROWS) if training else 1)
 
 
 def _checked(hidden, kernel, bias, targets, weights, transposed):

@@ -52,7 +52,7 @@ def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
     """The parts that the data itself has; a single file is all "train"."""
     if isinstance(where, str):
         splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), config.manual_dir).info.splits
-        return tuple(part for part in PARTS if split_of(part, splits) in splits)
+        return tuple(part for part in PARTS if split_of(part, splits) in splits or not splits)
     if where.is_file():
         return ("train",)
     parts = tuple(part for part in PARTS if files_of(where, part))
@@ -63,7 +63,8 @@ def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
 
 def split_of(part: str, splits) -> str:
     """What tensorflow-datasets calls a part."""
-    return next((name for name in NAMES[part] if name in splits), part)
+    names = NAMES.get(part, (part,))
+    return next((name for name in names if name in splits), names[0])
 
 
 def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
@@ -220,7 +221,7 @@ def read_tfds(name: str, part: str, config: Config) -> Captioned:
         raise UserError(f"{name} has the features {', '.join(features)}: expected image and captions")
     splits = builder.info.splits
     split = split_of(part, splits)
-    if split not in splits:
+    if splits and split not in splits:  # a set may not say which it has
         raise UserError(f"{name} has no part {part}: it has {', '.join(splits)}")
     folder = config.cache / "tfds" / builder.info.full_name.replace("/", "-")
     table = folder / f"captions_{split}.tsv"

@@ -160,29 +160,29 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
     kept = None
     if len(names) * size * size * 3 <= KEPT_BYTES:
         kept = np.zeros([len(names), size, size, 3], np.uint8)
-    read = tf.function(preprocessing.pixels, input_signature=[tf.TensorSpec([None], tf.string)])
-    left_out = {}
-    for start in range(0, len(names), IMAGES_AT_ONCE):
-        batch = names[start : start + IMAGES_AT_ONCE]
-        contents = [images.read(captioned.paths[name]) for name in batch]
-        pixels, valid = read(tf.constant([each if isinstance(each, bytes) else b"" for each in contents]))
-        for name, content, good in zip(batch, contents, valid.numpy(), strict=True):
-            if isinstance(content, str):
-                left_out[name] = content
-            elif not good:
-                left_out[name] = images.refusal(content, config.pixel_limit) or "could not be decoded"
+    # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
+    paths = tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()])
+    pixels = paths.enumerate().map(
+        lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path))),
+        num_parallel_calls=2,
+        deterministic=False,
+    )
+    good = np.zeros(len(names), bool)
+    for numbers, batch in pixels.ignore_errors().batch(IMAGES_AT_ONCE).as_numpy_iterator():
+        good[numbers] = True
+        # An image that is resized has pixels between two whole numbers: rounding them would train on other pixels than
+        # the export sees.
+        if kept is not None and kept.dtype == np.uint8 and (batch != np.rint(batch)).any():
+            kept = kept.astype(np.float32) if 4 * kept.nbytes <= KEPT_BYTES else None
         if kept is not None:
-            pixels = pixels.numpy()
-            # An image that is resized has pixels between two whole numbers: rounding them would train on other pixels
-            # than the export sees.
-            if kept.dtype == np.uint8 and (pixels != np.rint(pixels)).any():
-                kept = kept.astype(np.float32) if 4 * kept.nbytes <= KEPT_BYTES else None
-            if kept is not None:
-                kept[start : start + len(batch)] = pixels
-    good = usable(captioned, left_out, config)
-    if kept is not None and left_out:
-        kept = kept[[name not in left_out for name in names]]
-    return Images(good, left_out, pixels=kept)
+            kept[numbers] = batch
+    left_out = {
+        name: images.check(captioned.paths[name], config.pixel_limit) or "could not be decoded"
+        for name, was_good in zip(names, good, strict=True)
+        if not was_good
+    }
+    usable_ones = usable(captioned, left_out, config)
+    return Images(usable_ones, left_out, pixels=kept if kept is None or good.all() else kept[good])
 
 
 def usable(captioned: Captioned, left_out: dict[str, str], config: Config) -> Captioned:

@@ -62,7 +62,7 @@ def evaluate(
     description = Description([trained])
     for beam_size in beam_sizes or (config.beam_size,):
         began = time.monotonic()
-        answers = describe_all(description, images.features, beam_size=beam_size, length_penalty=penalty)
+        answers = Describing(description, beam_size=beam_size, length_penalty=penalty)(images.features)
         seconds = time.monotonic() - began
         texts = [answer["caption"] for answer in answers]
         scores["beams"][str(beam_size)] = {
@@ -110,32 +110,44 @@ class Perplexity:
         return float(sum(total for total, _ in found) / sum(words for _, words in found))
 
 
-def features_of(model: Captioner, images: dataset.Images, preprocessing: Preprocessing) -> np.ndarray:
+class Seeing:
     """What the CNN, as it is now, says of images: float32[images, units]."""
-    see = tf.function(model.see, reduce_retracing=True)
-    rows = dataset.pixel_rows(images, preprocessing, np.arange(len(images))).batch(IMAGES_AT_ONCE).prefetch(2)
-    return np.concatenate([see(pixels).numpy() for pixels in rows])
+
+    def __init__(self, model: Captioner, preprocessing: Preprocessing):
+        size = preprocessing.image_size
+        self.preprocessing = preprocessing
+        self.see = tf.function(
+            lambda pixels: model.see(pixels), input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)]
+        )
+
+    def __call__(self, images: dataset.Images) -> np.ndarray:
+        rows = dataset.pixel_rows(images, self.preprocessing, np.arange(len(images)))
+        batches = rows.batch(IMAGES_AT_ONCE).prefetch(2)
+        return np.concatenate([self.see(tf.cast(pixels, tf.float32)).numpy() for pixels in batches])
 
 
-def describe_all(
-    description: Description, features: np.ndarray, *, beam_size: int, length_penalty: float = 0.0
-) -> list[dict]:
+class Describing:
     """{"caption", "score"} of images, by the features float32[images, units] of the first member."""
-    limit = description.members[0].config.max_tokens
 
-    @tf.function(input_signature=[tf.TensorSpec([None, features.shape[1]], tf.float32)], autograph=False)
-    def describe(features):
-        valid = tf.ones(tf.shape(features)[:1], tf.bool)
-        if beam_size == 1 and not length_penalty:
-            return description.greedy((features,), valid, limit)
-        return description.beam((features,), valid, tf.constant([""]), beam_size, length_penalty, 0, limit)
+    def __init__(self, description: Description, *, beam_size: int, length_penalty: float = 0.0):
+        limit = description.members[0].config.max_tokens
 
-    answers = []
-    for start in range(0, len(features), IMAGES_AT_ONCE):
-        found = describe(features[start : start + IMAGES_AT_ONCE])
-        for text, score in zip(found["caption"].numpy(), found["score"].numpy(), strict=True):
-            answers.append({"caption": text.decode(), "score": float(score)})
-    return answers
+        def describe(features):
+            valid = tf.ones(tf.shape(features)[:1], tf.bool)
+            if beam_size == 1 and not length_penalty:
+                return description.greedy((features,), valid, limit)
+            return description.beam((features,), valid, tf.constant([""]), beam_size, length_penalty, 0, limit)
+
+        units = description.models[0].encoder.output_shape[1]
+        self.describe = tf.function(describe, input_signature=[tf.TensorSpec([None, units], tf.float32)])
+
+    def __call__(self, features: np.ndarray) -> list[dict]:
+        answers = []
+        for start in range(0, len(features), IMAGES_AT_ONCE):
+            found = self.describe(features[start : start + IMAGES_AT_ONCE])
+            for text, score in zip(found["caption"].numpy(), found["score"].numpy(), strict=True):
+                answers.append({"caption": text.decode(), "score": float(score)})
+        return answers
 
 
 # What a score stands against -----------------------------------------------------------------------------------------

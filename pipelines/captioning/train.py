@@ -14,7 +14,7 @@ from pipelines.captioning import dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.describe import Description
-from pipelines.captioning.evaluate import Perplexity, describe_all, features_of
+from pipelines.captioning.evaluate import Describing, Perplexity, Seeing
 from pipelines.captioning.model import (
     VOCABULARY_FILE,
     Captioner,
@@ -143,8 +143,9 @@ class Training:
     ):
         self.config, self.preprocessing, self.model = config, preprocessing, model
         self.images, self.captions = images, captions
-        self.description = Description([Trained(config, preprocessing, model)])
-        self.perplexity = Perplexity(model)
+        # Made once: each traces a graph, which takes longer than a small validation.
+        self.greedy = Describing(Description([Trained(config, preprocessing, model)]), beam_size=1)
+        self.see, self.perplexity = Seeing(model, preprocessing), Perplexity(model)
         self.epoch = 0  # the last that was begun
 
     def fit(self, run: Run) -> dict:
@@ -184,9 +185,9 @@ class Training:
         images = self.images["validation"]
         features = images.features
         if features is None or self.cnn_learns():
-            features = features_of(self.model, images, self.preprocessing)
+            features = self.see(images)
         loss = self.perplexity(self.captions["validation"], features, self.config)
-        answers = describe_all(self.description, features, beam_size=1)
+        answers = self.greedy(features)
         references = list(images.captioned.references.values())
         scores = all_scores([answer["caption"] for answer in answers], references)
         shown = ("bleu4", "cider", "exact_match", "distinct_words")

@@ -77,14 +77,13 @@ def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
             frames = max(map(len, timeline.bands.values()), default=0)
             body = row - gap
             axes = figure.add_axes((1.1 / width, (top - 0.3 - body) / height, (width - 1.3) / width, body / height))
-            axes.set(xlim=(0, max(frames, 1) / timeline.fps), ylim=(0, body))
             draw_bands(axes, timeline, colours, band)
             draw_strip(axes, timeline, strip, body, (width - 1.3) / max(frames, 1))
+            axes.set(xlim=(0, max(frames, 1) / timeline.fps), ylim=(0, body))  # imshow has changed them
             axes.set_title(shorten(timeline.title, 110), loc="left", fontsize=10)
             axes.tick_params(axis="x", labelsize=8)
             axes.spines[["left", "bottom"]].set_visible(False)
             top -= row
-        figure.text(width - 0.2, 0, "")
         handles = [Patch(color=colours[name], label=shorten(name, 18)) for name in names]
         figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
 
@@ -119,7 +118,6 @@ def draw_strip(axes, timeline: Timeline, strip: float, body: float, frame_width:
         free = start + width + 0.03
         left, right = (x / frame_width / timeline.fps for x in (start, start + width))
         axes.imshow(pixels, extent=(left, right, body - height, body), aspect="auto", clip_on=False)
-    axes.set(xlim=(0, max(map(len, timeline.bands.values())) / timeline.fps), ylim=(0, body))
 
 
 def write_label(frame: np.ndarray, label: str, names: Sequence[str]) -> np.ndarray:

@@ -21,9 +21,7 @@ class Updates:
         that rest otherwise.
     """
 
-    def __init__(
-        self, model, loss, optimizer, options: TrainingOptions, strategy, own_weights=(), own_optimizer=None
-    ):
+    def __init__(self, model, loss, optimizer, options: TrainingOptions, strategy, own_weights=(), own_optimizer=None):
         self.model, self.loss, self.optimizer, self.options, self.strategy = model, loss, optimizer, options, strategy
         self.own_optimizer = own_optimizer
         own = {id(weight) for weight in own_weights}

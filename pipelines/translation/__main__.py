@@ -145,7 +145,8 @@ def predict(arguments: list[str]) -> int:
     if not options.input:
         raise UserError("predict needs INPUT: sentences, or - for the lines of standard input")
     with cli.quiet_imports():
-        from pipelines.translation.predict import Search, predict
+        from pipelines.common.serving import Search
+        from pipelines.translation.predict import predict
 
     fields = {field.name for field in dataclasses.fields(Search)}
     search = Search(**{name: value for name, value in dataclasses.asdict(options).items() if name in fields})

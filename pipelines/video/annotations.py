@@ -262,7 +262,7 @@ def read_tfds(name: str, config: Config) -> list[Video]:
             raise UserError(f"{name} has the features {', '.join(features)}: expected {column}")
     names = getattr(features["label"], "names", None)
     videos = []
-    for split in (split for split in PARTS if split in builder.info.splits):
+    for split in [split for split in PARTS if split in builder.info.splits] or ("train", "test"):
         labels = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True}))
         for number, row in enumerate(labels.as_numpy_iterator()):
             label = names[row["label"]] if names else str(row["label"])

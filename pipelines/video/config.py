@@ -75,6 +75,10 @@ class Config:
     projection: int = 128
     """Units of a linear map of the features, before the recurrent layers; 0: none."""
 
+    deltas: float = 0.0
+    """Give the recurrent layers each frame's change since the frame before as well, times this factor (delta features,
+    Furui 1986); 0: the frame alone."""
+
     cell: Literal["lstm", "rnn", "none"] = "lstm"
     """The recurrent layer: LSTM, or the vanilla RNN with its own output map; none labels each frame by itself."""
 
@@ -135,7 +139,7 @@ class Config:
             check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         for field in ("image_size", "units", "layers", "batch_videos", "batch_frames"):
             check(self, field, getattr(self, field) >= 1, "at least 1")
-        for field in ("split_seed", "projection", "smoothing", "k1"):
+        for field in ("split_seed", "projection", "deltas", "smoothing", "k1"):
             check(self, field, getattr(self, field) >= 0, "at least 0")
         check(self, "fps", self.fps == 0 or 0.01 <= self.fps <= 1000, "0 or from 0.01 to 1000")
         check(self, "folder_fps", 0.01 <= self.folder_fps <= 1000, "from 0.01 to 1000")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
-from pipelines.video.model import STATES, Trained, load_trained
+from pipelines.video.model import Trained, load_trained
 
 
 def export(run_path: pathlib.Path, to: pathlib.Path | None = None) -> pathlib.Path:
@@ -33,9 +33,10 @@ class Exported:
         frames = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
         frame = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
         lengths = tf.TensorSpec([None], tf.int32, name="lengths")
-        width = self.model.project(tf.zeros([1, 1, self.model.encoder.output_shape[-1]])).shape[-1]
-        features = tf.TensorSpec([None, None, width], tf.float32, name="features")
-        states = [tf.TensorSpec([None, self.model.units], tf.float32, name=name) for name in self.state_names]
+        features = tf.TensorSpec([None, None, self.model.width], tf.float32, name="features")
+        sizes = {name: units for group in self.model.state_sizes for name, units in group.items()}
+        self.state_names = list(sizes)
+        states = [tf.TensorSpec([None, units], tf.float32, name=name) for name, units in sizes.items()]
 
         def signature(function, *specs):
             return tf.function(function, input_signature=list(specs))
@@ -49,14 +50,6 @@ class Exported:
         if not self.model.bidirectional:
             self.signatures["step"] = signature(self.step, frame, *states)
             self.signatures["window"] = signature(self.window, frames, lengths, *states)
-
-    @property
-    def state_names(self) -> list[str]:
-        """h_1, c_1, h_2, …: of each recurrent layer; none for a model of two directions, and for one without memory."""
-        if self.model.bidirectional:
-            return []
-        letters = STATES[self.model.cell]
-        return [f"{letter}_{number}" for number in range(1, len(self.model.recurrences) + 1) for letter in letters]
 
     def encode(self, frames):
         """uint8[batch, time, height, width, 3] -> what the recurrent layers are given, float[batch, time, features]."""

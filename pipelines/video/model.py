@@ -73,6 +73,9 @@ class FrameClassifier(keras.Model):
         encoder_first: name of its first layer that is trained; empty: all are.
         classes: number of labels.
         projection: units of a linear map of the features; 0: none.
+        deltas: factor of each frame's change since the frame before, which the recurrent layers are given beside it
+            (Furui 1986, "Speaker-independent isolated word recognition using dynamic features of speech spectrum"); 0:
+            they are not.
         cell: "lstm"; "rnn", whose own output map y = W_ho h + b_o gives the logits (of two directions their sum); or
             "none": a dense layer with ReLU in the place of each recurrent layer, each frame by itself.
         units: of each direction of each recurrent layer.
@@ -95,6 +98,7 @@ class FrameClassifier(keras.Model):
         image_size: int,
         classes: int,
         projection: int,
+        deltas: float,
         cell: str,
         units: int,
         layers: int,
@@ -111,12 +115,13 @@ class FrameClassifier(keras.Model):
         self.options = {
             "encoder": encoder, "encoder_weights": encoder_weights, "train_encoder": train_encoder,
             "encoder_first": encoder_first, "image_size": image_size, "classes": classes, "projection": projection,
+            "deltas": deltas,
             "cell": cell, "units": units, "layers": layers, "bidirectional": bidirectional,
-            "shift": shift, "shuffle_colours": shuffle_colours, "feature_dropout": feature_dropout, "recurrent_dropout": recurrent_dropout, "dropout": dropout,
-            "seed": seed,
+            "shift": shift, "shuffle_colours": shuffle_colours, "feature_dropout": feature_dropout,
+            "recurrent_dropout": recurrent_dropout, "dropout": dropout, "seed": seed,
         }  # fmt: skip
         self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
-        self.train_encoder = train_encoder
+        self.train_encoder, self.deltas = train_encoder, deltas
         seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
 
         def glorot():
@@ -163,6 +168,14 @@ class FrameClassifier(keras.Model):
         if cell != "rnn":
             self.head = keras.layers.Dense(classes, kernel_initializer=glorot(), dtype="float32", name="head")
 
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        # The layers make their weights when they see what the encoder gives, whatever the model is first called with.
+        features = tf.zeros([1, 1, self.encoder.output_shape[-1]])
+        self.over_time(self.project(features), self.initial_state(1))
+        self.built = True
+
     def encode(self, pixels, training=False):
         """float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
         pixels = self.augmentation(pixels, training=training and self.train_encoder)
@@ -176,23 +189,37 @@ class FrameClassifier(keras.Model):
         features = self.feature_dropout(features, training=training)
         return features if self.projection is None else self.projection(features)
 
-    def initial_state(self, batch):
-        """The state before the first frame: for each layer a list of zeros float[batch, units] (h and c, or h); none
-        for a model of two directions."""
+    @property
+    def state_sizes(self) -> list[dict[str, int]]:
+        """Names and units of what a frame leaves for the next one, in groups: the frame before it and whether there was
+        one (for deltas), and h and c, or h, of each recurrent layer. Empty for a model of two directions."""
         if self.bidirectional:
             return []
-        return [
-            [tf.zeros([batch, self.units]) for _ in STATES[self.cell]] for _ in self.recurrences if STATES[self.cell]
-        ]
+        before = [{"before": self.width, "seen": 1}] if self.deltas else []
+        letters, numbers = STATES[self.cell], range(1, len(self.recurrences) + 1)
+        return before + [{f"{letter}_{number}": self.units for letter in letters} for number in numbers if letters]
+
+    @property
+    def width(self) -> int:
+        """Units of what `project` gives for a frame."""
+        return self.encoder.output_shape[-1] if self.projection is None else self.projection.units
+
+    def initial_state(self, batch):
+        """The state before the first frame: zeros float[batch, units] in the groups of `state_sizes`."""
+        return [[tf.zeros([batch, units]) for units in group.values()] for group in self.state_sizes]
 
     def over_time(self, x, state, kept=None, training=False):
-        """(logits float32[batch, time, classes], state) from what `project` gives, float[batch, time, …].
+        """(logits float32[batch, time, classes], state) from what `project` gives, float[batch, time, width].
 
         Args:
             state: of the frame before; a model of two directions ignores it.
             kept: bool[batch, time], False past the end of a video; None: all are frames.
         """
-        states = []
+        state, states = list(state), []
+        if self.deltas:
+            before = state.pop(0) if state else [tf.zeros_like(x[:, 0]), tf.zeros_like(x[:, 0, :1])]
+            x, last = with_changes(x, *before, self.deltas, kept)
+            states = [] if self.bidirectional else [last]
         for number, (layer, dropout) in enumerate(zip(self.recurrences, self.dropouts, strict=True)):
             if self.cell == "none":
                 x = layer(x)
@@ -220,6 +247,27 @@ class FrameClassifier(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), **self.options, "encoder_weights": "none"}
+
+
+def with_changes(x, before, seen, factor: float, kept):
+    """(float[batch, time, 2 width]: each frame and its change since the one before, times `factor`; [before, seen] for
+    the next window).
+
+    Args:
+        x: float[batch, time, width].
+        before: the frame before these, float[batch, width]; seen: float[batch, 1], 0 where there is none: no change.
+        kept: bool[batch, time], False past the end of a video; None: all are frames.
+    """
+    before, seen = tf.cast(before, x.dtype), tf.cast(seen, x.dtype)
+    earlier = tf.concat([before[:, None], x[:, :-1]], axis=1)
+    known = tf.concat([seen[:, None], tf.ones_like(x[:, 1:, :1])], axis=1)
+    changes = (x - earlier) * known * tf.cast(factor, x.dtype)
+    frames = tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
+    if kept is not None:
+        frames = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1)
+    some = (frames > 0)[:, None]
+    last = tf.where(some, tf.gather(x, tf.maximum(frames - 1, 0), batch_dims=1), before)
+    return tf.concat([x, changes], axis=-1), [last, tf.where(some, tf.ones_like(seen), seen)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +300,7 @@ def make_model(config: Config, names: Sequence[str], with_weights: bool = True) 
         image_size=config.image_size,
         classes=len(names),
         projection=config.projection,
+        deltas=config.deltas,
         cell=config.cell,
         units=config.units,
         layers=config.layers,
@@ -264,7 +313,7 @@ def make_model(config: Config, names: Sequence[str], with_weights: bool = True) 
         seed=config.training.seed,
         name="video",
     )
-    model(tf.zeros([1, 1, model.encoder.output_shape[-1]]))  # makes the weights
+    model.build()
     return model
 
 

@@ -24,7 +24,7 @@ from pipelines.video.model import (
 )
 
 # What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
-INHERITED = ("encoder", "image_size", "fit", "projection", "cell", "units", "layers", "bidirectional")
+INHERITED = ("encoder", "image_size", "fit", "projection", "deltas", "cell", "units", "layers", "bidirectional")
 LARGEST_CHANGE = 4.0  # of a log-probability from frame to frame that the smoothing term counts
 
 

@@ -6,7 +6,7 @@ A step is the value and the gradients of hidden, kernel (float[words, units], as
 bias. Every candidate makes the same step in one process, in turn, round after round, and its median counts. FLOP/s
 count the three matrix products of the exact loss alone, and are set in relation to the best that this machine reaches
 in one large product. Memory is the highest of a process of its own, less what that process held before its first step.
-`--full` adds 128 sentences of 30 words with 1,000 units and 80,000 words: half a minute a round, and about 6 GB.
+`--full` adds 128 sentences of 30 words with 1,000 units and 80,000 words: about half a minute, and 3 GB.
 """
 
 import argparse

@@ -170,9 +170,11 @@ def test_draws_have_the_frequencies_of_the_model():
     for drawn in (found[~kept_first, 1], found[kept_first & ~kept_second, 2]):
         assert set(drawn) == {3, 5}  # no PADDING, though its probability is half
         assert holds(drawn, 3, 0.4) and holds(drawn, 5, 0.6)
-    drawn = found[~kept_first & ~kept_second, 2]  # after the model's own 3 or 5
-    assert set(drawn) == {1, 4}
-    assert holds(drawn, 1, 0.2) and holds(drawn, 4, 0.8)
+    own = found[~kept_first & ~kept_second, 1:]
+    for first in (3, 5):  # every step has draws of its own, too
+        drawn = own[own[:, 0] == first, 1]
+        assert set(drawn) == {1, 4}
+        assert holds(drawn, 1, 0.2) and holds(drawn, 4, 0.8)
 
 
 def test_depends_on_the_seed_alone(decoder):

@@ -8,7 +8,7 @@ import pytest
 from pipelines.captioning import dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.describe import Description
-from pipelines.captioning.evaluate import Perplexity, describe_all, features_of, nearest_captions, scores_of_each
+from pipelines.captioning.evaluate import Describing, Perplexity, Seeing, nearest_captions, scores_of_each
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
@@ -77,16 +77,17 @@ def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, imag
 
 
 def test_features_of_the_model_as_it_is_now(trained, images):
-    found = features_of(trained.model, images, trained.preprocessing)
+    found = Seeing(trained.model, trained.preprocessing)(images)
     np.testing.assert_allclose(found, images.features, rtol=1e-4, atol=1e-4)
 
 
 def test_images_are_alone_as_in_a_batch(trained, images):
     description = Description([trained])
     for beam_size in (1, 4):
-        together = describe_all(description, images.features, beam_size=beam_size)
+        describe = Describing(description, beam_size=beam_size)
+        together = describe(images.features)
         for number in (0, 7):
-            (alone,) = describe_all(description, images.features[number : number + 1], beam_size=beam_size)
+            (alone,) = describe(images.features[number : number + 1])
             assert together[number]["caption"] == alone["caption"]
             assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-4)
 

@@ -29,8 +29,8 @@ def trained(room):
 def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
     assert command("evaluate", "--run", room.run, "--beam-size", "1", "3") == 0
     out = capsys.readouterr().out
-    assert "test: 24 sentences" in out or "sentences, 24 references" in out
-    assert "greedy" in out and "nrefs:1|case:mixed|eff:no|tok:13a" in out
+    assert "test: 17 sentences, 24 references" in out  # some sources come twice
+    assert "greedy" in out and "|case:mixed|eff:no|tok:13a|" in out
     scores = json.loads((room.run / "metrics.json").read_text())
     assert set(scores["beams"]) == {"1", "3"}
     for row in scores["beams"].values():
@@ -56,7 +56,7 @@ def test_bleu_takes_every_reference():
     one = [["the cat is on the mat today"], ["a dog ran over there yesterday"]]
     assert bleu(texts, one).score == pytest.approx(sacrebleu.corpus_bleu(texts, [[each[0] for each in one]]).score)
     scores = text_scores(texts, one)
-    assert 0 < scores["bleu"] < 60 < scores["chrf"] < 100 and scores["exact_match"] == 0
+    assert 0 < scores["bleu"] < 60 and 0 < scores["chrf"] < 60 and scores["exact_match"] == 0
 
 
 def test_bars_hold_every_sentence_once():

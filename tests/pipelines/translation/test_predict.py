@@ -6,7 +6,7 @@ import types
 import pytest
 
 from pipelines.common.errors import UserError
-from pipelines.translation.predict import Search
+from pipelines.common.serving import Search
 
 
 @pytest.fixture

@@ -165,17 +165,54 @@ def test_segments_past_the_end():
         frame_labels(segments((0.0, 1.2, "left")), 9, 10, index, "")
 
 
-def test_tensorflow_datasets(monkeypatch, tmp_path):
+def test_ucf101_of_tensorflow_datasets(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=3, data_dir=tmp_path):
         videos = read("tfds:ucf101", Config(fps=5))
-        assert [video.part for video in videos] == ["train"] * 3 + ["test"] * 3
-        assert all(isinstance(clip.label, str) and not clip.label.isdigit() for v in videos for clip in v.clips)
-        source = videos[4].clips[0].source
-        assert isinstance(source, TfdsClip) and "example 1 of test" in str(source)
-        opened = open_clip(source, Config(fps=5))
-        frames, again = list(opened), list(open_clip(source, Config(fps=5)))
-        np.testing.assert_array_equal(frames, again)
-        whole = list(open_clip(source, Config()))
-        assert opened.rate == 5 and len(frames) == -(-len(whole) // 5)
-        np.testing.assert_array_equal(frames, whole[::5])
+    assert [video.part for video in videos] == ["train"] * 3 + ["test"] * 3
+    assert all(isinstance(clip.label, str) and not clip.label.isdigit() for video in videos for clip in video.clips)
+    assert {video.group for video in videos} == {None}  # which clips are of one scene is not passed on
+
+
+class TwoMoves(tfds.core.GeneratorBasedBuilder):
+    """A real data set of the form of ucf101, prepared by tensorflow-datasets: frame t of clip n has the grey 40 n + t."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"video": tfds.features.Video((None, 8, 8, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=["left", "right"])}  # fmt: skip
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(5), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count):
+        for number in range(count):
+            frames = [np.full((8, 8, 3), 40 * number + t, np.uint8) for t in range(10)]
+            yield number, {"video": frames, "label": number % 2}
+
+
+@pytest.mark.filterwarnings("ignore")  # of tensorflow-datasets, about a builder without a folder of its own
+def test_clips_of_tensorflow_datasets_are_read_one_by_one(monkeypatch, tmp_path):
+    builder = TwoMoves(data_dir=tmp_path)
+    builder.download_and_prepare()
+    monkeypatch.setattr(sources, "prepare_tfds", lambda name, manual_dir: builder)
+    videos = read("tfds:two_moves", Config())
+    assert [video.part for video in videos] == ["train"] * 5 + ["test"] * 2
+    seen = []
+    for video in videos[:5]:
+        (clip,) = video.clips
+        opened = open_clip(clip.source, Config())
+        frames = np.stack(list(opened))
+        assert opened.rate == 25 and len(frames) == 10
+        number = frames[0, 0, 0, 0] // 40
+        assert clip.label == ("left", "right")[number % 2]
+        np.testing.assert_array_equal(frames[:, 0, 0, 0], 40 * number + np.arange(10))
+        np.testing.assert_array_equal(list(open_clip(clip.source, Config(fps=5))), frames[::5])
+        seen.append(int(number))
+    assert sorted(seen) == list(range(5))
+    source = videos[4].clips[0].source
+    assert isinstance(source, TfdsClip) and "example 4 of train" in str(source)
+    with open(source) as file:
+        assert "two_moves" in file.read()

@@ -13,7 +13,7 @@ def track(*runs) -> np.ndarray:
     return np.concatenate([np.full(frames, label) for label, frames in runs]).astype(np.int32)
 
 
-# The second implementation: plain loops over frames, nothing shared with the first -------------------------------------
+# The second implementation: plain loops over frames, nothing shared with the first -----------------------------------
 
 
 def slow_segments(labels, background):

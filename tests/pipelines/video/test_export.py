@@ -1,0 +1,170 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.common import videos
+from pipelines.common.errors import UserError
+from pipelines.common.runs import Run, save_weights
+from pipelines.video.config import Config
+from pipelines.video.export import export
+from pipelines.video.model import load_trained, make_model
+
+ALONE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+given = np.load(sys.argv[2])
+frames, lengths = tf.constant(given["frames"]), tf.constant(given["lengths"])
+found = {"whole": loaded.signatures["serving_default"](frames=frames, lengths=lengths)}
+features = loaded.signatures["encode"](frames=frames)["features"]
+found["label"] = loaded.signatures["label"](features=features, lengths=lengths)
+if "step" in loaded.signatures:
+    step = loaded.signatures["step"]
+    state = {name: tf.zeros([frames.shape[0], *spec.shape[1:]]) for name, spec in
+             step.structured_input_signature[1].items() if name != "frames"}
+    labels, probabilities = [], []
+    for t in range(frames.shape[1]):
+        answer = step(frames=frames[:, t], **state)
+        state = {name: answer[name] for name in state}
+        labels.append(answer["labels"].numpy()), probabilities.append(answer["probabilities"].numpy())
+    found["step"] = {"labels": np.stack(labels, 1), "probabilities": np.stack(probabilities, 1)}
+ours = sorted(name for name in sys.modules if name.split(".")[0] in ("layers", "pipelines"))
+assert not ours, ours
+print(json.dumps({signature: {name: np.asarray(value).tolist() for name, value in answer.items()}
+                  for signature, answer in found.items()}, default=bytes.decode))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(room):
+    return load_trained(Run.open(room.run, "video"))
+
+
+@pytest.fixture(scope="module")
+def loaded(room):
+    return tf.saved_model.load(str(room.run / "export"))
+
+
+@pytest.fixture(scope="module")
+def padded(room):
+    """(frames uint8[batch, time, height, width, 3], lengths int32[batch]) of three clips."""
+    clips = [np.stack(list(videos.Video(room.data / "clips" / f"{number}.mp4"))) for number in (0, 1, 2)]
+    lengths = np.array([len(clip) for clip in clips], np.int32)
+    frames = np.zeros((3, lengths.max(), *clips[0].shape[1:]), np.uint8)
+    for row, clip in enumerate(clips):
+        frames[row, : len(clip)] = clip
+        frames[row, len(clip) :] = 77  # what stands past the end must not count
+    return frames, lengths
+
+
+def variant(room, folder, **changes):
+    """A run of another model with random weights."""
+    folder.mkdir()
+    (folder / "labels.json").write_bytes((room.run / "labels.json").read_bytes())
+    stored = json.loads((room.run / "config.json").read_text())
+    stored["config"].update(changes)
+    (folder / "config.json").write_text(json.dumps(stored))
+    run = Run.open(folder, "video")
+    save_weights(make_model(Config.from_json(run.config), ("left", "right")), run.weights_file)
+    return folder
+
+
+def expected_of(trained, frames, lengths):
+    pixels = np.stack([trained.preprocessing(video).numpy() for video in frames])
+    kept = np.arange(frames.shape[1])[None] < lengths[:, None]
+    return tf.nn.softmax(trained.model(pixels, kept=kept)).numpy(), kept
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cell": "rnn", "layers": 2},
+        {"deltas": 10.0},
+        {"bidirectional": True, "cell": "rnn"},
+        {"cell": "none", "projection": 0},
+    ],
+)
+def test_the_same_answers_in_a_process_of_tensorflow_alone(room, padded, tmp_path, changes):
+    """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""
+    frames, lengths = padded
+    run = variant(room, tmp_path / "run", **changes) if changes else room.run
+    folder = export(run, tmp_path / "moved")
+    np.savez(tmp_path / "given.npz", frames=frames, lengths=lengths)
+    answer = subprocess.run(
+        [sys.executable, "-c", ALONE, folder, tmp_path / "given.npz"], capture_output=True, text=True, cwd=tmp_path,
+        timeout=300,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    member = load_trained(Run.open(run, "video"))
+    expected, kept = expected_of(member, frames, lengths)
+    assert set(found) == ({"whole", "label"} if changes.get("bidirectional") else {"whole", "label", "step"})
+    for signature, each in found.items():
+        labels, probabilities = np.array(each["labels"]), np.array(each["probabilities"])
+        np.testing.assert_allclose(probabilities[kept], expected[kept], atol=1e-5, err_msg=signature)
+        assert labels[kept].tolist() == np.array(member.names)[expected.argmax(axis=2)][kept].tolist()
+        if signature != "step":
+            assert set(labels[~kept].tolist()) == {""} and not probabilities[~kept].any()
+
+
+def test_padded_batches_equal_single_clips(loaded, padded):
+    frames, lengths = padded
+    serve = loaded.signatures["serving_default"]
+    together = serve(frames=tf.constant(frames), lengths=tf.constant(lengths))["probabilities"].numpy()
+    for row, length in enumerate(lengths):
+        alone = serve(frames=tf.constant(frames[row : row + 1, :length]), lengths=tf.constant([length]))
+        np.testing.assert_allclose(together[row, :length], alone["probabilities"][0], atol=1e-6)
+
+
+def test_signatures_name_their_tensors(loaded):
+    assert set(loaded.signatures) == {"serving_default", "encode", "label", "settings", "step", "window"}
+    found = loaded.signatures["serving_default"]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in found.structured_outputs.items()} == {
+        "labels": (tf.string, [None, None]),
+        "probabilities": (tf.float32, [None, None, 2]),
+    }
+    _, takes = found.structured_input_signature
+    assert {name: spec.shape.as_list() for name, spec in takes.items()} == {
+        "frames": [None, None, None, None, 3], "lengths": [None],
+    }  # fmt: skip
+    step = loaded.signatures["step"]
+    assert set(step.structured_input_signature[1]) == {"frames", "h_1", "c_1"}
+    assert set(step.structured_outputs) == {"labels", "probabilities", "h_1", "c_1"}
+    settings = loaded.signatures["settings"]()
+    assert float(settings["fps"]) == 0 and settings["classes"].numpy().tolist() == [b"left", b"right"]
+
+
+def test_frames_are_scaled_as_in_training(loaded, trained, padded):
+    """To the last bit: both end in the same features."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 45, 61, 3)).astype(np.uint8)
+
+    @tf.function
+    def features(frames):
+        return trained.model.project(trained.model.encoder(trained.preprocessing(frames))[:, None])[:, 0]
+
+    found = loaded.signatures["encode"](frames=tf.constant(frames))["features"].numpy()
+    np.testing.assert_array_equal(found.reshape(6, -1), features(frames.reshape(6, 45, 61, 3)))
+
+
+def test_windows_go_on_where_the_one_before_ended(loaded, padded):
+    frames, lengths = (value[:1] for value in padded)
+    frames = frames[:, : lengths[0]]
+    whole = loaded.signatures["serving_default"](frames=tf.constant(frames), lengths=tf.constant(lengths))
+    state, parts = {"h_1": tf.zeros([1, 8]), "c_1": tf.zeros([1, 8])}, []
+    for start, end in ((0, 2), (2, 3), (3, lengths[0])):
+        piece = tf.constant(frames[:, start:end])
+        found = loaded.signatures["window"](frames=piece, lengths=tf.constant([end - start]), **state)
+        state = {name: found[name] for name in state}
+        parts.append(found["probabilities"].numpy())
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole["probabilities"], atol=1e-5)
+
+
+def test_a_run_that_is_not_trained(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        export(tmp_path / "none")

@@ -1,0 +1,200 @@
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.common.runs import Run
+from pipelines.video import dataset
+from pipelines.video.config import Config
+from pipelines.video.model import load_trained
+from pipelines.video.train import class_weights, frame_loss
+from tests import killing
+
+
+def test_a_run_explains_itself(room):
+    stored = json.loads((room.run / "config.json").read_text())
+    assert (stored["task"], stored["preset"]) == ("video", "sample")
+    assert Config.from_json(stored["config"]).units == 8
+    assert json.loads((room.run / "labels.json").read_text()) == ["left", "right"]
+    with open(room.run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_edit", "val_f1_50"} <= rows[0].keys()
+    assert (room.run / "curves.png").stat().st_size > 1000
+
+
+def test_a_finished_run_is_reported(room, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+    assert command(*arguments) == 0
+    assert "finished, validation frame accuracy" in capsys.readouterr().out
+    assert command(*arguments, "--units", "5") == 2
+    assert "units was 8 and is now 5" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command, tiny, capsys, monkeypatch):
+    arguments = ["train", "sample", "--data", room.data, "--run", tmp_path / "run", *tiny]
+    batches = dataset.batches
+
+    def interrupted(tracks, *, epoch=0, seed=None, **options):
+        found = batches(tracks, epoch=epoch, seed=seed, **options)
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(dataset, "batches", interrupted)
+    assert command(*arguments) == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert command(*arguments) == 0
+    killing.assert_same_run(tmp_path / "run", room.run)
+
+
+FROZEN = "--no-train-encoder --shift 0 --no-shuffle-colours"
+OPTIONS = f"""
+--cell rnn --layers 2 --class-weights --smoothing 0.15 --ema 0.9 --accumulate 2
+--cell none --fps 5 --fit crop
+--bidirectional --cell rnn --dropout 0.2
+--k1 3 --k2 5 --recurrent-dropout 0.1 --deltas 10
+--k1 4 --cell rnn --schedule linear {FROZEN} --encoder mobilenet_v2 --image-size 32
+--xla --precision mixed_bfloat16 --batch-frames 100
+"""
+
+
+@pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
+def test_every_option_trains_scores_and_exports(room, command, tiny, tmp_path, options, monkeypatch):
+    if "mobilenet_v2" in options:  # its random weights in a file, as a person may have one
+        from pipelines.common import encoders
+
+        network = encoders.build_encoder("mobilenet_v2", weights="none", image_size=32).get_layer("mobilenet_v2")
+        network.save_weights(tmp_path / "random.weights.h5")
+        options += f" --encoder-weights {tmp_path / 'random.weights.h5'}"
+    arguments = ["--data", room.data, "--run", tmp_path / "run", "--cache", tmp_path / "cache", *tiny, "--epochs", "1"]
+    assert command("train", "sample", *arguments, *options.split()) == 0
+    assert command("evaluate", "--run", tmp_path / "run") == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert 0 <= metrics["accuracy"] <= 100
+    assert command("export", "--run", tmp_path / "run") == 0
+    clip = room.data / "clips" / "5.mp4"
+    assert command("predict", "--model", tmp_path / "run", clip) == 0
+
+
+def test_one_label_a_clip_and_clips_that_are_joined(room, command, tiny, make, tmp_path):
+    clips = sorted((room.data / "clips").glob("*.mp4"))
+    labels = [{"file": str(path), "label": "ab"[number % 2], "scene": number} for number, path in enumerate(clips)]
+    make.csv(tmp_path / "labels.csv", labels)
+    rows = [{"clips": f"{clips[n]};{clips[n + 1]}", "labels": "a;b", "split": part}
+            for n, part in ((0, "train"), (2, "train"), (4, "val"), (6, "test"))]  # fmt: skip
+    make.csv(tmp_path / "sequences.csv", rows)
+    for name in ("labels", "sequences"):
+        run = tmp_path / name
+        arguments = ["--data", tmp_path, "--annotations", f"{name}.csv", "--run", run, *tiny, "--epochs", "1"]
+        assert command("train", "sample", *arguments) == 0
+        assert command("evaluate", "--run", run) == 0
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["clips"] == (1 if name == "labels" else 2) and metrics["clip_accuracy"] is not None
+
+
+def test_fine_tuning_on_other_labels(room, tmp_path, command, make, capsys):
+    data = make.data(tmp_path / "data", names=("west", "east"))
+    run = tmp_path / "tuned"
+    arguments = ["fine-tune", "--from", room.run, "--data", data, "--run", run, "--epochs", "1", "--learning-rate",
+                 "1e-9"]  # fmt: skip
+    assert command(*arguments) == 0
+    assert json.loads((run / "labels.json").read_text()) == ["east", "west"]
+    before, after = (load_trained(Run.open(path, "video")).model for path in (room.run, run))
+    for old, new in zip(before.weights, after.weights, strict=True):
+        if "head/kernel" in old.path:
+            assert not np.allclose(old.numpy(), new.numpy(), atol=1e-3)
+        elif "seed" not in old.path and "head/" not in old.path:
+            np.testing.assert_allclose(old.numpy(), new.numpy(), atol=1e-6)
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert (config["base"], config["units"]) == (str(room.run), 8)
+    assert command(*arguments) == 0
+    assert "finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_fine_tuning_on_the_same_labels_keeps_their_columns(room, tmp_path, command, tiny, cell):
+    base = room.run
+    if cell == "rnn":
+        base = tmp_path / "base"
+        assert command("train", "sample", "--data", room.data, "--run", base, *tiny, "--cell", "rnn",
+                       "--epochs", "1") == 0  # fmt: skip
+    run = tmp_path / "tuned"
+    assert command("fine-tune", "--from", base, "--data", room.data, "--run", run, "--learning-rate", "1e-12",
+                   "--label-names", "right", "left", "--epochs", "1", "--no-train-encoder", "--cache",
+                   tmp_path / "cache") == 0  # fmt: skip
+    before, after = (load_trained(Run.open(path, "video")) for path in (base, run))
+    assert after.names == ("right", "left")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 5, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(after.model(pixels).numpy()[:, :, ::-1], before.model(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--units", "5"], "--units is 5, but fine-tuning keeps the model it starts from, where it is 8"),
+        (["--cell", "rnn"], "--cell is rnn"),
+        (["--image-size", "32"], "--image-size is 32"),
+    ],
+)
+def test_fine_tuning_keeps_the_model(room, tmp_path, command, capsys, arguments, message):
+    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned", *arguments]
+    assert command(*given) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_fine_tuning_needs_data_and_a_run(room, command, capsys):
+    assert command("fine-tune", "--from", room.run) == 2
+    assert "fine-tune needs --data" in capsys.readouterr().err
+    assert command("fine-tune", "--data", room.data) == 2
+    assert "fine-tune needs --from RUN" in capsys.readouterr().err
+    stored = Config.from_json(json.loads((room.run / "config.json").read_text())["config"])
+    assert stored.for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
+
+
+def test_class_weights_make_labels_count_the_same():
+    labels = np.array([0, 0, 0, 1])
+    found = class_weights(labels, 3)
+    assert found[0] * 3 == pytest.approx(found[1])
+    assert found[labels].mean() == pytest.approx(1)
+
+
+LOGITS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32) * 3
+LABELS = np.array([[0, 1, 1, 2], [2, 0, 0, 0]], np.int32)
+KEPT = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.float32)
+
+
+def test_the_loss_is_that_of_the_equations():
+    weights = np.array([1.0, 2.0, 0.5])
+    found = frame_loss(LOGITS, LABELS, KEPT, weights, smoothing=0.15)
+    expected = weight = smooth = 0.0
+    for row in range(2):
+        p = np.exp(LOGITS[row]) / np.exp(LOGITS[row]).sum(axis=1, keepdims=True)
+        for t in range(int(KEPT[row].sum())):
+            expected -= weights[LABELS[row, t]] * np.log(p[t, LABELS[row, t]])
+            weight += weights[LABELS[row, t]]
+            if t:
+                smooth += np.mean(np.minimum(np.abs(np.log(p[t]) - np.log(p[t - 1])), 4) ** 2)
+    assert float(found["loss"][1]) == pytest.approx(weight)
+    assert float(found["loss"][0]) == pytest.approx(expected + 0.15 * smooth, rel=1e-5)
+    assert float(frame_loss(LOGITS, LABELS, KEPT, weights, 0.0)["loss"][0]) == pytest.approx(expected, rel=1e-5)
+    right = (LOGITS.argmax(axis=2) == LABELS) * KEPT
+    assert [float(value) for value in found["accuracy"]] == [right.sum(), 6]
+
+
+def test_no_gradient_goes_through_the_frame_before():
+    """The smoothing term pulls a frame to the one before, not that one to it: the first frame is left alone."""
+    logits = tf.Variable(LOGITS)
+    with tf.GradientTape() as tape:
+        with_term = frame_loss(logits, LABELS, KEPT, np.ones(3), 1.0)["loss"][0]
+        term = with_term - frame_loss(logits, LABELS, KEPT, np.ones(3), 0.0)["loss"][0]
+    gradient = tape.gradient(term, logits).numpy()
+    np.testing.assert_allclose(gradient[:, 0], 0, atol=1e-6)
+    assert np.abs(gradient[0, 1:]).max() > 0.01
+    np.testing.assert_allclose(gradient[1, 2:], 0, atol=1e-6)
