@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-BLOCK_BYTES = 2**26  # of logits: large enough for fast products, small against what else a training holds
+BLOCK_BYTES = 2**24  # of logits: large enough for fast products, small against what else a training holds
 FEWEST_ROWS = 512  # of a block in training: adding up the kernel's gradient takes a fraction of computing it
 
 

@@ -230,7 +230,7 @@ def read_tfds(name: str, part: str, config: Config) -> Captioned:
         rows = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
         for number, row in enumerate(rows.as_numpy_iterator()):
             given = row.get("image/filename", b"").decode()
-            image = f"{split}-{pathlib.PurePath(given).name or number}"
+            image = f"{split}-{pathlib.PurePath(given).name or number}"  # parts may use a name twice
             with atomic_write(folder / "images" / image, "wb") as file:
                 file.write(row["image"])
             texts = [" ".join(text.decode(errors="replace").split()) for text in row["captions"]["text"]]

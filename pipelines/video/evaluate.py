@@ -74,9 +74,13 @@ class Labeller:
 
     def __init__(self, model: FrameClassifier):
         self.model = model
-        self.project = tf.function(model.project, reduce_retracing=True)
-        self.encode = tf.function(lambda pixels: model.project(model.encode(pixels)), reduce_retracing=True)
-        self.over_time = tf.function(model.over_time, reduce_retracing=True)
+
+        def compiled(function):
+            return tf.function(function, reduce_retracing=True, autograph=False)
+
+        self.project = compiled(model.project)
+        self.encode = compiled(lambda pixels: model.project(model.encode(pixels)))
+        self.over_time = compiled(model.over_time)
 
     def __call__(self, tracks: Tracks, config: Config) -> list[np.ndarray]:
         """float32[frames, classes] of each video, in their order."""

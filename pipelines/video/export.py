@@ -39,7 +39,7 @@ class Exported:
         states = [tf.TensorSpec([None, units], tf.float32, name=name) for name, units in sizes.items()]
 
         def signature(function, *specs):
-            return tf.function(function, input_signature=list(specs))
+            return tf.function(function, input_signature=list(specs), autograph=False)
 
         self.signatures = {
             "serving_default": signature(self.serve, frames, lengths),

@@ -107,7 +107,7 @@ def say(line: str):
 def make_encode(encoder, preprocessing: Preprocessing) -> Callable:
     """uint8[frames, height, width, 3] -> float32[frames, features], compiled once."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)], autograph=False)
     def encode(frames):
         return encoder(preprocessing(frames), training=False)
 

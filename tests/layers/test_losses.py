@@ -324,7 +324,7 @@ def test_memory():
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_with_a_large_vocabulary():
-    check_memory(2000, 64, 80000, times=4, block_bytes=2**25)
+    check_memory(2000, 64, 80000, times=4)
 
 
 # Sampled --------------------------------------------------------------------------------------------------------------

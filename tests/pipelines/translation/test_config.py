@@ -43,7 +43,7 @@ def test_the_preset_of_the_paper_is_the_paper():
         ({"units": 5, "bidirectional": True}, "--units is 5, but must be even with --bidirectional"),
         ({"dropout": 1.0}, "--dropout is 1.0, but must be at least 0 and below 1"),
         ({"source_vocabulary": 4}, "--source-vocabulary is 4, but must be at least 5: four are reserved"),
-        ({"batch_tokens": 10}, "--batch-tokens is 10, but must be at least 202: twice --max-tokens and the ends"),
+        ({"batch_tokens": 10}, "--batch-tokens is 10, but must be at least 202, twice --max-tokens and the ends"),
         ({"max_ratio": 0.5}, "--max-ratio is 0.5, but must be at least 1"),
         ({"teacher_probability": 2.0}, "--teacher-probability is 2.0, but must be from 0 to 1"),
         ({"teacher_updates": 0.5}, "--teacher-updates is 0.5, but must be at least 1"),

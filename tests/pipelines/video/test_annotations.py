@@ -175,7 +175,7 @@ def test_ucf101_of_tensorflow_datasets(monkeypatch, tmp_path):
 
 
 class TwoMoves(tfds.core.GeneratorBasedBuilder):
-    """A real data set of the form of ucf101, prepared by tensorflow-datasets: frame t of clip n has the grey 40 n + t."""
+    """Data of the form of ucf101, prepared by tfds: frame t of clip n is of the grey 40 n + t."""
 
     VERSION = tfds.core.Version("1.0.0")
 
