@@ -141,6 +141,8 @@ class Config:
         after, epochs = self.finetune_cnn_after, self.training.epochs
         good = after is None or 0 <= after < epochs
         check(self, "finetune_cnn_after", good, f"None, or from 0 to below --epochs, {epochs:g}")
+        if after is not None and self.training.precision == "mixed_float16":
+            raise UserError("--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16")
         if after is None and self.finetune_cnn_from:
             raise UserError(f"--finetune-cnn-from is {self.finetune_cnn_from}, but needs --finetune-cnn-after EPOCHS")
 

@@ -109,8 +109,8 @@ class Captioner(keras.Model):
             embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding_units**-0.5, seed=seeds()),
             name="embedding",
         )
-        # What is the same in all images outweighs what differs, most of all in a CNN that learns from nothing (measured:
-        # 25 to 1), and would be all that the decoder hears.
+        # What is the same in all images outweighs what differs, most of all in a CNN that learns from nothing (25 to 1
+        # was measured), and would be all that the decoder hears.
         self.image_norm = keras.layers.BatchNormalization(momentum=0.95, name="image_norm")
         self.image_dropout = drop(dropout, "image_dropout")
         self.embedding_dropout = drop(embedding_dropout, "embedding_dropout")
@@ -201,7 +201,9 @@ class Captioner(keras.Model):
 
     def logits(self, read):
         """float[..., width] -> float32[..., words]."""
-        return tf.matmul(tf.cast(read, tf.float32), self.softmax_kernel, transpose_b=True) + self.bias
+        # Inside of `call` Keras casts weights to the precision of the layers, elsewhere it does not.
+        kernel, bias = (tf.cast(weight, tf.float32) for weight in (self.softmax_kernel, self.bias))
+        return tf.matmul(tf.cast(read, tf.float32), kernel, transpose_b=True) + bias
 
     @property
     def softmax_kernel(self):

@@ -157,7 +157,8 @@ def table(found: dict[str, dict]) -> str:
     lines.append(" " * 28 + "".join(f"{name:>{width}}" for name in runs))
     rows(lambda each: each, "")
     rows(lambda each: each["smoothed"], f", filter {first['smoothed']['filter']}")
-    row(f"clip accuracy ({first['clips']} clips)", [each["clip_accuracy"] for each in found.values()])
+    if first["clips"]:
+        row(f"clip accuracy ({first['clips']} clips)", [each["clip_accuracy"] for each in found.values()])
     row("macro F1 of frames", [each["macro_f1"] for each in found.values()])
     row("loss", [each["loss"] for each in found.values()], 4)
     for name in first["classes"]:

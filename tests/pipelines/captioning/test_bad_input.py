@@ -137,8 +137,9 @@ def test_no_validation(refused, folder):
 
 
 def test_captions_without_a_word(refused, folder):
+    # Of the two, one validates and the other tests.
     (folder / "captions_val.tsv").write_text("val000.png\t0\t.\nval001.png\t0\t ..\n")
-    assert "has no caption to use in the part validation: none of 2 is whole" in refused(folder)
+    assert "has no caption to use in the part validation: none of 1 is whole" in refused(folder)
 
 
 def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
@@ -147,7 +148,7 @@ def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
     assert "images of 8 x 8 pixels are too small for small" in refused(folder, "--image-size", "8")
     assert "the encoder has no layer block_13" in refused(folder, "--finetune-cnn-from", "block_13")
     message = refused(folder, "--precision", "mixed_float16")
-    assert "weights with a learning rate of their own need float32" in message
+    assert "--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16" in message
 
 
 def test_no_network(refused, monkeypatch):

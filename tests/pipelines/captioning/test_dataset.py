@@ -12,7 +12,6 @@ from pipelines.captioning.captions import Captioned, read, without_captions
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common import encoders, sources
-from pipelines.common.errors import UserError
 
 ROWS = [("b.png", 0, "A dog ."), ("b.png", 1, "One dog"), ("a.png", 0, "Two cats")]
 REFERENCES = {"b.png": ["A dog .", "One dog"], "a.png": ["Two cats"]}
@@ -228,7 +227,7 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
 
 
 def test_a_captions_set_of_tensorflow_datasets(tmp_path, monkeypatch, scenes):
-    """Its images are taken out once, as they are encoded. (What mock_data makes up by itself it cannot leave encoded.)"""
+    """Its images are taken out once, as they are encoded (which what mock_data makes up by itself cannot stay)."""
     scenes(tmp_path / "made", "val", 3, 0)
     files, asked = sorted((tmp_path / "made" / "images").iterdir()), []
 

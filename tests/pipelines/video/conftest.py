@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 TINY = "--units 8 --projection 6 --image-size 16 --epochs 2 --batch-videos 4 --learning-rate 0.01 --no-bidirectional"
-TINY = [*TINY.split(), "--no-tensorboard"]
+TINY = [*TINY.split(), "--deltas", "0", "--no-tensorboard"]
 FPS = 10
 
 

@@ -124,8 +124,7 @@ def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):
 
 
 def test_weights_that_are_not_there(refused, folder, tmp_path):
-    frozen = ["--no-train-encoder", "--shift", "0", "--no-shuffle-colours", "--encoder", "mobilenet_v2",
-              "--image-size", "32", "--encoder-weights"]  # fmt: skip
+    frozen = ["--no-train-encoder", "--encoder", "mobilenet_v2", "--image-size", "32", "--encoder-weights"]
     assert "none.weights.h5 does not exist" in refused(folder, *frozen, tmp_path / "none.weights.h5")
     assert "--encoder-weights is none, but must be imagenet or a file" in refused(folder, *frozen, "none")
 

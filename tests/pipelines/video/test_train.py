@@ -53,13 +53,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command,
     killing.assert_same_run(tmp_path / "run", room.run)
 
 
-FROZEN = "--no-train-encoder --shift 0 --no-shuffle-colours"
-OPTIONS = f"""
+OPTIONS = """
 --cell rnn --layers 2 --class-weights --smoothing 0.15 --ema 0.9 --accumulate 2
 --cell none --fps 5 --fit crop
 --bidirectional --cell rnn --dropout 0.2
 --k1 3 --k2 5 --recurrent-dropout 0.1 --deltas 10
---k1 4 --cell rnn --schedule linear {FROZEN} --encoder mobilenet_v2 --image-size 32
+--k1 4 --cell rnn --schedule linear --no-train-encoder --encoder mobilenet_v2 --image-size 32
 --xla --precision mixed_bfloat16 --batch-frames 100
 """
 
