@@ -8,7 +8,7 @@ runs := saved_models
 .PHONY: demo test test-slow bench samples
 .DELETE_ON_ERROR:
 
-demo: $(stamp)  ## trains, evaluates, exports and uses a model of every task on the embedded sample
+demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sample
 	$(python) -m pipelines.sentiment train sample
 	$(python) -m pipelines.sentiment evaluate --run $(runs)/sentiment/sample
 	$(python) -m pipelines.sentiment export --run $(runs)/sentiment/sample
@@ -27,6 +27,11 @@ demo: $(stamp)  ## trains, evaluates, exports and uses a model of every task on 
 	    "The small green crosses are not white." \
 	    "Is the large red star turning?" \
 	    "Below the yellow squares there is a small blue circle."
+	$(python) -m pipelines.video train sample
+	$(python) -m pipelines.video evaluate --run $(runs)/video/sample
+	$(python) -m pipelines.video export --run $(runs)/video/sample
+	$(python) -m pipelines.video predict --model $(runs)/video/sample/export \
+	    --picture $(runs)/video/sample/prediction.png data/samples/video/clips/206.mp4
 	@echo
 	@echo "The runs       $(runs)/TASK/sample/  (config.json, history.csv, metrics.json, model.weights.h5)"
 	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings in, labels or sentences out)"

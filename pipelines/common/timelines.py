@@ -84,6 +84,7 @@ def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
             axes.tick_params(axis="x", labelsize=8)
             axes.spines[["left", "bottom"]].set_visible(False)
             top -= row
+        axes.set_xlabel("seconds", fontsize=8)
         handles = [Patch(color=colours[name], label=shorten(name, 18)) for name in names]
         figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
 
@@ -113,7 +114,8 @@ def draw_strip(axes, timeline: Timeline, strip: float, body: float, frame_width:
         height = strip - 0.08
         width = height * pixels.shape[1] / pixels.shape[0]
         start = number * frame_width
-        if start < free or start + width > frame_width * max(map(len, timeline.bands.values())) + width / 2:
+        ends = frame_width * max(map(len, timeline.bands.values()))
+        if start < free or (start + width > ends and start):
             continue
         free = start + width + 0.03
         left, right = (x / frame_width / timeline.fps for x in (start, start + width))

@@ -142,7 +142,8 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
             count += 1
         if not count:
             raise Unreadable(path, "has no frames")
-        seconds, ends = length(stream), last - first + 1 / float(rate)
+        # Matroska counts its length from zero, however late the first frame comes; others count from that frame.
+        seconds, ends = length(stream), max(last, last - first) + 1 / float(rate)
         # Where the header counts no frames, its length may be that of the sound.
         fewer = count < SHORTEST * stream.frames if stream.frames else len(container.streams) == 1
         if fewer and seconds is not None and ends < SHORTEST * seconds:

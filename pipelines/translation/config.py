@@ -207,7 +207,7 @@ def check(config: Config, field: str, good: bool, expected: str):
 # A preset promises its command, hardware, time and score: README.md has what was measured.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample, English to French: under two minutes on two cores, SAMPLE % of its test right.",
+        "The embedded sample, English to French: a few minutes on two cores, 92 % of its test right.",
         Config(
             data="sample",
             run=pathlib.Path("saved_models/translation/sample"),
@@ -221,11 +221,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
             embedding_dropout=0.3,
             label_smoothing=0.0,
             batch_pairs=64,
-            training=TrainingOptions(epochs=7, learning_rate=5e-3, schedule="linear"),
+            training=TrainingOptions(epochs=8, learning_rate=5e-3, schedule="linear"),
         ),
     ),
     "multi30k": (
-        "29,000 picture captions, German to English: under an hour on two cores, MULTI BLEU on test_2016_flickr.",
+        "29,000 picture captions, German to English: under an hour on two cores; after half of it, BLEU 23.9.",
         Config(
             data="multi30k",
             run=pathlib.Path("saved_models/translation/multi30k"),
@@ -247,7 +247,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "tatoeba": (
-        "72,000 pairs of short everyday sentences, English to French: 15 minutes on two cores.",
+        "72,000 pairs of short everyday sentences, English to French.",
         Config(
             data="tatoeba",
             run=pathlib.Path("saved_models/translation/tatoeba"),

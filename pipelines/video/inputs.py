@@ -17,7 +17,7 @@ from pipelines.video.preprocessing import Preprocessing
 
 PIECE_FRAMES = 1024  # features of so many frames are one item of the cache, so that a long video needs no more memory
 ENCODED_AT_ONCE = 32
-MEMORY = 2**30  # bytes of pixels that are held; beyond, clips are decoded each time they are read
+MEMORY = 2**29  # bytes of pixels that are held; beyond, clips are decoded each time they are read
 LISTED = 5
 
 
@@ -137,7 +137,8 @@ def compute(pieces: list[Piece], config: Config, encode: Callable) -> Iterator[n
 
 
 class PixelInputs(Inputs):
-    """Pixels float32[frames, size, size, 3], for an encoder that is trained; held in memory as far as they fit."""
+    """Pixels float32[frames, size, size, 3], for an encoder that is trained. Those of short clips are held in memory as
+    far as they fit; a clip of more than PIECE_FRAMES is decoded each time, so that its length takes no memory."""
 
     def __init__(self, clips: Iterable[Clip], config: Config, preprocessing: Preprocessing):
         super().__init__()
@@ -153,7 +154,8 @@ class PixelInputs(Inputs):
                     length += len(chunk)
                     if held is not None:
                         held.append(chunk)
-                        held = held if sum(each.nbytes for each in held) <= room else None
+                        fits = length <= PIECE_FRAMES and sum(each.nbytes for each in held) <= room
+                        held = held if fits else None
             except Unreadable as error:
                 self.failures[name] = error.reason
                 continue

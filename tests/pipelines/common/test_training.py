@@ -592,6 +592,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras, numpy as np
 from pipelines.common import training
+from pipelines.common.optimizers import make_optimizer
 from tests import killing
 from tests.pipelines.common import small_training as small, test_training as tests
 

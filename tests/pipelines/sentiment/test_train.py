@@ -209,9 +209,10 @@ def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
         tape.watch(vectors)
         total = tf.reduce_sum(losses(0.0))
     change = worst_change(tape.gradient(total, vectors), vectors, kept)
-    root_mean_squares = [np.sqrt(np.mean(np.square(v[k]))) for v, k in zip(vectors.numpy(), kept.numpy(), strict=True)]
+    pairs = zip(vectors.numpy()[:2], kept.numpy()[:2], strict=True)  # the third review has no word
+    root_mean_squares = [np.sqrt(np.mean(np.square(rows[some]))) for rows, some in pairs]
     lengths = np.linalg.norm(change.numpy().reshape(3, -1), axis=1)
-    np.testing.assert_allclose(lengths, [*root_mean_squares[:2], 0.0], rtol=1e-5)
+    np.testing.assert_allclose(lengths, [*root_mean_squares, 0.0], rtol=1e-5)
     assert not change.numpy()[1, 2:].any()  # padding stays where it is
     worst = losses(0.1 * change).numpy()
     draw = np.random.default_rng(0)

@@ -134,8 +134,8 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, ma
 
 def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):
     given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
-    assert command(*given, "--units", "5") == 2
-    assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 16" in capsys.readouterr().err
+    assert command(*given, "--units", "6") == 2
+    assert "--units is 6, but fine-tuning keeps the model it starts from, where it is 16" in capsys.readouterr().err
     assert command("fine-tune", "--from", room.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
     assert command("fine-tune", "--data", room.data) == 2

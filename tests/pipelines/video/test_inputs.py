@@ -74,6 +74,9 @@ def test_pixels_are_held_while_there_is_room(tmp_path, clips, monkeypatch):
     less = PixelInputs(clips.values(), config(tmp_path), PREPROCESSING)
     assert set(less.held) == {"short.mp4"}
     np.testing.assert_array_equal(whole(less, "long.mp4"), whole(found, "long.mp4"))
+    monkeypatch.undo()
+    monkeypatch.setattr(inputs_module, "PIECE_FRAMES", 50)  # long ones never, whatever room there is
+    assert set(PixelInputs(clips.values(), config(tmp_path), PREPROCESSING).held) == {"short.mp4"}
 
 
 def test_what_cannot_be_read_is_listed(tmp_path, clips, capsys):
