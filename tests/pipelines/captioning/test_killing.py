@@ -20,6 +20,7 @@ def check(tmp_path, kills: int, longest_delay: float, *options, sign="*") -> tup
     return taken, log.read_text().count("going on after step")
 
 
+@pytest.mark.slow
 def test_two_kills(tmp_path, room, tiny):
     """With what draws random numbers (dropout, augmentation), and the CNN joining on the way."""
     phases = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1 --finetune-cnn-after 3 --epochs 6 --batch-images 4"
