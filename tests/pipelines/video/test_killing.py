@@ -20,12 +20,12 @@ def check(tmp_path, kills: int, longest_delay: float, *options, sign="*") -> tup
     return taken, log.read_text().count("going on after step")
 
 
-@pytest.mark.parametrize("windows", ["--bidirectional", "--no-bidirectional --k1 3 --k2 5"])
-def test_a_kill(tmp_path, room, windows):
+def test_two_kills(tmp_path, room):
     """With what draws random numbers and with what is carried from batch to batch: dropout, moved pictures, states."""
-    tiny = "--units 8 --image-size 16 --batch-videos 2 --epochs 8 --dropout 0.2 --shift 0.1 --shuffle-colours"
-    kills, resumed = check(tmp_path, 1, 1.0, "--data", room.data, *tiny.split(), *windows.split(), sign="step-*.npz")
-    assert kills and resumed
+    tiny = "--units 8 --image-size 16 --batch-videos 2 --epochs 6 --dropout 0.2 --shift 0.1 --shuffle-colours"
+    options = [*tiny.split(), "--no-bidirectional", "--k1", "4"]
+    kills, resumed = check(tmp_path, 2, 1.0, "--data", room.data, *options, sign="step-*.npz")
+    assert kills and resumed  # a quick machine may be done before the second
 
 
 @pytest.mark.slow

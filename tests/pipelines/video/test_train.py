@@ -57,11 +57,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command,
 
 
 OPTIONS = """
---cell rnn --layers 2 --class-weights --smoothing 0.15 --ema 0.9 --accumulate 2
---cell none --fps 5 --fit crop
---bidirectional --cell rnn --dropout 0.2
---k1 3 --k2 5 --recurrent-dropout 0.1 --deltas 10
---k1 4 --cell rnn --schedule linear --no-train-encoder
+--bidirectional --cell rnn --layers 2 --dropout 0.2 --class-weights --smoothing 0.15 --ema 0.9 --accumulate 2
+--cell none --fps 5 --fit crop --no-train-encoder
+--k1 3 --k2 5 --cell rnn --recurrent-dropout 0.1 --deltas 10 --schedule linear
 --xla --precision mixed_bfloat16 --no-train-encoder --deltas 2 --batch-videos 8
 """
 
