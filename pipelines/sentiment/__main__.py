@@ -11,17 +11,47 @@ from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.sentiment.config import PRESETS, Config
+from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
+from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
 
 TASK = "sentiment"
 
 
 def train(arguments: list[str]):
     """Train a preset on labelled reviews, or go on where it stopped."""
-    preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
+    preset, config = cli.parse_preset(TASK, "train", with_language_model(arguments), arguments)
     with cli.quiet_imports():
         from pipelines.sentiment.train import train
 
     train(config, preset)
+
+
+def with_language_model(arguments: list[str]) -> dict:
+    """The presets; where the arguments or the preset name a language model to start from, with its network."""
+    preset = PRESETS.get(arguments[0]) if arguments else None
+    if preset is None or {"-h", "--help"} & set(arguments):
+        return PRESETS
+    given, _ = cli.take_option(arguments, "init-from")
+    start = preset[1].init_from if given is None else given
+    if start is None or given == "None":
+        return PRESETS
+    if given is None and not start.exists():
+        raise UserError(
+            f"the preset {arguments[0]} starts from the language model {start}, which does not exist: train it with"
+            " python -m pipelines.sentiment pretrain imdb, or give --init-from RUN"
+        )
+    run = Run.open(start, LANGUAGE_MODEL).require_weights()
+    learned = PretrainingConfig.from_json(run.config)
+    return PRESETS | {arguments[0]: (preset[0], preset[1].starting_from(learned, run.path))}
+
+
+def pretrain(arguments: list[str]):
+    """Train a language model on all texts of a data set, for --init-from and generate."""
+    preset, config = cli.parse_preset(TASK, "pretrain", LANGUAGE_MODELS, arguments)
+    with cli.quiet_imports():
+        from pipelines.sentiment.pretrain import pretrain
+
+    pretrain(config, preset)
 
 
 def fine_tune(arguments: list[str]):
@@ -124,7 +154,59 @@ def predict(arguments: list[str]) -> int:
     return predict(options.model, options.input, options.picture)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+@dataclasses.dataclass(frozen=True)
+class Generate:
+    """Texts that a language model writes, from true words on: one JSON object a line."""
+
+    run: Path
+    """A run of pretrain that was exported, or its export."""
+
+    prefix: str = ""
+    """How the text begins; the model reads it, then goes on alone."""
+
+    number: int = 1
+    """How many texts to write, with seeds that follow each other."""
+
+    temperature: float = 1.0
+    """Below 1 the probable words become more probable, above 1 less."""
+
+    top_k: int = 0
+    """Draw from so many most probable words alone; 0: from all."""
+
+    top_p: float = 1.0
+    """Draw from the fewest most probable words that have this probability together; 1: from all."""
+
+    seed: int = 0
+    """The same seed gives the same text."""
+
+    max_length: int | None = None
+    """Most words of a text, those of the prefix included; as the run says if not given."""
+
+
+def generate(arguments: list[str]) -> int:
+    """Write texts with a language model, from a beginning on."""
+    options = cli.parse(TASK, "generate", Generate, arguments)
+    if options.number < 1:
+        raise UserError(f"--number is {options.number}, but must be at least 1")
+    if (options.run / "config.json").is_file():
+        Run.open(options.run, LANGUAGE_MODEL)
+    with cli.quiet_imports():
+        from pipelines.common.serving import Search
+        from pipelines.sentiment.generate import generate
+
+    names = ("prefix", "temperature", "top_k", "top_p", "seed", "max_length")
+    return generate(options.run, Search(**{name: getattr(options, name) for name in names}), options.number)
+
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
+    "fine-tune": fine_tune,
+    "pretrain": pretrain,
+    "generate": generate,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,75 +7,33 @@ from typing import Literal
 import tyro
 
 from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions, flag
+from pipelines.common.options import TrainingOptions
+from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
+from pipelines.sentiment.pretraining_config import PretrainingConfig
+from pipelines.sentiment.text_options import TextOptions, check
+
+# What a classifier takes over from the language model that it starts from.
+LEARNED = ("cell", "units", "layers", "bidirectional", "embedding_units", "lower_case", "vocabulary_size")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TextOptions):
     """What to train on, how to read it, the model, and its training."""
-
-    data: str = "sample"
-    """Where the reviews are: sample, a file, a folder, tfds:NAME, or the name of a folder under UNFOLD_DATA."""
 
     run: pathlib.Path = pathlib.Path("saved_models/sentiment/sample")
     """The folder of the run: config, vocabulary, weights, scores."""
 
-    manual_dir: pathlib.Path | None = None
-    """Folder with the archive of a tfds: data set that was fetched by hand."""
-
-    text_column: str = "text"
-    """Column (CSV, TSV) or field (JSON lines) of the review."""
-
     label_column: str = "label"
     """Column or field of the label."""
 
-    group_column: str = ""
-    """Column or field, such as the film, whose rows stay on one side of a split; empty: only equal texts do."""
-
     label_names: tuple[str, ...] = ()
     """Names of the labels in their order, such as negative positive; an integer label n means the n-th, from 0."""
-
-    validation_share: float = 0.1
-    """Share of the training reviews split off for validation, where the data has no validation part of its own."""
-
-    test_share: float = 0.1
-    """Share of the reviews split off for the test, where the data has no test part of its own."""
-
-    split_seed: int = 1
-    """Seed of these splits; the same for runs that are compared or averaged, whatever their --seed."""
-
-    max_words: int = 2000
-    """Words read of a review; longer ones are cut there, and the number of cut reviews is reported."""
-
-    max_characters: int = 50_000
-    """Characters read of a review, before it is split into words."""
-
-    lower_case: bool = True
-    """Fold upper case."""
-
-    vocabulary_size: int = 30_000
-    """Most words of the vocabulary, padding and the unknown word included."""
-
-    min_count: int = 2
-    """Words that occur less often in training are unknown."""
-
-    cell: Literal["lstm", "rnn"] = "lstm"
-    """The recurrent layer: LSTM, or the vanilla RNN."""
-
-    units: int = 128
-    """Units of a recurrent layer, in each direction."""
-
-    layers: int = 1
-    """Recurrent layers on top of each other."""
 
     bidirectional: bool = True
     """Read the review from its end as well."""
 
     pooling: tuple[Literal["last", "mean", "max"], ...] = ("max",)
     """How the states over time become one vector: last state, mean or maximum over time; several are concatenated."""
-
-    embedding_units: int = 128
-    """Units of a word's vector."""
 
     embedding_dropout: float = 0.5
     """Share of the embedding's channels dropped, the same ones at every word of a review."""
@@ -105,6 +63,17 @@ class Config:
     batch_words: int = 32_000
     """Most words in a batch, padding included: long reviews come in smaller batches."""
 
+    init_from: pathlib.Path | None = None
+    """A run of the command pretrain, with whose vocabulary, word vectors and recurrent layers training starts."""
+
+    layer_decay: float = 1.0
+    """Each layer below the head learns at this share of the rate of the layer above it, word vectors at the least
+    (Howard & Ruder 2018: 0.38); 1: all at the same rate."""
+
+    unfreeze_every: int = 0
+    """Epochs after which one more layer begins to learn, from the head down (Howard & Ruder 2018: 1); 0: all learn from
+    the start."""
+
     base: tyro.conf.Suppress[pathlib.Path | None] = None
     """The run that fine-tuning starts from; set by the command fine-tune."""
 
@@ -112,14 +81,16 @@ class Config:
     """The training loop."""
 
     def __post_init__(self):
-        for field in ("validation_share", "test_share", "label_smoothing"):
+        super().__post_init__()
+        for field in ("label_smoothing", "embedding_dropout", "word_dropout", "recurrent_dropout", "dropout"):
             check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
-        for field in ("embedding_dropout", "word_dropout", "recurrent_dropout", "dropout"):
-            check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
-        for field in ("max_words", "max_characters", "min_count", "units", "layers", "embedding_units"):
-            check(self, field, getattr(self, field) >= 1, "at least 1")
         check(self, "adversarial", self.adversarial >= 0, "at least 0")
-        check(self, "split_seed", self.split_seed >= 0, "at least 0")
+        check(self, "layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1")
+        check(self, "unfreeze_every", self.unfreeze_every >= 0, "at least 0")
+        rests = self.unfreeze_every * (self.layers + 1)  # the word vectors begin last
+        last = f"below {self.training.epochs / (self.layers + 1):g}, so that the word vectors, the last of"
+        last += f" {self.layers + 1} layers, learn before --epochs {self.training.epochs:g} are over"
+        check(self, "unfreeze_every", not rests or rests < self.training.epochs, last)
         check(self, "vocabulary_size", self.vocabulary_size >= 3, "at least 3")
         check(self, "batch_reviews", self.batch_reviews >= 1, "at least 1")
         check(self, "batch_words", self.batch_words >= self.max_words, f"at least --max-words, {self.max_words}")
@@ -127,21 +98,13 @@ class Config:
         names = self.label_names
         check(self, "label_names", len(names) != 1 and len(set(names)) == len(names), "two or more, each once")
 
-    @property
-    def limits(self) -> dict:
-        """How text is read: what preprocessing.words_of is told."""
-        return {
-            "lower_case": self.lower_case,
-            "max_words": self.max_words,
-            "max_characters": self.max_characters,
-        }
-
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
         fields = dict(stored)
         try:
-            for name in ("run", "manual_dir", "base"):
+            fields.setdefault("init_from", None)  # runs of the first version do not have it
+            for name in ("run", "manual_dir", "base", "init_from"):
                 fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
             for name in ("label_names", "pooling"):
                 fields[name] = tuple(fields[name])
@@ -152,15 +115,23 @@ class Config:
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is
-        about the run's data."""
-        about_data = ("manual_dir", "text_column", "label_column", "group_column", "label_names", "class_weights")
-        fresh = {field.name: field.default for field in dataclasses.fields(self) if field.name in about_data}
+        about the run's data and its own start."""
+        begun = (
+            "manual_dir",
+            "text_column",
+            "label_column",
+            "group_column",
+            "label_names",
+            "class_weights",
+            "init_from",
+        )
+        fresh = {field.name: field.default for field in dataclasses.fields(self) if field.name in begun}
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), **fresh)
 
-
-def check(config: Config, field: str, good: bool, expected: str):
-    if not good:
-        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
+    def starting_from(self, learned: PretrainingConfig, run: pathlib.Path) -> "Config":
+        """This config with the network and the vocabulary of the language model that `run` holds: what `train` does
+        with --init-from unless told otherwise."""
+        return dataclasses.replace(self, init_from=run, **{name: getattr(learned, name) for name in LEARNED})
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.
@@ -197,5 +168,19 @@ PRESETS: dict[str, tuple[str, Config]] = {
             batch_reviews=32,
             training=TrainingOptions(epochs=3, learning_rate=2e-3, schedule="linear", ema=0.999),
         ),
+    ),
+    "imdb-pretrained": (
+        "The same reviews, from the language model of pretrain imdb, which has to be there: see README.md.",
+        Config(
+            data="imdb",
+            run=pathlib.Path("saved_models/sentiment/imdb-pretrained"),
+            group_column="movie",
+            label_names=("negative", "positive"),
+            pooling=("max", "mean"),
+            word_dropout=0.1,
+            dropout=0.5,
+            batch_reviews=32,
+            training=TrainingOptions(epochs=3, learning_rate=1e-3, schedule="linear", ema=0.999),
+        ).starting_from(LANGUAGE_MODELS["imdb"][1], LANGUAGE_MODELS["imdb"][1].run),
     ),
 }

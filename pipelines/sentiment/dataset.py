@@ -1,4 +1,4 @@
-"""Labelled reviews made ready for the model: split, read as ids once, given out in batches of similar length."""
+"""Reviews made ready for a model: split, read as ids once, given out in batches of similar length."""
 
 import dataclasses
 import pathlib
@@ -10,32 +10,30 @@ from layers.text import PADDING
 from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
-from pipelines.sentiment.config import Config
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import PARTS, Reviews, own_parts, read
+from pipelines.sentiment.text_options import TextOptions
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
 TEXTS_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
+class Texts:
     """Reviews as ids.
 
     Attributes:
         ids: int32[words], all reviews behind each other.
         splits: int64[reviews + 1], where each begins and ends.
-        labels: int32[reviews].
         cut: how many reviews were longer than the limits.
     """
 
     ids: np.ndarray
     splits: np.ndarray
-    labels: np.ndarray
     cut: int
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.splits) - 1
 
     @property
     def lengths(self) -> np.ndarray:
@@ -43,18 +41,32 @@ class Encoded:
         return np.diff(self.splits)
 
 
-def load(config: Config) -> dict[str, Reviews]:
+@dataclasses.dataclass(frozen=True)
+class Encoded(Texts):
+    """Reviews as ids, and their labels, int32[reviews]."""
+
+    labels: np.ndarray
+
+
+def load(config: TextOptions, labelled: bool = True) -> dict[str, Reviews]:
     """The parts "train", "validation" and "test" of the config's data.
 
     A part that the data lacks is split off the training reviews: the share that the config says, whole groups only,
     by the split's seed alone. So a later call finds the same parts.
+
+    Args:
+        labelled: False for a language model: labels need not be there, and a test part is not even read.
     """
     where = sources.locate(config.data, "sentiment", NAMED)
     own = own_parts(where)
     if "train" not in own:
         raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
     lacking = [part for part in ("test", "validation") if part not in own]
-    parts = {part: read(where, part, config, grouped=part == "train" and bool(lacking)) for part in own}
+    parts = {
+        part: read(where, part, config, grouped=part == "train" and bool(lacking), labelled=labelled)
+        for part in own
+        if labelled or part != "test"
+    }
     for part in lacking:
         share = getattr(config, f"{part}_share")
         if share:
@@ -62,7 +74,7 @@ def load(config: Config) -> dict[str, Reviews]:
     return parts
 
 
-def load_part(config: Config, part: str) -> Reviews:
+def load_part(config: TextOptions, part: str) -> Reviews:
     """One part of the config's data; a file is one part, whatever it is asked for, unless it is what the run splits."""
     where = sources.locate(config.data, "sentiment", NAMED)
     own = own_parts(where)
@@ -74,7 +86,7 @@ def load_part(config: Config, part: str) -> Reviews:
     return parts[part]
 
 
-def load_all(config: Config, part: str) -> Reviews:
+def load_all(config: TextOptions, part: str) -> Reviews:
     """The reviews of data that no run was trained on: a file as a whole, of other data the part."""
     where = sources.locate(config.data, "sentiment", NAMED)
     if isinstance(where, pathlib.Path) and where.is_file():
@@ -151,14 +163,20 @@ def text_batches(reviews: Reviews) -> tf.data.Dataset:
 
 
 def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> Encoded:
-    """Reads all texts once, so that an epoch need not."""
+    """Reads all reviews once, so that an epoch need not."""
     labels = label_ids(reviews, names)
+    texts = encode_texts(reviews, preprocessing)
+    return Encoded(texts.ids, texts.splits, texts.cut, labels)
+
+
+def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
+    """`encode` without labels."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
     for found, was_cut in text_batches(reviews).map(preprocessing, num_parallel_calls=tf.data.AUTOTUNE):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut += int(was_cut.numpy().sum())
-    return Encoded(np.concatenate(ids), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]), labels, cut)
+    return Texts(np.concatenate(ids), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]), cut)
 
 
 def batches(

@@ -1,4 +1,7 @@
-"""A run, or the average of several, as a SavedModel that takes strings and needs nothing but TensorFlow."""
+"""A run, or the average of several, as a SavedModel that takes strings and needs nothing but TensorFlow.
+
+Classifiers are written here, language models in generation.py.
+"""
 
 import pathlib
 from collections.abc import Sequence
@@ -10,8 +13,10 @@ from layers.lstm import LSTM
 from layers.text import PADDING, pad
 from pipelines.common.errors import UserError
 from pipelines.common.exporting import write_saved_model
-from pipelines.common.runs import Run
+from pipelines.common.runs import Run, read_json
+from pipelines.sentiment.generation import export_language_model
 from pipelines.sentiment.model import Trained, forward_layer, load_trained
+from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL
 
 EXPLAINED_WORDS = 400  # each prefix is read anew: the work grows with the square of the words
 PREFIXES_AT_ONCE = 32  # bounds the memory
@@ -22,11 +27,17 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     """Writes the export of one run, or of several whose probabilities it averages; gives its folder.
 
     Args:
+        runs: classifiers, or one language model.
         to: the folder; None: `export` in the folder of the first run.
 
     Raises:
-        UserError: a run is not trained, or several do not have the same labels and the same limits of text.
+        UserError: a run is not trained, several do not have the same labels and the same limits of text, or they are
+            language models.
     """
+    if is_language_model(runs[0]):
+        if len(runs) > 1:
+            raise UserError(f"{runs[0]} is a language model: expected one --run, as only classifiers can be averaged")
+        return export_language_model(Run.open(runs[0], LANGUAGE_MODEL), to)
     opened = [Run.open(path, "sentiment") for path in runs]
     members = [load_trained(run) for run in opened]
     for run, member in zip(opened[1:], members[1:], strict=True):
@@ -37,6 +48,13 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
         {"serving_default": classifier.classify, "explain": classifier.explain},
         classifier.resources,
     )
+
+
+def is_language_model(path: pathlib.Path) -> bool:
+    """Whether a folder says that it is a run of pretrain."""
+    file = pathlib.Path(path) / "config.json"
+    stored = read_json(file) if file.is_file() else None
+    return isinstance(stored, dict) and stored.get("task") == LANGUAGE_MODEL
 
 
 def refuse_other_answers(first_run: Run, first: Trained, run: Run, member: Trained):

@@ -16,10 +16,21 @@ from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights, read_json
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.preprocessing import Preprocessing
+from pipelines.sentiment.text_options import TextOptions
 
 CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.json"
+
+
+class Seeds:
+    """A new seed for every weight and every dropout, all from one; None: seeds of the global generator."""
+
+    def __init__(self, seed: int | None):
+        self.seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
+
+    def __call__(self) -> int | None:
+        return next(self.seeds)
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -114,21 +125,21 @@ def build_model(
         dropout: share of units dropped between recurrent layers and before the head.
         seed: makes initial weights and dropout repeatable.
     """
-    seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
+    seeds = Seeds(seed)
     ids = keras.Input((None,), dtype="int32", name="ids")
     kept = NotPadding(name="kept")(ids)
-    read = WordDropout(word_dropout, seed=next(seeds), name="word_dropout")(ids)
+    read = WordDropout(word_dropout, seed=seeds(), name="word_dropout")(ids)
     embedding = keras.layers.Embedding(
         vocabulary_size,
         embedding_units,
-        embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
+        embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=seeds()),
         name="embedding",
     )
     states = embedding(read)
-    states = keras.layers.SpatialDropout1D(embedding_dropout, seed=next(seeds), name="embedding_dropout")(states)
+    states = keras.layers.SpatialDropout1D(embedding_dropout, seed=seeds(), name="embedding_dropout")(states)
     for number in range(1, layers + 1):
         if number > 1:
-            states = keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number - 1}")(states)
+            states = keras.layers.Dropout(dropout, seed=seeds(), name=f"dropout_{number - 1}")(states)
         directions = [
             CELLS[cell](
                 units,
@@ -136,9 +147,9 @@ def build_model(
                 return_state=True,
                 go_backwards=backwards,
                 recurrent_dropout=recurrent_dropout,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-                seed=next(seeds),
+                kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seeds()),
+                seed=seeds(),
                 name=f"{'backward' if backwards else 'forward'}_{number}",
             )
             for backwards in (False, True)[: 1 + bidirectional]
@@ -155,24 +166,30 @@ def build_model(
     }
     pooled = [part for how in pooling for part in pools[how]()]
     review = keras.layers.Concatenate(name="review")(pooled) if len(pooled) > 1 else pooled[0]
-    review = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout")(review)
+    review = keras.layers.Dropout(dropout, seed=seeds(), name="dropout")(review)
     head = keras.layers.Dense(
         classes,
-        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+        kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
         dtype="float32",
         name="head",
     )
     return keras.Model(ids, head(review), name="sentiment")
 
 
+def recurrent_layers(model: keras.Model) -> list[list[keras.layers.Layer]]:
+    """The recurrent layers of build_model, from the first to the last: [forward], or [forward, backward], of each."""
+    found = []
+    for layer in model.layers:
+        if layer.name.startswith("recurrent_"):
+            found.append([layer.forward_layer, layer.backward_layer])
+        elif layer.name.startswith("forward_"):
+            found.append([layer])
+    return found
+
+
 def forward_layer(model: keras.Model) -> keras.layers.Layer:
     """The first recurrent layer, in reading direction."""
-    for layer in model.layers:
-        if layer.name == "recurrent_1":
-            return layer.forward_layer
-        if layer.name == "forward_1":
-            return layer
-    raise ValueError(f"{model.name} has no recurrent layer of build_model")
+    return recurrent_layers(model)[0][0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +232,7 @@ def make_model(config: Config, vocabulary: Vocabulary, names: Sequence[str]) -> 
     )
 
 
-def make_preprocessing(config: Config, vocabulary: Vocabulary) -> Preprocessing:
+def make_preprocessing(config: TextOptions, vocabulary: Vocabulary) -> Preprocessing:
     return Preprocessing(vocabulary, **config.limits)
 
 

@@ -1,10 +1,10 @@
 """Raw reviews become ids here, for training, evaluation and the exported graph alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from layers.text import Vocabulary, normalize, split_words
+from layers.text import RESERVED, Vocabulary, normalize, split_words
 
 
 def words_of(texts, *, lower_case: bool, max_words: int, max_characters: int):
@@ -21,10 +21,12 @@ def words_of(texts, *, lower_case: bool, max_words: int, max_characters: int):
     return words[:, :max_words], cut | (words.row_lengths() > max_words)
 
 
-def learn_vocabulary(batches: Iterable, *, size: int, min_count: int, **limits) -> Vocabulary:
-    """The vocabulary of batches of reviews, string[batch]; `limits` are those of words_of."""
+def learn_vocabulary(
+    batches: Iterable, *, size: int, min_count: int, reserved: Sequence[str] = RESERVED, **limits
+) -> Vocabulary:
+    """The vocabulary of batches of reviews, string[batch], behind `reserved` words; `limits` are those of words_of."""
     words = tf.function(lambda texts: words_of(texts, **limits)[0].flat_values, reduce_retracing=True)
-    return Vocabulary.learn(map(words, batches), size=size, min_count=min_count)
+    return Vocabulary.learn(map(words, batches), size=size, min_count=min_count, reserved=reserved)
 
 
 class Preprocessing(tf.Module):

@@ -1,4 +1,4 @@
-"""Training from a random start, and fine-tuning from another run."""
+"""Training from a random start or from a language model, and fine-tuning from another run."""
 
 import contextlib
 
@@ -11,9 +11,10 @@ from pipelines.common import metrics, training
 from pipelines.common.errors import UserError
 from pipelines.common.options import flag
 from pipelines.common.runs import Run, atomic_write, write_json
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, warm_start
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
+from pipelines.sentiment.language_model import TrainedLanguageModel, load_language_model, open_language_model
 from pipelines.sentiment.model import (
     LABELS_FILE,
     VOCABULARY_FILE,
@@ -41,12 +42,15 @@ def train(config: Config, preset: str | None = None) -> dict:
     base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
     if base:
         refuse_other_model(config, base.config)
+    learned = load_language_model(open_language_model(config.init_from)) if config.init_from else None
+    if learned:
+        warm_start.refuse_other_network(config, learned.config)
     reviews = dataset.load(config)
     names = choose_names(config, reviews, base)
     run = run or Run.start(config.run, "sentiment", config, preset)
     with run:
-        vocabulary, names = prepare(run, config, reviews["train"], names, base)
-        summary = fit(run, config, reviews, vocabulary, names, base)
+        vocabulary, names = prepare(run, config, reviews["train"], names, base, learned)
+        summary = fit(run, config, reviews, vocabulary, names, base, learned)
     report(run)
     return summary
 
@@ -78,7 +82,12 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
 
 
 def prepare(
-    run: Run, config: Config, reviews: Reviews, names: tuple[str, ...], base: Trained | None
+    run: Run,
+    config: Config,
+    reviews: Reviews,
+    names: tuple[str, ...],
+    base: Trained | None,
+    learned: TrainedLanguageModel | None,
 ) -> tuple[Vocabulary, tuple[str, ...]]:
     """The vocabulary and names of the run: made and stored, or as stored before."""
     if (run.path / LABELS_FILE).is_file():
@@ -88,13 +97,23 @@ def prepare(
     )
     if base:
         vocabulary = base.preprocessing.vocabulary.extend(vocabulary)
+    if learned:
+        vocabulary = warm_start.carry_over(learned.preprocessing.vocabulary, vocabulary, config.vocabulary_size)
     with atomic_write(run.path / VOCABULARY_FILE) as file:
         file.write(vocabulary.to_text())
     write_json(run.path / LABELS_FILE, list(names))
     return vocabulary, names
 
 
-def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: tuple, base: Trained | None) -> dict:
+def fit(
+    run: Run,
+    config: Config,
+    reviews: dict[str, Reviews],
+    vocabulary: Vocabulary,
+    names: tuple[str, ...],
+    base: Trained | None,
+    learned: TrainedLanguageModel | None,
+) -> dict:
     """Builds the model and trains it."""
     options = config.training
     preprocessing = make_preprocessing(config, vocabulary)
@@ -104,6 +123,8 @@ def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: 
     model = build(config, vocabulary, names)
     if base:
         transplant(base, model, vocabulary, names)
+    if learned:
+        warm_start.transplant(learned, model, vocabulary)
     predictor = make_predictor(model)
     limits = {"batch_reviews": config.batch_reviews, "batch_words": config.batch_words, "xla": options.xla}
 
@@ -128,6 +149,7 @@ def fit(run: Run, config: Config, reviews: dict, vocabulary: Vocabulary, names: 
         validate=validate,
         monitor="val_accuracy",
         mode="max",
+        own_rate=warm_start.layer_rates(config, model),
     )
 
 

@@ -11,6 +11,11 @@ TINY = (
     "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
 )
 TINY = [*TINY.split(), "--no-tensorboard"]
+TINY_LANGUAGE_MODEL = (
+    "--units 6 --embedding-units 4 --layers 2 --bidirectional --k1 8 --k2 8 --streams 4 --epochs 2"
+    " --learning-rate 0.05 --max-length 30 --group-column film --no-tensorboard"
+)
+TINY_LANGUAGE_MODEL = TINY_LANGUAGE_MODEL.split()
 GOOD, BAD = ("good", "great", "lovely"), ("bad", "awful", "dull")
 
 
@@ -75,5 +80,25 @@ def room(tmp_path_factory) -> Room:
     write_csv(data / "train.csv", make_reviews(96, seed=1))
     write_csv(data / "test.csv", make_reviews(40, seed=2))
     assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
+    assert run_main("export", "--run", run) == 0
+    return Room(data, run)
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model() -> list[str]:
+    """Arguments that make a language model tiny, of two layers in two directions."""
+    return TINY_LANGUAGE_MODEL
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> Room:
+    """A language model that was trained and exported by the real commands, on data with unlabelled reviews."""
+    folder = tmp_path_factory.mktemp("library")
+    data, run = folder / "data", folder / "run"
+    data.mkdir()
+    write_csv(data / "train.csv", make_reviews(96, seed=1))
+    write_csv(data / "unsup.csv", [{"text": row["text"]} for row in make_reviews(60, seed=3)])
+    (data / "test.csv").write_bytes(b"no table \xff: a language model does not read it")
+    assert run_main("pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
     assert run_main("export", "--run", run) == 0
     return Room(data, run)

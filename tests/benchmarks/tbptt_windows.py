@@ -1,0 +1,89 @@
+"""What the windows of truncated back-propagation through time are worth: perplexity, time and memory for each.
+
+    python tests/benchmarks/tbptt_windows.py --to saved_models/sentiment/windows [--updates 1000] [--data imdb]
+        [--windows 50,50 100,100 400,400 50,200] [--units 512] [--streams 64]
+
+Each pair k1,k2 trains the language model of the preset imdb anew, forwards, for as many updates at a constant learning
+rate, and is measured on the same held-out reviews, each read by itself. With k1 = 400 an update has 8 times as many
+words as with 50, so the words read stand beside. Time is that of training and of its validation; memory is the highest
+of the process meanwhile. A run that is there already is reported, not made again.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
+
+from pipelines.common.runs import Run
+from pipelines.sentiment import corpus, dataset
+from pipelines.sentiment.model import make_preprocessing
+from pipelines.sentiment.pretrain import fit, learn, make_streams
+from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PRESETS, PretrainingConfig
+from tests.benchmarks.bench_losses import memory_kilobytes
+
+
+def pair(text: str) -> tuple[int, int]:
+    k1, k2 = text.split(",")
+    return int(k1), int(k2)
+
+
+def configs(options) -> list[PretrainingConfig]:
+    """One for each pair of windows; the number of epochs is not known yet."""
+    preset = PRESETS["imdb"][1]
+    training = dataclasses.replace(preset.training, schedule="constant", tensorboard=False)
+    return [
+        dataclasses.replace(
+            preset,
+            data=options.data,
+            run=options.to / f"k1-{k1}-k2-{k2}",
+            group_column="movie" if options.data == preset.data else "",
+            units=options.units,
+            streams=options.streams,
+            k1=k1,
+            k2=k2,
+            training=training,
+        )
+        for k1, k2 in options.windows
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, required=True, help="a folder for the runs")
+    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--data", default="imdb")
+    parser.add_argument("--windows", type=pair, nargs="+", default=[(50, 50), (100, 100), (400, 400), (50, 200)])
+    parser.add_argument("--units", type=int, default=PRESETS["imdb"][1].units)
+    parser.add_argument("--streams", type=int, default=PRESETS["imdb"][1].streams)
+    options = parser.parse_args()
+    wanted = configs(options)
+    parts = corpus.load(wanted[0])
+    vocabulary = learn(wanted[0], parts["train"])
+    preprocessing = make_preprocessing(wanted[0], vocabulary)
+    encoded = {part: dataset.encode_texts(found, preprocessing) for part, found in parts.items()}
+    lines = []
+    for config in wanted:
+        epochs = options.updates / make_streams(config, encoded["train"]).windows
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
+        with Run.start(config.run, LANGUAGE_MODEL, config) as run:
+            Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
+            summary = fit(run, config, encoded, vocabulary)
+            peak = memory_kilobytes("VmHWM") / 2**20
+        perplexity = summary["scores"]["val_perplexity"]
+        words = summary["steps"] * config.k1 * config.streams
+        lines.append(
+            f"| {config.k1} | {config.k2} | {summary['steps']:,} | {words:,} | {perplexity:.1f}"
+            f" | {summary['seconds']:.0f} | {peak:.1f} |"
+        )
+    print("\n| k1 | k2 | updates | words read | validation perplexity | seconds | peak memory, GiB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
