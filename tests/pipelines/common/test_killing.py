@@ -34,7 +34,9 @@ def check(tmp_path, kills: int, longest_delay: float, *flags, **options):
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_kills(tmp_path):
+    # Quick tests kill each pipeline, whose loop this is.
     check(tmp_path, 2, 1.0)
 
 

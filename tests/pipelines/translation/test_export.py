@@ -179,7 +179,6 @@ def test_runs_that_read_other_words_are_no_ensemble(room, command, make, tiny, t
     assert command("export", "--run", room.run, tmp_path / "run", "--to", tmp_path / "export") == 2
     assert "cannot be averaged: their source vocabularies differ" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
-    assert export([room.run, room.run], tmp_path / "twice") == tmp_path / "twice"
 
 
 def test_a_run_that_is_not_trained(tmp_path):
