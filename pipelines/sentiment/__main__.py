@@ -32,9 +32,14 @@ def with_language_model(arguments: list[str]) -> dict:
     if preset is None or {"-h", "--help"} & set(arguments):
         return PRESETS
     given, _ = cli.take_option(arguments, "init-from")
-    start = preset[1].init_from if given is None else given
+    start = preset[1].init_from if given is None else Path(given)
     if start is None or given == "None":
         return PRESETS
+    folder = Path(cli.take_option(arguments, "run")[0] or preset[1].run)
+    if not start.exists() and (folder / "config.json").is_file():
+        # A finished run answers though the language model is gone; one that is not will say that it is missing.
+        network = Config.from_json(Run.open(folder, TASK).config)
+        return PRESETS | {arguments[0]: (preset[0], preset[1].starting_from(network, start))}
     if given is None and not start.exists():
         raise UserError(
             f"the preset {arguments[0]} starts from the language model {start}, which does not exist: train it with"

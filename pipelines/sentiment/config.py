@@ -95,6 +95,10 @@ class Config(TextOptions):
         check(self, "batch_reviews", self.batch_reviews >= 1, "at least 1")
         check(self, "batch_words", self.batch_words >= self.max_words, f"at least --max-words, {self.max_words}")
         check(self, "pooling", self.pooling and len(set(self.pooling)) == len(self.pooling), "each name once")
+        if self.base and self.init_from:
+            raise UserError(
+                f"--init-from is {self.init_from}, but fine-tune starts from the run {self.base}: expected one of them"
+            )
         names = self.label_names
         check(self, "label_names", len(names) != 1 and len(set(names)) == len(names), "two or more, each once")
 
@@ -128,9 +132,9 @@ class Config(TextOptions):
         fresh = {field.name: field.default for field in dataclasses.fields(self) if field.name in begun}
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), **fresh)
 
-    def starting_from(self, learned: PretrainingConfig, run: pathlib.Path) -> "Config":
+    def starting_from(self, learned: "PretrainingConfig | Config", run: pathlib.Path) -> "Config":
         """This config with the network and the vocabulary of the language model that `run` holds: what `train` does
-        with --init-from unless told otherwise."""
+        with --init-from unless told otherwise. `learned` is its config, or that of a classifier that began with it."""
         return dataclasses.replace(self, init_from=run, **{name: getattr(learned, name) for name in LEARNED})
 
 

@@ -68,6 +68,7 @@ def test_the_builder_has_no_defaults_of_its_own_that_differ():
         ({"label_names": ("a", "a")}, "--label-names is"),
         ({"vocabulary_size": 2}, "--vocabulary-size is 2, but must be at least 3"),
         ({"layer_decay": 0.0}, "--layer-decay is 0.0, but must be above 0 and at most 1"),
+        ({"init_from": "lm", "base": "run"}, "--init-from is lm, but fine-tune starts from the run run: expected one"),
         ({"unfreeze_every": 5}, "--unfreeze-every is 5, but must be below 5, so that the word vectors, the last of 2"),
     ],
 )

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_a_classifier_from_a_language_model(room, library, tmp_path, command, ti
     run = tmp_path / "run"
     tiny = [tiny[n] for n in range(len(tiny)) if not {"--units", "--embedding-units"} & {tiny[n], tiny[n - 1]}]
     arguments = ["train", "sample", "--data", room.data, "--run", run, "--group-column", "film", *tiny]
-    arguments += ["--init-from", library.run, "--learning-rate", "1e-9", "--epochs", "4"]
+    start = shutil.copytree(library.run, tmp_path / "language model")
+    arguments += ["--init-from", start, "--learning-rate", "1e-9", "--epochs", "4"]
     arguments += ["--layer-decay", "0.4", "--unfreeze-every", "1"]
     assert command(*arguments) == 0
     config = json.loads((run / "config.json").read_text())["config"]
@@ -103,6 +105,8 @@ def test_a_classifier_from_a_language_model(room, library, tmp_path, command, ti
         for layer in directions:
             source = learned[layer.name][1]
             np.testing.assert_allclose(layer.get_weights()[1], source, atol=1e-5)
+    shutil.rmtree(start)
+    capsys.readouterr()
     assert command(*arguments) == 0
     assert "finished" in capsys.readouterr().out
     assert command("evaluate", "--run", run) == 0
