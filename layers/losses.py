@@ -155,6 +155,7 @@ def _by_blocks(
     blocks = -(-chosen // size)
     blocks = max(blocks, 1) if isinstance(blocks, int) else tf.maximum(blocks, 1)
     size = -(-chosen // blocks)
+    size = max(size, 1) if isinstance(size, int) else tf.maximum(size, 1)
     W = tf.cast(kernel, hidden.dtype)
     product_type = exact if hidden.dtype == tf.float16 else hidden.dtype
 
@@ -205,9 +206,10 @@ def _by_blocks(
         written = tuple(a.write(n, v) for a, v in zip(written, (nll, at_target, dx * w), strict=True))
         return n + 1, written, tuple(a + b for a, b in zip(summed, more, strict=True))
 
-    # One block at a time: the loop would otherwise begin the logits of the next ones, which depend on nothing.
+    # One block at a time: the loop would otherwise begin the logits of the next ones, which depend on nothing. The
+    # first is computed even where no row counts: an array that nothing was written to cannot be read.
     _, written, summed = tf.while_loop(
-        lambda n, *_: n * size < real, body, (tf.constant(0), written, summed), parallel_iterations=1
+        lambda n, *_: (n == 0) | (n * size < real), body, (tf.constant(0), written, summed), parallel_iterations=1
     )
     found = [in_rows(array.stack()) for array in written]
     if weights is None or not smoothing:

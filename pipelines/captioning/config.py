@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions, flag
+from pipelines.common.options import TrainingOptions, check, config_from_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,23 +155,11 @@ class Config:
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        fields = dict(stored)
-        try:
-            for name in ("run", "cache", "manual_dir", "base"):
-                fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
-            fields["training"] = TrainingOptions(**fields["training"])
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the config of the run is not one of this version: {error}") from error
+        return config_from_json(cls, stored, paths=("run", "cache", "manual_dir", "base"))
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, on other data."""
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), manual_dir=None)
-
-
-def check(config: Config, field: str, good: bool, expected: str):
-    if not good:
-        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.

@@ -96,7 +96,7 @@ class Perplexity:
         weights *= real
         read = tf.reshape(model.read(inputs, model.start(features)), [-1, model.readout_width])
         each = losses.negative_log_likelihood(
-            read, model.softmax_kernel, model.bias, tf.reshape(targets, [-1]), transposed=True
+            read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 

@@ -12,7 +12,6 @@ The decoder has two drivers: `read` takes all true words at once (teacher forcin
 """
 
 import dataclasses
-import itertools
 
 import keras
 import tensorflow as tf
@@ -20,25 +19,17 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
 from layers.text import Vocabulary
+from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.encoders import build_encoder
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights
+from pipelines.common.seeds import Seeds
 
 CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 WAYS = ("first", "state", "merge")
 VOCABULARY_FILE = "vocabulary.txt"
-
-
-class Seeds:
-    """A new seed for every weight and every dropout, all from one; None: seeds of the global generator."""
-
-    def __init__(self, seed: int | None):
-        self.seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
-
-    def __call__(self) -> int | None:
-        return next(self.seeds)
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -86,7 +77,7 @@ class Captioner(keras.Model):
             "layers": layers, "units": units, "embedding_units": embedding_units, "tied": tied, "dropout": dropout,
             "embedding_dropout": embedding_dropout, "seed": seed,
         }  # fmt: skip
-        self.image, self.tied, self.vocabulary, self.units = image, tied, vocabulary, units
+        self.image, self.units = image, units
         seeds = Seeds(seed)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")  # its features are cached, and are to be the same for all precisions
@@ -138,21 +129,13 @@ class Captioner(keras.Model):
             width = embedding_units if tied else units
             self.readout = dense(width, "readout", activation="tanh" if image == "merge" else None)
         self.readout_width = embedding_units if tied else units
-        self.start_kernel = keras.initializers.GlorotUniform(seed=seeds())
+        self.softmax = WordSoftmax(
+            vocabulary,
+            self.embedding if tied else None,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+        )
 
     def build(self, input_shape=None):
-        if self.built:
-            return
-        # float32 whatever the precision of the layers: the softmax of many words needs it
-        self.kernel = None
-        if not self.tied:
-            self.kernel = self.add_weight(
-                shape=(self.vocabulary, self.readout_width),
-                initializer=self.start_kernel,
-                dtype="float32",
-                name="softmax_kernel",
-            )
-        self.bias = self.add_weight(shape=(self.vocabulary,), initializer="zeros", dtype="float32", name="softmax_bias")
         self.built = True
 
     def see(self, pixels, training=False):
@@ -191,7 +174,7 @@ class Captioner(keras.Model):
         for layer, before in zip(self.decoder, state["layers"], strict=True):
             x, after = layer.cell(x, before)
             states.append(list(after))
-        return self.logits(self.read_out(x, state.get("image"))), {**state, "layers": states}
+        return self.softmax(self.read_out(x, state.get("image"))), {**state, "layers": states}
 
     def read_out(self, x, image):
         """What the softmax reads: float[..., width]."""
@@ -199,21 +182,10 @@ class Captioner(keras.Model):
             return x
         return self.readout(x if image is None else tf.concat([x, image], axis=-1))
 
-    def logits(self, read):
-        """float[..., width] -> float32[..., words]."""
-        # Inside of `call` Keras casts weights to the precision of the layers, elsewhere it does not.
-        kernel, bias = (tf.cast(weight, tf.float32) for weight in (self.softmax_kernel, self.bias))
-        return tf.matmul(tf.cast(read, tf.float32), kernel, transpose_b=True) + bias
-
-    @property
-    def softmax_kernel(self):
-        """float32[words, width]: a row for every word, as in an embedding."""
-        return tf.convert_to_tensor(self.embedding.embeddings if self.tied else self.kernel)
-
     def call(self, inputs, training=False):
         """(pixels number[batch, size, size, 3], words int32[batch, steps]) -> logits float32[batch, steps, words]."""
         pixels, words = inputs
-        return self.logits(self.read(words, self.start(self.see(pixels, training), training), training))
+        return self.softmax(self.read(words, self.start(self.see(pixels, training), training), training))
 
     def get_config(self):
         return {**super().get_config(), **self.options}

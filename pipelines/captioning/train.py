@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -84,14 +83,8 @@ def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabul
 def build(config: Config, preprocessing: Preprocessing, base: Trained | None) -> Captioner:
     """The model under the strategy and precision of the config, its random numbers from the config's seed, with what
     the run it starts from has learned."""
-    keras.utils.set_random_seed(config.training.seed)
-    before = keras.config.dtype_policy()
-    training.set_precision(config.training)
-    try:
-        with training.strategy(config.training).scope():
-            model = make_model(config, preprocessing, encoder_weights="none" if base else config.weights)
-    finally:
-        keras.config.set_dtype_policy(before)
+    weights = "none" if base else config.weights
+    model = training.build(config.training, lambda: make_model(config, preprocessing, encoder_weights=weights))
     if base:
         transplant(base, model)
     encoders.set_trainable(model.encoder, config.finetune_cnn_after is not None, config.finetune_cnn_from)
@@ -214,8 +207,8 @@ def make_loss(model: Captioner, config: Config, cnn_learns: Callable[[], bool]):
         read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])
         total, nll = losses.cross_entropy(
             read,
-            model.softmax_kernel,
-            model.bias,
+            model.softmax.kernel,
+            model.softmax.bias,
             tf.reshape(targets, [-1]),
             tf.reshape(weights, [-1]),
             label_smoothing=config.label_smoothing,

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import pathlib
+from collections.abc import Sequence
 from typing import Literal
 
 from pipelines.common.errors import UserError
@@ -114,3 +116,24 @@ class TrainingOptions:
 def flag(field: str) -> str:
     """The field's name as it is written on the command line."""
     return "--" + field.replace("_", "-")
+
+
+def check(config, field: str, good: bool, expected: str):
+    """UserError that names the field, its value and what was expected of it, unless `good`."""
+    if not good:
+        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
+
+
+def config_from_json(kind: type, stored: dict, *, paths: Sequence[str], tuples: Sequence[str] = ()):
+    """The config of a class `kind` that a run's config.json holds; `paths` and `tuples` name the fields that JSON has
+    no type for. UserError when a field is missing, unknown or of no use."""
+    fields = dict(stored)
+    try:
+        for name in paths:
+            fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
+        for name in tuples:
+            fields[name] = tuple(fields[name])
+        fields["training"] = TrainingOptions(**fields["training"])
+        return kind(**fields)
+    except (TypeError, KeyError) as error:
+        raise UserError(f"the config of the run is not one of this version: {error}") from error

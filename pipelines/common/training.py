@@ -14,6 +14,7 @@ import csv
 import math
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -42,9 +43,16 @@ def strategy(options: TrainingOptions) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def set_precision(options: TrainingOptions):
-    """Sets the Keras dtype policy; call it before the model is built."""
+def build(options: TrainingOptions, make: Callable[[], keras.Model]) -> keras.Model:
+    """What `make` gives under the strategy and precision of the options, its random numbers from their seed."""
+    keras.utils.set_random_seed(options.seed)
+    before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
+    try:
+        with strategy(options).scope():
+            return make()
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def train(

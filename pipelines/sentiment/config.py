@@ -7,10 +7,10 @@ from typing import Literal
 import tyro
 
 from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions
+from pipelines.common.options import TrainingOptions, check, config_from_json
 from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
 from pipelines.sentiment.pretraining_config import PretrainingConfig
-from pipelines.sentiment.text_options import TextOptions, check
+from pipelines.sentiment.text_options import TextOptions
 
 # What a classifier takes over from the language model that it starts from.
 LEARNED = ("cell", "units", "layers", "bidirectional", "embedding_units", "lower_case", "vocabulary_size")
@@ -105,17 +105,9 @@ class Config(TextOptions):
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        fields = dict(stored)
-        try:
-            fields.setdefault("init_from", None)  # runs of the first version do not have it
-            for name in ("run", "manual_dir", "base", "init_from"):
-                fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
-            for name in ("label_names", "pooling"):
-                fields[name] = tuple(fields[name])
-            fields["training"] = TrainingOptions(**fields["training"])
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the config of the run is not one of this version: {error}") from error
+        stored = {"init_from": None} | stored  # runs of the first version do not have it
+        paths = ("run", "manual_dir", "base", "init_from")
+        return config_from_json(cls, stored, paths=paths, tuples=("label_names", "pooling"))
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is

@@ -13,9 +13,11 @@ import keras
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
+from layers.word_softmax import WordSoftmax
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights
-from pipelines.sentiment.model import CELLS, VOCABULARY_FILE, Seeds, load_vocabulary, make_preprocessing
+from pipelines.common.seeds import Seeds
+from pipelines.sentiment.model import CELLS, VOCABULARY_FILE, load_vocabulary, make_preprocessing
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
 
@@ -58,7 +60,7 @@ class LanguageModel(keras.Model):
             "bidirectional": bidirectional, "embedding_units": embedding_units, "tied": tied,
             "embedding_dropout": embedding_dropout, "dropout": dropout, "seed": seed,
         }  # fmt: skip
-        self.vocabulary_size, self.units, self.tied = vocabulary_size, units, tied
+        self.vocabulary_size, self.units = vocabulary_size, units
         self.directions = ("forward", "backward")[: 1 + bidirectional]
         seeds = Seeds(seed)
         self.embedding = keras.layers.Embedding(
@@ -104,23 +106,14 @@ class LanguageModel(keras.Model):
         self.readout_width = embedding_units if tied else units
         self.states = 2 if cell == "lstm" else 1  # of a layer: h and c, or h
         self.random = keras.random.SeedGenerator(seeds())
-        self.start_kernel = keras.initializers.GlorotUniform(seed=seeds())
+        self.softmax = WordSoftmax(
+            vocabulary_size,
+            self.embedding if tied else None,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+        )
 
     def build(self, input_shape=None):
-        if self.built:
-            return
-        # float32 whatever the precision of the layers: the softmax of many words needs it
-        self.kernel = None
-        if not self.tied:
-            self.kernel = self.add_weight(
-                shape=(self.vocabulary_size, self.readout_width),
-                initializer=self.start_kernel,
-                dtype="float32",
-                name="softmax_kernel",
-            )
-        self.bias = self.add_weight(
-            shape=(self.vocabulary_size,), initializer="zeros", dtype="float32", name="softmax_bias"
-        )
+        self.softmax.build((None, self.readout_width))  # no call of the model reaches it
         self.built = True
 
     def initial_state(self, rows) -> dict:
@@ -151,16 +144,10 @@ class LanguageModel(keras.Model):
         for number, layer in enumerate(self.recurrent["forward"]):
             x, new = layer.cell(x, state[number])
             behind.append(list(new))
-        read = tf.cast(self.read_out(x, "forward"), tf.float32)
-        return tf.matmul(read, self.softmax_kernel, transpose_b=True) + self.bias, behind
+        return self.softmax(self.read_out(x, "forward")), behind
 
     def read_out(self, x, direction: str):
         return self.readouts[direction](x) if self.readouts else x
-
-    @property
-    def softmax_kernel(self):
-        """float32[words, readout_width]: a row for every word, as in an embedding."""
-        return tf.convert_to_tensor(self.embedding.embeddings if self.tied else self.kernel)
 
     def call(self, words, training=False):
         """`read` from the initial state, without the state behind."""

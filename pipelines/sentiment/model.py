@@ -4,7 +4,6 @@ ids -> word dropout -> embedding -> channel dropout -> recurrent layers -> pooli
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import keras
@@ -14,6 +13,7 @@ from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights, read_json
+from pipelines.common.seeds import Seeds
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.text_options import TextOptions
@@ -21,16 +21,6 @@ from pipelines.sentiment.text_options import TextOptions
 CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.json"
-
-
-class Seeds:
-    """A new seed for every weight and every dropout, all from one; None: seeds of the global generator."""
-
-    def __init__(self, seed: int | None):
-        self.seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
-
-    def __call__(self) -> int | None:
-        return next(self.seeds)
 
 
 @keras.saving.register_keras_serializable(package="unfold")

@@ -2,7 +2,6 @@
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -82,14 +81,7 @@ def fit(run: Run, config: PretrainingConfig, encoded: dict[str, dataset.Texts], 
 
 def build(config: PretrainingConfig, vocabulary: Vocabulary) -> LanguageModel:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    keras.utils.set_random_seed(config.training.seed)
-    before = keras.config.dtype_policy()
-    training.set_precision(config.training)
-    try:
-        with training.strategy(config.training).scope():
-            return make_language_model(config, vocabulary)
-    finally:
-        keras.config.set_dtype_policy(before)
+    return training.build(config.training, lambda: make_language_model(config, vocabulary))
 
 
 def make_streams(config: PretrainingConfig, texts: dataset.Texts) -> Streams:
@@ -126,21 +118,17 @@ def make_loss(model: LanguageModel, config: PretrainingConfig):
         targets = tf.concat([tf.reshape(targets[d], [-1]) for d in model.directions], axis=0)
         weights = tf.tile(tf.reshape(weights, [-1]), [len(model.directions)])
         words = tf.reduce_sum(weights)
+        softmax = (model.softmax.kernel, model.softmax.bias)
         if config.softmax == "full":
-
-            def exact():
-                softmax = (model.softmax_kernel, model.bias, targets, weights)
-                return losses.cross_entropy(read, *softmax, transposed=True, xla=config.training.xla)[0]
-
-            # A window of the autoencoder may hold nothing to say; outside of XLA the loss needs a row at least.
-            total = exact() if config.carried or config.training.xla else tf.cond(words > 0, exact, lambda: 0.0)
+            options = {"transposed": True, "xla": config.training.xla}
+            total, _ = losses.cross_entropy(read, *softmax, targets, weights, **options)
             return {"loss": (total, words)}
         if not config.carried and not config.training.xla:  # much of a window may be empty, or only read
             counts = tf.where(weights > 0)[:, 0]
             read, targets, weights = (tf.gather(values, counts) for values in (read, targets, weights))
         samples = min(config.softmax_samples, model.vocabulary_size)
-        softmax = (model.softmax_kernel, model.bias, targets, weights)
-        total = losses.sampled_cross_entropy(read, *softmax, samples=samples, seed=model.random, transposed=True)
+        options = {"samples": samples, "seed": model.random, "transposed": True}
+        total = losses.sampled_cross_entropy(read, *softmax, targets, weights, **options)
         return {"loss": (total, words)}
 
     return loss
@@ -194,8 +182,8 @@ class Perplexity:
         for direction in self.model.directions:
             nll = losses.negative_log_likelihood(
                 tf.gather_nd(read[direction], counts),
-                self.model.softmax_kernel,
-                self.model.bias,
+                self.model.softmax.kernel,
+                self.model.softmax.bias,
                 tf.gather_nd(targets[direction], counts),
                 transposed=True,
             )

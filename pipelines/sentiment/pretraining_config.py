@@ -6,9 +6,8 @@ from typing import Literal
 
 import tyro
 
-from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions
-from pipelines.sentiment.text_options import TextOptions, check
+from pipelines.common.options import TrainingOptions, check, config_from_json
+from pipelines.sentiment.text_options import TextOptions
 
 LANGUAGE_MODEL = "sentiment language model"  # what its run folders say they are
 
@@ -91,14 +90,7 @@ class PretrainingConfig(TextOptions):
     @classmethod
     def from_json(cls, stored: dict) -> "PretrainingConfig":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        fields = dict(stored)
-        try:
-            for name in ("run", "manual_dir"):
-                fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
-            fields["training"] = TrainingOptions(**fields["training"])
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the config of the run is not one of this version: {error}") from error
+        return config_from_json(cls, stored, paths=("run", "manual_dir"))
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.

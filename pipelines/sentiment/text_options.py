@@ -4,8 +4,7 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from pipelines.common.errors import UserError
-from pipelines.common.options import flag
+from pipelines.common.options import check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +74,3 @@ class TextOptions:
             "max_words": self.max_words,
             "max_characters": self.max_characters,
         }
-
-
-def check(config, field: str, good: bool, expected: str):
-    if not good:
-        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")

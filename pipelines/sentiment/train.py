@@ -155,14 +155,7 @@ def fit(
 
 def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> keras.Model:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    keras.utils.set_random_seed(config.training.seed)
-    before = keras.config.dtype_policy()
-    training.set_precision(config.training)
-    try:
-        with training.strategy(config.training).scope():
-            return make_model(config, vocabulary, names)
-    finally:
-        keras.config.set_dtype_policy(before)
+    return training.build(config.training, lambda: make_model(config, vocabulary, names))
 
 
 def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, adversarial: float = 0.0):

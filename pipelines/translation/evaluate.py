@@ -87,7 +87,7 @@ class Perplexity:
         weights *= real[:, None]
         read = tf.reshape(model.read(inputs, model.encode(source)), [-1, model.readout_width])
         each = losses.negative_log_likelihood(
-            read, model.softmax_kernel, model.bias, tf.reshape(targets, [-1]), transposed=True
+            read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 

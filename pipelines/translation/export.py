@@ -116,7 +116,7 @@ class Explanation:
         targets = pad(target.vocabulary(tokens))
         state = self.model.encode(ids)
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
-        logits = self.model.logits(self.model.read(inputs, state))
+        logits = self.model.softmax(self.model.read(inputs, state))
         chosen = tf.gather(tf.nn.softmax(logits), targets, batch_dims=2)
         return {
             "tokens": tokens.to_tensor("", shape=tf.cast(tf.shape(targets), tf.int64)),

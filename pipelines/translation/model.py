@@ -9,7 +9,6 @@ The decoder has two drivers: `read` takes all true tokens at once (teacher forci
 """
 
 import dataclasses
-import itertools
 
 import keras
 import tensorflow as tf
@@ -17,24 +16,16 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
+from layers.word_softmax import WordSoftmax
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights
+from pipelines.common.seeds import Seeds
 from pipelines.translation.config import Config
 from pipelines.translation.preprocessing import Preprocessing
 
 CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"
 TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
-
-
-class Seeds:
-    """A new seed for every weight and every dropout, all from one; None: seeds of the global generator."""
-
-    def __init__(self, seed: int | None):
-        self.seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
-
-    def __call__(self) -> int | None:
-        return next(self.seeds)
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -91,8 +82,7 @@ class Translator(keras.Model):
             "embedding_dropout": embedding_dropout, "word_dropout": word_dropout, "initial_range": initial_range,
             "seed": seed,
         }  # fmt: skip
-        self.reverse, self.residual, self.context, self.tied = reverse, residual, context, tied
-        self.target_vocabulary = target_vocabulary
+        self.reverse, self.residual, self.context = reverse, residual, context
         seeds = Seeds(seed)
 
         def initializer(kind, **options):
@@ -147,23 +137,15 @@ class Translator(keras.Model):
         self.readout_width = embedding_units if self.readout else units
         self.word_dropout = word_dropout
         self.random = keras.random.SeedGenerator(seeds())
-        self.start_kernel = initializer(keras.initializers.GlorotUniform)
+        self.softmax = WordSoftmax(
+            target_vocabulary,
+            self.target_embedding if tied else None,
+            kernel_initializer=initializer(keras.initializers.GlorotUniform),
+        )
 
     def build(self, input_shape=None):
         if self.built:
             return
-        # float32 whatever the precision of the layers: the softmax of many words needs it
-        self.kernel = None
-        if not self.tied:
-            self.kernel = self.add_weight(
-                shape=(self.target_vocabulary, self.readout_width),
-                initializer=self.start_kernel,
-                dtype="float32",
-                name="softmax_kernel",
-            )
-        self.bias = self.add_weight(
-            shape=(self.target_vocabulary,), initializer="zeros", dtype="float32", name="softmax_bias"
-        )
         self.batches = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="batches_trained_on"
         )
@@ -220,7 +202,7 @@ class Translator(keras.Model):
             y, new = layer.cell(x, state["layers"][number])
             x = y + (x if self.residual and number else 0)
             states.append(list(new))
-        return self.logits(self.read_out(x, context, vectors)), {**state, "layers": states}
+        return self.softmax(self.read_out(x, context, vectors)), {**state, "layers": states}
 
     def read_out(self, x, context, vectors):
         """What the softmax reads: float[..., width]."""
@@ -228,19 +210,10 @@ class Translator(keras.Model):
             return x
         return self.readout(x if context is None else tf.concat([x, context, vectors], axis=-1))
 
-    def logits(self, read):
-        """float[..., width] -> float32[..., words]."""
-        return tf.matmul(tf.cast(read, tf.float32), self.softmax_kernel, transpose_b=True) + self.bias
-
-    @property
-    def softmax_kernel(self):
-        """float32[words, width]: a row for every word, as in an embedding."""
-        return tf.convert_to_tensor(self.target_embedding.embeddings if self.tied else self.kernel)
-
     def call(self, inputs, training=False):
         """(source int32[batch, time], target tokens int32[batch, steps]) -> logits float32[batch, steps, words]."""
         source, tokens = inputs
-        return self.logits(self.read(tokens, self.encode(source, training), training))
+        return self.softmax(self.read(tokens, self.encode(source, training), training))
 
     def get_config(self):
         return {**super().get_config(), **self.options}

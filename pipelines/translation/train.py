@@ -2,7 +2,6 @@
 
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -147,14 +146,7 @@ def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs:
 
 def build(config: Config, preprocessing: Preprocessing) -> Translator:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    keras.utils.set_random_seed(config.training.seed)
-    before = keras.config.dtype_policy()
-    training.set_precision(config.training)
-    try:
-        with training.strategy(config.training).scope():
-            return make_model(config, preprocessing)
-    finally:
-        keras.config.set_dtype_policy(before)
+    return training.build(config.training, lambda: make_model(config, preprocessing))
 
 
 def make_loss(model: Translator, config: Config):
@@ -171,7 +163,7 @@ def make_loss(model: Translator, config: Config):
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
-        softmax = (read, model.softmax_kernel, model.bias, targets, weights)
+        softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
         if training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.target_vocabulary)
             total = losses.sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)

@@ -6,8 +6,7 @@ from typing import Literal
 
 import tyro
 
-from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions, flag
+from pipelines.common.options import TrainingOptions, check, config_from_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,15 +159,7 @@ class Config:
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        fields = dict(stored)
-        try:
-            for name in ("run", "manual_dir", "cache", "base"):
-                fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
-            fields["label_names"] = tuple(fields["label_names"])
-            fields["training"] = TrainingOptions(**fields["training"])
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the config of the run is not one of this version: {error}") from error
+        return config_from_json(cls, stored, paths=("run", "manual_dir", "cache", "base"), tuples=("label_names",))
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is
@@ -176,11 +167,6 @@ class Config:
         about_data = ("manual_dir", "annotations", "background", "label_names", "split_by", "class_weights")
         fresh = {field.name: field.default for field in dataclasses.fields(self) if field.name in about_data}
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), **fresh)
-
-
-def check(config: Config, field: str, good: bool, expected: str):
-    if not good:
-        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.

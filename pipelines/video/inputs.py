@@ -1,5 +1,6 @@
 """What the model is given of each clip: features of a frozen encoder, kept on the disk, or the pixels of its frames."""
 
+import abc
 import itertools
 import os
 import sys
@@ -31,7 +32,7 @@ class Piece(os.PathLike):
         return os.fspath(self.source)
 
 
-class Inputs:
+class Inputs(abc.ABC):
     """Clips by name: `lengths` in frames, `rates` in frames a second, and `chunks`.
 
     `failures` says for clips that cannot be read why, as the end of a sentence.
@@ -42,9 +43,9 @@ class Inputs:
         self.rates: dict[str, float] = {}
         self.failures: dict[str, str] = {}
 
+    @abc.abstractmethod
     def chunks(self, name: str) -> Iterator[np.ndarray]:
         """The clip in pieces, float32[frames, …], read as they are used."""
-        raise NotImplementedError
 
     def report(self, what: str):
         """Says on standard error which clips are left out; UserError when none is left."""

@@ -7,7 +7,6 @@ single frame.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import keras
@@ -18,6 +17,7 @@ from layers.rnn import VanillaRNN
 from pipelines.common import encoders
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights, read_json
+from pipelines.common.seeds import Seeds
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
 
@@ -122,15 +122,15 @@ class FrameClassifier(keras.Model):
         }  # fmt: skip
         self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
         self.train_encoder, self.deltas = train_encoder, deltas
-        seeds = itertools.repeat(None) if seed is None else itertools.count(seed * 1000)
+        seeds = Seeds(seed)
 
         def glorot():
-            return keras.initializers.GlorotUniform(seed=next(seeds))
+            return keras.initializers.GlorotUniform(seed=seeds())
 
         self.encoder = encoders.build_encoder(encoder, weights=encoder_weights, image_size=image_size)
         encoders.set_trainable(self.encoder, train_encoder, encoder_first or None)
-        self.augmentation = Augmentation(shift, shuffle_colours, seed=next(seeds), name="augmentation")
-        self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=next(seeds), name="feature_dropout")
+        self.augmentation = Augmentation(shift, shuffle_colours, seed=seeds(), name="augmentation")
+        self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=seeds(), name="feature_dropout")
         self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
             else None  # fmt: skip
 
@@ -143,8 +143,8 @@ class FrameClassifier(keras.Model):
                 go_backwards=backwards,
                 recurrent_dropout=recurrent_dropout,
                 kernel_initializer=glorot(),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-                seed=next(seeds),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seeds()),
+                seed=seeds(),
                 name=f"{'backward' if backwards else 'forward'}_{number}",
                 **own,
             )
@@ -162,7 +162,7 @@ class FrameClassifier(keras.Model):
 
         self.recurrences = [over_time(number) for number in range(1, layers + 1)]
         self.dropouts = [
-            keras.layers.Dropout(dropout, seed=next(seeds), name=f"dropout_{number}") for number in range(1, layers + 1)
+            keras.layers.Dropout(dropout, seed=seeds(), name=f"dropout_{number}") for number in range(1, layers + 1)
         ]
         self.head = None
         if cell != "rnn":

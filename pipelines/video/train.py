@@ -1,6 +1,5 @@
 """Training from a random start, and fine-tuning from another run."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -72,14 +71,7 @@ def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained |
 def build(config: Config, names: tuple[str, ...], base: Trained | None) -> FrameClassifier:
     """The model under the strategy and precision of the config, its random numbers from the config's seed; with what
     the run it starts from has learned."""
-    keras.utils.set_random_seed(config.training.seed)
-    before = keras.config.dtype_policy()
-    training.set_precision(config.training)
-    try:
-        with training.strategy(config.training).scope():
-            model = make_model(config, names, with_weights=base is None)
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = training.build(config.training, lambda: make_model(config, names, with_weights=base is None))
     if base:
         transplant(base, model, names)
     return model

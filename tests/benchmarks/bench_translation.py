@@ -174,8 +174,11 @@ def full_size():
     def softmax():
         with tf.GradientTape() as tape:
             tape.watch(read)
-            total, _ = losses.cross_entropy(read, model.softmax_kernel, model.bias, targets, transposed=True)
-        return [tf.reduce_sum(tf.convert_to_tensor(part)) for part in tape.gradient(total, [read, model.kernel.value])]
+            total, _ = losses.cross_entropy(read, model.softmax.kernel, model.softmax.bias, targets, transposed=True)
+        return [
+            tf.reduce_sum(tf.convert_to_tensor(part))
+            for part in tape.gradient(total, [read, model.softmax.own_kernel.value])
+        ]
 
     steps = length + length + 1
     for name, function, flops in (

@@ -137,12 +137,34 @@ def test_float32_with_blocks_of_several_rows():
         assert errors(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize("xla", [False, True])
-def test_no_row_counts(xla):
+@pytest.mark.parametrize(("mode", "xla"), [("eager", False), ("eager", True), ("graph", False), ("xla", True)])
+def test_no_row_counts(mode, xla):
     parameters, targets, weights = draw()
-    found = values_and_gradients(cross_entropy, parameters, targets, 0 * weights, label_smoothing=0.1, xla=xla)
+    options = {"label_smoothing": 0.1, "mode": mode, "xla": xla}
+    found = values_and_gradients(cross_entropy, parameters, targets, 0 * weights, **options)
     for value in found:
         np.testing.assert_array_equal(value, tf.zeros_like(value))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_row_counts_and_their_number_is_unknown(training):
+    """As in a pipeline whose batch holds padding alone, or nothing at all."""
+    (_, *softmax), _, _ = draw()
+    steps = tf.TensorSpec([None], tf.float64)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float64), tf.TensorSpec([None], tf.int32), steps])
+    def run(hidden, targets, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            total, nll = cross_entropy(hidden, *softmax, targets, weights, training=training)
+        return total, nll, tape.gradient(total, hidden) if training else tf.zeros_like(hidden)
+
+    for rows in (0, 4):
+        total, nll, gradient = run(
+            tf.ones([rows, 3], tf.float64), tf.ones([rows], tf.int32), tf.zeros([rows], tf.float64)
+        )
+        assert (float(total), float(nll), gradient.shape) == (0, 0, (rows, 3))
+        assert not gradient.numpy().any()
 
 
 def test_rows_of_padding_are_left_out():

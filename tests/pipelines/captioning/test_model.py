@@ -63,7 +63,7 @@ def test_the_image_is_given_as_it_says(image):
     if image == "merge":
         x = layer(model.embedding(WORDS))[0]
         both = tf.concat([x, tf.repeat(model.image_vector(features)[:, None], 4, axis=1)], axis=-1)
-        np.testing.assert_allclose(logits, model.logits(model.readout(both)), atol=1e-6)
+        np.testing.assert_allclose(logits, model.softmax(model.readout(both)), atol=1e-6)
 
 
 def test_every_weight_is_trained_and_stored(tmp_path):

@@ -86,7 +86,7 @@ def train_classifier(
 ):
     """Trains in an opened run; gives the model and the summary."""
     keras.utils.set_random_seed(options.seed)
-    training.set_precision(options)
+    keras.config.set_dtype_policy(options.precision)
     place = training.strategy(options)
     with place.scope():
         model = classifier(dropout, recurrent)

@@ -367,7 +367,7 @@ def updated(batches, model=None, **changes):
     """The weights after the given batches, each trained on once, and the Updates."""
     keras.utils.set_random_seed(3)
     chosen = options(**changes)
-    training.set_precision(chosen)
+    keras.config.set_dtype_policy(chosen.precision)
     model = model or classifier(dropout=0.0)
     optimizer = make_optimizer(chosen, None, model)
     updates = Updates(model, classification(model), optimizer, chosen, tf.distribute.get_strategy())

@@ -29,7 +29,7 @@ def test_both_drivers_say_the_same(changes):
     for column in tf.unstack(IDS, axis=1):
         found, state = model.step(column, state)
         logits.append(found)
-    expected = tf.matmul(read["forward"], model.softmax_kernel, transpose_b=True) + model.bias
+    expected = tf.matmul(read["forward"], model.softmax.kernel, transpose_b=True) + model.softmax.bias
     np.testing.assert_allclose(tf.stack(logits, axis=1), expected, atol=1e-5)
     for found, given in zip(tf.nest.flatten(state), tf.nest.flatten(behind["forward"]), strict=True):
         np.testing.assert_allclose(found, given, atol=1e-5)
@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_all_words_in_both_directions(softmax, state):
     total, words = make_loss(model, config)(read, targets, tf.constant(weights))["loss"]
     expected = 0.0
     for direction in model.directions:
-        logits = read[direction].numpy() @ model.softmax_kernel.numpy().T + model.bias.numpy()
+        logits = read[direction].numpy() @ model.softmax.kernel.numpy().T + model.softmax.bias.numpy()
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         expected -= (np.take_along_axis(log_p, targets[direction].numpy()[..., None], -1)[..., 0] * weights).sum()
     assert float(words) == 2 * weights.sum()
@@ -75,4 +75,4 @@ def test_the_loss_is_that_of_all_words_in_both_directions(softmax, state):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_build(preset):
     model = make_language_model(PRESETS[preset][1], Vocabulary([*GENERATION, "good"]))
-    assert model.softmax_kernel.shape == (5, PRESETS[preset][1].embedding_units)
+    assert model.softmax.kernel.shape == (5, PRESETS[preset][1].embedding_units)

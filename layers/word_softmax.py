@@ -1,0 +1,48 @@
+"""The softmax over the words of a vocabulary, at the end of every network that writes."""
+
+import keras
+import tensorflow as tf
+
+
+class WordSoftmax(keras.layers.Layer):
+    """z = W x + b, the logits of all words, in float32 whatever the precision of the layers below: a softmax over many
+    words needs it.
+
+    `kernel` and `bias` are for a loss that never makes all logits at once, see `layers.losses`.
+
+    Args:
+        words: number of words.
+        embedding: ties W to the word vectors of an Embedding, one row a word, so that x must be as wide as they are
+            (Press & Wolf 2017, "Using the output embedding to improve language models"); None: W is its own.
+        kernel_initializer: of a W of its own.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        embedding: keras.layers.Embedding | None = None,
+        *,
+        kernel_initializer="glorot_uniform",
+        name="softmax",
+        **kwargs,
+    ):
+        super().__init__(dtype="float32", name=name, **kwargs)
+        self.words, self.embedding = words, embedding
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        self.own_kernel = None
+        if self.embedding is None:
+            self.own_kernel = self.add_weight(
+                shape=(self.words, input_shape[-1]), initializer=self.kernel_initializer, name="softmax_kernel"
+            )
+        self.bias = self.add_weight(shape=(self.words,), initializer="zeros", name="softmax_bias")
+
+    @property
+    def kernel(self):
+        """W, float32[words, width]: a row for every word, as in an embedding."""
+        return tf.convert_to_tensor(self.embedding.embeddings if self.own_kernel is None else self.own_kernel)
+
+    def call(self, x):
+        """float[..., width] -> float32[..., words]."""
+        return tf.matmul(x, self.kernel, transpose_b=True) + self.bias
