@@ -64,9 +64,12 @@ class TruncatedBPTT:
                 carried = state
             if start >= k2 - k1:
                 newest.append(outputs)
-        for kept, value in zip(self.variables, tf.nest.flatten(carried), strict=True):
-            kept.assign(tf.cast(value, kept.dtype))
         outputs = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=1), *newest)
+        # After the outputs, which were computed from the old state: where the new one does not depend on the old by its
+        # values (the last frame seen), TensorFlow's graph optimizer loses the order of reading and assigning.
+        with tf.control_dependencies(tf.nest.flatten(outputs)):
+            for kept, value in zip(self.variables, tf.nest.flatten(carried), strict=True):
+                kept.assign(tf.cast(value, kept.dtype))
         return self.loss(outputs, batch["targets"], batch["weights"])
 
 

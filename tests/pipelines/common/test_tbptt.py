@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from pipelines.common import tbptt
 from pipelines.common.errors import UserError
@@ -233,6 +234,49 @@ def test_wrong_lengths():
         tbptt.dataset(lambda: [], k1=1, k2=1, batch_size=1)
     with pytest.raises(ValueError, match="3 inputs and 2 targets"):
         list(tbptt.windows([(np.zeros((3, 1)), np.zeros((2, 1)))], k1=1, k2=1, batch_size=1))
+
+
+def optimized_graphs(function, *arguments):
+    """What TensorFlow's optimizer makes of a tf.function's graph and those it calls."""
+    context.context().enable_graph_collection()
+    try:
+        function(*arguments)
+        return [each.post_optimization_graph for each in context.context().export_run_metadata().function_graphs]
+    finally:
+        context.context().disable_graph_collection()
+
+
+def ancestors(graph, name: str) -> set[str]:
+    """The names of all nodes that run before a node."""
+    inputs = {node.name: [each.lstrip("^").split(":")[0] for each in node.input] for node in graph.node}
+    found, waiting = set(), [name]
+    while waiting:
+        new = [each for each in inputs.get(waiting.pop(), ()) if each not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def test_the_old_state_is_read_before_the_new_one_is_kept():
+    """Also where the new one does not depend on it: the graph optimizer then sees no reason to wait."""
+
+    def model_step(x, state, training):
+        some = tf.fill([tf.shape(x)[0]], tf.shape(x)[1]) > 0  # always true, which only the optimizer finds out
+        last = tf.where(some[:, None], x[:, -1], state)
+        return x - tf.concat([state[:, None], x[:, :-1]], axis=1), last
+
+    step = tbptt.TruncatedBPTT(model_step, lambda batch: tf.zeros([batch, 3]), squared_errors, k1=4, k2=4, batch_size=2)
+    batch = {
+        "inputs": tf.ones([2, 4, 3]), "targets": tf.ones([2, 4, 3]), "weights": tf.ones([2, 4]),
+        "age": tf.ones([2], tf.int32),
+    }  # fmt: skip
+    pairs = 0
+    for graph in optimized_graphs(tf.function(lambda batch: step(batch, True)["loss"]), batch):
+        kept = [node.name for node in graph.node if node.op == "AssignVariableOp"]
+        read = [node.name for node in graph.node if node.op == "ReadVariableOp"]
+        pairs += len(kept) * len(read)
+        assert all(set(read) <= ancestors(graph, name) for name in kept)
+    assert pairs
 
 
 class Killed(Exception):
