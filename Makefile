@@ -27,6 +27,12 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	    "The small green crosses are not white." \
 	    "Is the large red star turning?" \
 	    "Below the yellow squares there is a small blue circle."
+	$(python) -m pipelines.captioning train sample
+	$(python) -m pipelines.captioning evaluate --run $(runs)/captioning/sample
+	$(python) -m pipelines.captioning export --run $(runs)/captioning/sample
+	$(python) -m pipelines.captioning predict --model $(runs)/captioning/sample/export \
+	    --picture $(runs)/captioning/sample/prediction.png \
+	    data/samples/captioning/images/4201.png data/samples/captioning/images/4202.png
 	$(python) -m pipelines.video train sample
 	$(python) -m pipelines.video evaluate --run $(runs)/video/sample
 	$(python) -m pipelines.video export --run $(runs)/video/sample

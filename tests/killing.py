@@ -1,6 +1,7 @@
 """Kills a training process with SIGKILL, starts it again, and compares its run with one that was never killed."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -71,6 +72,29 @@ def kill_and_resume(
         killed += 1
     finish(command, log)
     return killed
+
+
+BOTH = """
+import importlib, json, sys
+task, command, *runs = json.loads(sys.argv[1])
+main = importlib.import_module(f"pipelines.{task}.__main__").main
+sys.exit(any([main([*command, "--run", run]) for run in runs]))
+"""
+
+
+def check_command(task: str, command: list, folder: Path, kills: int, longest_delay: float) -> int:
+    """Trains a run that is killed so many times (the first time in the process that has trained a whole one before),
+    and compares the two; gives how many of the processes went on from a checkpoint."""
+    log, whole, killed = folder / "log", folder / "whole", folder / "killed"
+    command, draw, sign = [*map(str, command)], random.Random(0), "step-*.npz"
+    killed.mkdir()
+    both = python("-c", BOTH, json.dumps([task, command, str(whole), str(killed)]))
+    again = python("-m", f"pipelines.{task}", *command, "--run", killed)
+    for process in [both, *[again] * (kills - 1)]:
+        assert kill_after(process, killed, draw.uniform(0, longest_delay), log, sign), "the training was over before"
+    finish(again, log)
+    assert_same_run(whole, killed)
+    return log.read_text().count("going on after step")
 
 
 def weights(file: Path) -> dict[str, np.ndarray]:

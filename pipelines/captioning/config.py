@@ -36,8 +36,9 @@ class Config:
     split_seed: int = 1
     """Seed of these splits; the same for runs that are compared or averaged, whatever their --seed."""
 
-    encoder: Literal["mobilenet_v2", "inception_v3", "efficientnet_b0", "resnet50", "small"] = "mobilenet_v2"
-    """The CNN that turns an image into features: one of keras.applications, or a small one for small pictures."""
+    encoder: Literal["mobilenet_v2", "inception_v3", "efficientnet_b0", "resnet50", "small", "peaks"] = "mobilenet_v2"
+    """The CNN that turns an image into features: one of keras.applications, or a small one for small pictures: small or
+    peaks."""
 
     weights: str = "imagenet"
     """What the CNN knows beforehand: imagenet, none, or the path of a file .weights.h5."""
@@ -165,23 +166,23 @@ class Config:
 # A preset promises its command, hardware, time and score: README.md has what was measured.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample, a small CNN and the decoder from nothing: under two minutes on two cores.",
+        "The embedded sample, a small CNN and the decoder from nothing: two minutes on two cores, 97 % of its test right.",
         Config(
             data="sample",
             run=pathlib.Path("saved_models/captioning/sample"),
-            encoder="small",
+            encoder="peaks",
             weights="none",
             image_size=64,
             finetune_cnn_after=0,
-            cnn_learning_rate=1e-3,
+            cnn_learning_rate=2.5e-3,
             min_count=1,
+            image="state",
             units=128,
             embedding_units=64,
-            dropout=0.1,
+            dropout=0.0,
             embedding_dropout=0.0,
-            batch_images=16,
             monitor="exact_match",
-            training=TrainingOptions(epochs=30, learning_rate=3e-3, schedule="linear"),
+            training=TrainingOptions(epochs=6, learning_rate=2.5e-3, schedule="linear"),
         ),
     ),
     "flickr8k": (

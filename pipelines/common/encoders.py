@@ -1,4 +1,4 @@
-"""Convolutional networks that turn pixels into features: those of keras.applications, and a small one for the samples.
+"""Convolutional networks that turn pixels into features: those of keras.applications, and two small ones for samples.
 
 Pixels go in as images.py gives them, 0 to 255: each network's own scaling is inside. The networks are the same whatever
 their weights come from, so that weights saved with a run fit the network that is built anew for its export.
@@ -68,7 +68,7 @@ APPLICATIONS = {
         f"{STORAGE}/tensorflow/keras-applications/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
     ),
 }
-NAMES = (*APPLICATIONS, "small")
+NAMES = (*APPLICATIONS, "small", "peaks")
 
 
 def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "avg") -> keras.Model:
@@ -79,8 +79,9 @@ def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "a
         weights: "imagenet" (a file `NAME_*imagenet_notop.weights.h5` in the folder `weights` of the real data; else
             what Keras has downloaded, or downloads), the path of a .weights.h5 or .h5 file, or "none" (random).
         pooling: "avg" gives float32[batch, features], the mean over the image; "none" float32[batch, places, features],
-            the places of the last layer row by row. The small network does not average, as its captions speak of
-            where things are: its "avg" is a projection of all places.
+            the places of the last layer row by row. The networks for the samples do not average, as what is asked
+            there is where things are: the "avg" of `small` is a projection of all places, that of `peaks` says of each
+            channel how high its peaks are, and where.
 
     Raises:
         UserError: no such network, an image too small for it, no network to download from (found out within seconds),
@@ -94,8 +95,8 @@ def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "a
     least = APPLICATIONS[name].least if name in APPLICATIONS else 16
     if image_size < least:
         raise UserError(f"images of {image_size} x {image_size} pixels are too small for {name}: it takes {least} up")
-    if name == "small":
-        return build_small(weights, image_size, pooling)
+    if name not in APPLICATIONS:
+        return {"small": build_small, "peaks": build_peaks}[name](weights, image_size, pooling)
     application = APPLICATIONS[name]
     network = application.build(include_top=False, weights=None, input_shape=(image_size, image_size, 3), name=name)
     if weights == "imagenet":
@@ -175,7 +176,7 @@ def build_small(weights: str, image_size: int, pooling: str) -> keras.Model:
     each of them by two more channels, its x and y (Liu et al. 2018, An intriguing failing of convolutional neural
     networks and the CoordConv solution)."""
     if weights == "imagenet":
-        raise UserError("the small encoder has no ImageNet weights: expected none or a file .h5")
+        raise no_imagenet("small")
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
     for number, filters in enumerate((32, 64, 64), start=1):
@@ -194,16 +195,78 @@ def build_small(weights: str, image_size: int, pooling: str) -> keras.Model:
     return model
 
 
+def build_peaks(weights: str, image_size: int, pooling: str) -> keras.Model:
+    """Four convolutions, trained from nothing on pictures of 64 pixels, and what `Peaks` says of 96 detectors."""
+    if weights == "imagenet":
+        raise no_imagenet("peaks")
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
+    for number, (filters, strides) in enumerate(((24, 2), (48, 2), (64, 1), (64, 1)), start=1):
+        x = keras.layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False,
+                                kernel_initializer="he_normal", name=f"conv_{number}")(x)  # fmt: skip
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
+    x = keras.layers.Conv2D(96, 1, activation="relu", kernel_initializer="he_normal", name="detectors")(x)
+    x = Peaks(name="peaks")(x) if pooling == "avg" else keras.layers.Reshape((-1, 96), name="places")(x)
+    model = keras.Model(pixels, x, name="encoder")
+    if weights != "none":
+        load_file(model, weights)
+    return model
+
+
+def no_imagenet(name: str) -> UserError:
+    return UserError(f"the {name} encoder has no ImageNet weights: expected none or a file .h5")
+
+
+@keras.saving.register_keras_serializable(package="unfold")
+class Peaks(keras.layers.Layer):
+    """Where each channel has its peak, and how high it is in the whole, the upper, lower, left and right half.
+
+    float[batch, height, width, channels] -> float[batch, 7 channels]: the maximum over all places; the x and the y of
+    the peak, -1 to 1, as the mean place under a softmax over the places (the soft argmax of Levine et al. 2016,
+    "End-to-end training of deep visuomotor policies"); and the maxima over the four halves (spatial pyramid matching,
+    Lazebnik et al. 2006).
+
+    Args:
+        sharpness: what the channel is multiplied with before that softmax.
+    """
+
+    def __init__(self, sharpness: float = 4.0, **kwargs):
+        super().__init__(**kwargs)
+        self.sharpness = sharpness
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        rows = tf.reshape(x, [-1, height * width, channels])
+        share = tf.nn.softmax(self.sharpness * rows, axis=1)
+        place = tf.reshape(grid(height, width), [height * width, 2])
+        where = tf.einsum("npc,pd->ncd", share, tf.cast(place, x.dtype))
+        down, right = height // 2, width // 2
+        parts = (x, x[:, :down], x[:, down:], x[:, :, :right], x[:, :, right:])
+        highest = [tf.reduce_max(part, axis=[1, 2]) for part in parts]
+        return tf.concat([*highest, where[..., 0], where[..., 1]], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 7 * input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "sharpness": self.sharpness}
+
+
 def coordinates(x):
     """float32[batch, height, width, 2]: the x and y of each place of x [batch, height, width, channels], -1 to 1."""
-    height, width = x.shape[1:3]
+    return keras.ops.zeros_like(x[..., :1]) + grid(*x.shape[1:3])
+
+
+def grid(height: int, width: int) -> np.ndarray:
+    """float32[height, width, 2]: the x and y of each place, -1 to 1."""
     rows, columns = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    grid = np.stack([columns, rows], axis=-1).astype("float32")
-    return keras.ops.zeros_like(x[..., :1]) + grid
+    return np.stack([columns, rows], axis=-1).astype("float32")
 
 
 def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = None):
-    """Freezes an encoder, or sets it free to be fine-tuned; batch normalisation stays frozen either way.
+    """Freezes an encoder, or sets it free to be trained; the batch normalisation of keras.applications stays frozen
+    either way, that of a network which learns from nothing does not.
 
     A frozen BatchNormalization runs in inference mode even with training=True: the statistics of a few photos in a
     batch would replace those of ImageNet. (Setting `trainable` of a model around the encoder thaws all of it: set that
@@ -222,9 +285,10 @@ def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = Non
     if first is not None and first not in names:
         raise UserError(f"the encoder has no layer {first}: expected one such as {names[-1]}")
     begins = names.index(first) if first is not None else 0
+    learned_before = any(layer.name in APPLICATIONS for layer in encoder.layers)
     for place, layer in enumerate(layers_inside):
-        frozen = not trainable or place < begins or isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = not frozen
+        keeps_statistics = learned_before and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = trainable and place >= begins and not keeps_statistics
 
 
 def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -250,18 +314,31 @@ def encode_images(
     """For each image file in turn its features, float32[rows, features] (one row, or one a place of the image), or why
     there are none, as the end of a sentence: what feature_cache.fill computes with."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def encode(encoded):
-        pixels, valid = images.decode(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
-        return encoder(pixels, training=False), valid
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)], autograph=False)
+    def encode(pixels):
+        return encoder(pixels, training=False)
 
-    for start in range(0, len(paths), batch):
-        contents = [images.read(path) for path in paths[start : start + batch]]
-        features, valid = encode(tf.constant([content if isinstance(content, bytes) else b"" for content in contents]))
-        for content, row, good in zip(contents, features.numpy(), valid.numpy(), strict=True):
-            if isinstance(content, str):
-                yield content
-            elif good:
-                yield row.reshape(-1, row.shape[-1])
-            else:
-                yield images.refusal(content, pixel_limit) or "could not be decoded"
+    def contents():
+        for number, path in enumerate(paths):
+            content = images.read(path)
+            yield number, content if isinstance(content, bytes) else b""
+
+    def decode(number, encoded):
+        return number, images.decode_one(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
+
+    # One pipeline for all: images.decode makes a new one at each call, which takes longer than small images do.
+    signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
+    decoded = tf.data.Dataset.from_generator(contents, output_signature=signature)
+    decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(batch).prefetch(1)
+
+    def failed(numbers) -> Iterator[str]:
+        for number in numbers:
+            yield images.check(paths[number], pixel_limit) or "could not be decoded"
+
+    done = 0
+    for numbers, pixels in decoded:
+        for number, row in zip(numbers.numpy(), encode(pixels).numpy(), strict=True):
+            yield from failed(range(done, number))
+            yield row.reshape(-1, row.shape[-1])
+            done = number + 1
+    yield from failed(range(done, len(paths)))

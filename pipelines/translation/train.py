@@ -165,7 +165,7 @@ def make_loss(model: Translator, config: Config):
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
         softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
         if training and config.softmax == "sampled":
-            samples = min(config.softmax_samples, model.target_vocabulary)
+            samples = min(config.softmax_samples, model.softmax.words)
             total = losses.sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
             return {"loss": (total, divisor)}
         total, nll = losses.cross_entropy(

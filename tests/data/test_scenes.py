@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PICTURES = {"train": 1600, "val": 200, "test": 200}
+PICTURES = {"train": 4000, "val": 200, "test": 200}
 COLOURS = {
     "red": (225, 60, 55), "green": (50, 175, 80), "blue": (65, 120, 235), "yellow": (245, 205, 50),
     "white": (240, 240, 235), "": (40, 40, 50),
@@ -50,11 +50,6 @@ class Seen:
     def words(self):
         return f"{self.size} {self.colour} {self.shape}"
 
-    def holds(self, other):
-        return (
-            self.left < other.left and self.right > other.right and self.top < other.top and self.bottom > other.bottom
-        )
-
 
 def look(path):
     """The things of a picture: patches of one colour, named by colour, extent and outline."""
@@ -85,8 +80,7 @@ def named(patch, colour):
         for y in (top, bottom)
         for x in (left, right)
     ]
-    # From its left to its right end in each row: a thing inside leaves no hole in that.
-    widths = [xs[ys == y].max() - xs[ys == y].min() + 1 for y in range(top, bottom + 1)]
+    widths = [np.count_nonzero(ys == y) for y in range(top, bottom + 1)]
     share = sum(widths) / len(widths) / (right - left + 1)
     if all(corners):
         shape = "square"
@@ -95,7 +89,7 @@ def named(patch, colour):
     else:
         assert not any(corners)
         shape = "cross" if len(set(widths)) == 2 else "circle" if share > 0.7 else "star"
-    return Seen("large" if right - left > 15 else "small", colour, shape, left, top, right, bottom)
+    return Seen("large" if right - left > 16 else "small", colour, shape, left, top, right, bottom)
 
 
 def descriptions(things):
@@ -110,13 +104,6 @@ def descriptions(things):
         else:
             place = "at the bottom" if down > 0 else "at the top"
         return {f"a {words[0]} {place}", f"{place} there is a {words[0]}"}
-    for host, guest in (things, things[::-1]) if len(things) == 2 else ():
-        if host.holds(guest):
-            return {
-                f"a {guest.words} inside a {host.words}",
-                f"a {host.words} around a {guest.words}",
-                f"a {host.words} with a {guest.words} inside it",
-            }
     spread = np.ptp([thing.middle for thing in things], axis=0)
     flat = spread[0] > spread[1]
     assert min(spread) < 8 < max(spread), "in one line"
@@ -128,17 +115,11 @@ def descriptions(things):
     assert len(things) == 2
     one, two = (thing.words for thing in things)
     if flat:
-        return {
-            f"a {one} to the left of a {two}", f"a {two} to the right of a {one}",
-            f"a {one} with a {two} to its right", f"a {two} with a {one} to its left",
-        }  # fmt: skip
-    return {
-        f"a {one} above a {two}", f"a {two} below a {one}",
-        f"a {one} with a {two} below it", f"a {two} with a {one} above it",
-    }  # fmt: skip
+        return {f"a {one} to the left of a {two}", f"a {one} with a {two} to its right"}
+    return {f"a {one} above a {two}", f"a {one} with a {two} below it"}
 
 
-@pytest.mark.parametrize("split, step", [("test", 1), ("val", 4), ("train", 8)])
+@pytest.mark.parametrize("split, step", [("test", 1), ("val", 4), ("train", 20)])
 def test_the_captions_are_all_that_the_grammar_says_of_the_pixels(captions, samples, split, step):
     for image, listed in list(captions[split].items())[::step]:
         assert set(listed) == descriptions(look(samples / "captioning" / "images" / image)), image

@@ -164,11 +164,11 @@ Are the squares yellow?                               Les carrés sont-ils jaune
 Is the small cross white?                             La petite croix est-elle blanche ?
 The small crosses are not white.                      Les petites croix ne sont pas blanches.
 The circles are not white.                            Les cercles ne sont pas blancs.
-Is the cross above the large stars?                   La croix est-elle au-dessus des grandes étoiles ?
+Are the green circles above the large stars?          Les cercles verts sont-ils au-dessus des grandes étoiles ?
 Is the small red cross inside the blue star?          La petite croix rouge est-elle dans l'étoile bleue ?
 Below the circles there are two crosses.              Il y a deux croix sous les cercles.
-To the left of the large star there is a small white triangle.
-  Il y a un petit triangle blanc à gauche de la grande étoile.
+To the left of the large star there is a small red triangle.
+  Il y a un petit triangle rouge à gauche de la grande étoile.
 The small yellow circle is not moving towards the cross.
   Le petit cercle jaune ne se déplace pas vers la croix.
 """
@@ -203,7 +203,7 @@ def test_every_test_sentence_has_a_colour_and_noun_in_a_place_where_training_nev
     others = defaultdict(set)
     for colour, noun, place in train:
         others[noun, place].add(colour)
-    assert all(len(others[noun, place]) == 3 for _, noun, place in new["test"])
+    assert all(len(others[noun, place]) >= 3 for _, noun, place in new["test"])
 
 
 def test_training_knows_every_word(pairs):

@@ -7,8 +7,21 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
+from tests import rooms
+
 TINY = "--units 8 --embedding-units 8 --epochs 2 --batch-images 8 --batch-pairs 16 --image-size 32 --max-tokens 12"
-TINY = [*TINY.split(), "--learning-rate", "0.02", "--cnn-learning-rate", "0.01", "--no-tensorboard"]
+TINY = [
+    *TINY.split(),
+    "--encoder",
+    "small",
+    "--image",
+    "first",
+    "--learning-rate",
+    "0.02",
+    "--cnn-learning-rate",
+    "0.01",
+]
+TINY = [*TINY, "--dropout", "0.1", "--no-tensorboard"]
 COLOURS = ("red", "green", "blue", "white")
 PLACES = {"on the left": 2, "on the right": 20}
 
@@ -66,14 +79,16 @@ def scenes():
 @pytest.fixture(scope="session")
 def room(tmp_path_factory) -> Room:
     """A run that was trained and exported by the real commands."""
-    folder = tmp_path_factory.mktemp("room")
-    room = Room(folder / "data", folder / "run", folder / "cache")
-    for seed, (part, number) in enumerate((("train", 40), ("val", 12), ("test", 12))):
-        write_scenes(room.data, part, number, seed)
-    arguments = ["--data", room.data, "--run", room.run, "--cache", room.cache]
-    assert run_main("train", "sample", *arguments, *TINY) == 0
-    assert run_main("export", "--run", room.run) == 0
-    return room
+
+    def make(folder: pathlib.Path):
+        for seed, (part, number) in enumerate((("train", 40), ("val", 12), ("test", 12))):
+            write_scenes(folder / "data", part, number, seed)
+        arguments = ["--data", folder / "data", "--run", folder / "run", "--cache", folder / "cache"]
+        assert run_main("train", "sample", *arguments, *TINY) == 0
+        assert run_main("export", "--run", folder / "run") == 0
+
+    folder = rooms.share(tmp_path_factory, "captioning", make)
+    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"), folder / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -4,33 +4,18 @@ import pytest
 
 from tests import killing
 
-MODULE = ["-m", "pipelines.captioning", "train", "sample", "--no-tensorboard"]
 # Some 0.6 seconds: checkpoints at other steps in every process.
-OFTEN = ["--checkpoint-minutes", "0.01"]
+SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
-def check(tmp_path, kills: int, longest_delay: float, *options, sign="*") -> tuple[int, int]:
-    """(kills before the training was over, restarts that went on from a checkpoint)."""
-    log = tmp_path / "log"
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    killing.finish(killing.python(*MODULE, *OFTEN, *options, "--run", whole), log)
-    command = killing.python(*MODULE, *OFTEN, *options, "--run", killed)
-    taken = killing.kill_and_resume(command, killed, kills, longest_delay, log, sign=sign)
-    killing.assert_same_run(whole, killed)
-    return taken, log.read_text().count("going on after step")
-
-
-@pytest.mark.slow
 def test_two_kills(tmp_path, room, tiny):
     """With what draws random numbers (dropout, augmentation), and the CNN joining on the way."""
     phases = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1 --finetune-cnn-after 3 --epochs 6 --batch-images 4"
-    options = ["--data", room.data, *tiny, *phases.split()]
-    kills, resumed = check(tmp_path, 2, 1.0, *options, sign="step-*.npz")
-    assert kills and resumed  # a quick machine may be done before the second
+    command = [*SAMPLE, "--data", room.data, *tiny, *phases.split()]
+    assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=0.3)
 
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    options = ["--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "6", "--finetune-cnn-after", "3"]
-    kills, resumed = check(tmp_path, 20, 12.0, *options)
-    assert kills == 20 and resumed >= 5
+    command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "6", "--finetune-cnn-after", "3"]
+    assert killing.check_command("captioning", command, tmp_path, kills=20, longest_delay=12) >= 5

@@ -91,7 +91,6 @@ def test_every_option_trains_and_describes(room, command, tiny, tmp_path, option
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
 
 
-@pytest.mark.slow
 def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_path):
     """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
     from pipelines.common.encoders import build_encoder, digest

@@ -84,7 +84,8 @@ def test_bytes_and_floats_are_the_same_pixels():
 
 
 @pytest.mark.parametrize(
-    "name, image_size, avg, places", [("mobilenet_v2", 64, 1280, (4, 1280)), ("small", 48, 256, (36, 64))]
+    "name, image_size, avg, places",
+    [("mobilenet_v2", 64, 1280, (4, 1280)), ("small", 48, 256, (36, 64)), ("peaks", 48, 672, (144, 96))],
 )
 def test_features_and_places(name, image_size, avg, places):
     for pooling, shape in (("avg", (None, avg)), ("none", (None, *places))):
@@ -131,7 +132,7 @@ def test_wrong_files_of_weights(tmp_path):
 
 
 def test_what_is_refused():
-    with pytest.raises(UserError, match=r"there is no encoder vgg: expected one of mobilenet_v2, .*, small"):
+    with pytest.raises(UserError, match=r"there is no encoder vgg: expected one of mobilenet_v2, .*, small, peaks"):
         encoders.build_encoder("vgg", weights="none", image_size=224)
     with pytest.raises(UserError, match="images of 70 x 70 pixels are too small for inception_v3: it takes 75 up"):
         encoders.build_encoder("inception_v3", weights="none", image_size=70)
@@ -192,6 +193,26 @@ def test_the_small_encoder_learns_where_things_are():
     model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(*two_squares(400, 1), batch_size=32, epochs=6, verbose=0)
     assert model.evaluate(*two_squares(200, 2), verbose=0)[1] >= 0.95
+
+
+def test_peaks_say_where_and_how_high():
+    """Of two channels of 4 x 6 places, with one peak each."""
+    x = np.zeros((1, 4, 6, 2), np.float32)
+    x[0, 0, 5, 0], x[0, 3, 0, 1] = 9, 8
+    found = encoders.Peaks()(x).numpy().reshape(7, 2)
+    whole, upper, lower, left, right, across, down = found
+    np.testing.assert_array_equal(whole, [9, 8])
+    np.testing.assert_array_equal([upper, lower, left, right], [[9, 0], [0, 8], [0, 8], [9, 0]])
+    np.testing.assert_allclose([across, down], [[1, -1], [-1, 1]], atol=1e-5)
+
+
+def test_what_learns_from_nothing_learns_its_batch_normalisation():
+    own = encoders.build_encoder("peaks", weights="none", image_size=32)
+    for trainable in (True, False):
+        encoders.set_trainable(own, trainable)
+        assert {layer.trainable for layer in own.layers} == {trainable}
+    encoders.set_trainable(own, True, "conv_3")
+    assert own.get_layer("norm_3").trainable and not own.get_layer("norm_2").trainable
 
 
 def test_encoding_files_tells_which_failed_and_why(tmp_path):

@@ -7,6 +7,8 @@ import random
 
 import pytest
 
+from tests import rooms
+
 TINY = (
     "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
 )
@@ -74,14 +76,17 @@ def make():
 @pytest.fixture(scope="session")
 def room(tmp_path_factory) -> Room:
     """A run that was trained and exported by the real commands."""
-    folder = tmp_path_factory.mktemp("room")
-    data, run = folder / "data", folder / "run"
-    data.mkdir()
-    write_csv(data / "train.csv", make_reviews(96, seed=1))
-    write_csv(data / "test.csv", make_reviews(40, seed=2))
-    assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
-    assert run_main("export", "--run", run) == 0
-    return Room(data, run)
+
+    def make(folder: pathlib.Path):
+        data, run = folder / "data", folder / "run"
+        data.mkdir()
+        write_csv(data / "train.csv", make_reviews(96, seed=1))
+        write_csv(data / "test.csv", make_reviews(40, seed=2))
+        assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
+        assert run_main("export", "--run", run) == 0
+
+    folder = rooms.share(tmp_path_factory, "sentiment", make)
+    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +98,15 @@ def tiny_language_model() -> list[str]:
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Room:
     """A language model that was trained and exported by the real commands, on data with unlabelled reviews."""
-    folder = tmp_path_factory.mktemp("library")
-    data, run = folder / "data", folder / "run"
-    data.mkdir()
-    write_csv(data / "train.csv", make_reviews(96, seed=1))
-    write_csv(data / "unsup.csv", [{"text": row["text"]} for row in make_reviews(60, seed=3)])
-    (data / "test.csv").write_bytes(b"no table \xff: a language model does not read it")
-    assert run_main("pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
-    assert run_main("export", "--run", run) == 0
-    return Room(data, run)
+
+    def make(folder: pathlib.Path):
+        data, run = folder / "data", folder / "run"
+        data.mkdir()
+        write_csv(data / "train.csv", make_reviews(96, seed=1))
+        write_csv(data / "unsup.csv", [{"text": row["text"]} for row in make_reviews(60, seed=3)])
+        (data / "test.csv").write_bytes(b"no table \xff: a language model does not read it")
+        assert run_main("pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
+        assert run_main("export", "--run", run) == 0
+
+    folder = rooms.share(tmp_path_factory, "library", make)
+    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))

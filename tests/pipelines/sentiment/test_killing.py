@@ -4,31 +4,17 @@ import pytest
 
 from tests import killing
 
-MODULE = ["-m", "pipelines.sentiment", "train", "sample", "--no-tensorboard"]
 # Some 0.6 seconds: checkpoints at other steps in every process.
-OFTEN = ["--checkpoint-minutes", "0.01"]
-
-
-def check(tmp_path, kills: int, longest_delay: float, *options, sign="*") -> tuple[int, int]:
-    """(kills before the training was over, restarts that went on from a checkpoint)."""
-    log = tmp_path / "log"
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    killing.finish(killing.python(*MODULE, *OFTEN, *options, "--run", whole), log)
-    command = killing.python(*MODULE, *OFTEN, *options, "--run", killed)
-    taken = killing.kill_and_resume(command, killed, kills, longest_delay, log, sign=sign)
-    killing.assert_same_run(whole, killed)
-    return taken, log.read_text().count("going on after step")
+SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
 def test_two_kills(tmp_path, room):
     tiny = "--units 4 --embedding-units 4 --max-words 50 --batch-words 2000 --batch-reviews 4 --epochs 12"
-    kills, resumed = check(
-        tmp_path, 2, 1.0, "--data", room.data, "--group-column", "film", *tiny.split(), sign="step-*.npz"
-    )
-    assert kills and resumed  # a quick machine may be done before the second
+    command = [*SAMPLE, "--data", room.data, "--group-column", "film", *tiny.split()]
+    assert killing.check_command("sentiment", command, tmp_path, kills=2, longest_delay=0.3)
 
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    kills, resumed = check(tmp_path, 20, 12.0, "--ema", "0.99", "--epochs", "40")
-    assert kills == 20 and resumed >= 5
+    command = [*SAMPLE, "--ema", "0.99", "--epochs", "40"]
+    assert killing.check_command("sentiment", command, tmp_path, kills=20, longest_delay=12) >= 5

@@ -112,25 +112,10 @@ def test_windows_say_of_every_word_what_the_whole_says(changes):
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-BOTH = """
-import json, sys
-from pipelines.sentiment.__main__ import main
-command, *runs = json.loads(sys.argv[1])
-sys.exit(any([main([*command, "--run", run]) for run in runs]))
-"""
-
-
 def test_killed_and_given_again(library, tmp_path, tiny_language_model):
-    """One process makes a whole run and begins another, in which it is killed; a second one goes on with that."""
-    log, whole, killed = tmp_path / "log", tmp_path / "whole", tmp_path / "killed"
-    command = ["pretrain", "sample", "--data", str(library.data), *tiny_language_model, "--layers", "1"]
+    command = ["pretrain", "sample", "--data", library.data, *tiny_language_model, "--layers", "1"]
     command += ["--no-bidirectional", "--epochs", "12", "--checkpoint-steps", "7"]
-    killed.mkdir()
-    both = killing.python("-c", BOTH, json.dumps([command, str(whole), str(killed)]))
-    assert killing.kill_after(both, killed, 0.05, log, sign="step-*.npz")
-    killing.finish(killing.python("-m", "pipelines.sentiment", *command, "--run", killed), log)
-    assert "going on after step" in log.read_text()
-    killing.assert_same_run(whole, killed)
+    assert killing.check_command("sentiment", command, tmp_path, kills=1, longest_delay=0.1)
 
 
 def test_the_classifier_is_given_the_same_parts(library):

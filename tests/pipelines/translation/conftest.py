@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from tests import rooms
+
 TINY = "--units 16 --embedding-units 8 --layers 2 --epochs 2 --batch-pairs 16 --max-tokens 20 --learning-rate 0.02"
 TINY = [*TINY.split(), "--min-count", "1", "--no-tensorboard"]
 COLOURS = {"red": "rouge", "green": "verte", "blue": "bleue", "grey": "grise"}
@@ -67,11 +69,14 @@ def make():
 @pytest.fixture(scope="session")
 def room(tmp_path_factory) -> Room:
     """A run that was trained and exported by the real commands."""
-    folder = tmp_path_factory.mktemp("room")
-    data, run = folder / "data", folder / "run"
-    write_parallel(data, "train", make_pairs(96, seed=1))
-    write_parallel(data, "val", make_pairs(24, seed=2))
-    write_parallel(data, "test_made_up", make_pairs(24, seed=3))
-    assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
-    assert run_main("export", "--run", run) == 0
-    return Room(data, run)
+
+    def make(folder: pathlib.Path):
+        data, run = folder / "data", folder / "run"
+        write_parallel(data, "train", make_pairs(96, seed=1))
+        write_parallel(data, "val", make_pairs(24, seed=2))
+        write_parallel(data, "test_made_up", make_pairs(24, seed=3))
+        assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
+        assert run_main("export", "--run", run) == 0
+
+    folder = rooms.share(tmp_path_factory, "translation", make)
+    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))

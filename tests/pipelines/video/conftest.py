@@ -9,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from tests import rooms
+
 TINY = "--units 8 --projection 6 --image-size 16 --epochs 2 --batch-videos 4 --learning-rate 0.01 --no-bidirectional"
 TINY = [*TINY.split(), "--deltas", "0", "--no-tensorboard"]
 FPS = 10
@@ -109,8 +111,11 @@ def make() -> Make:
 @pytest.fixture(scope="session")
 def room(tmp_path_factory) -> Room:
     """A run that was trained and exported by the real commands."""
-    folder = tmp_path_factory.mktemp("room")
-    data, run = make_data(folder / "data"), folder / "run"
-    assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
-    assert run_main("export", "--run", run) == 0
-    return Room(data, run)
+
+    def make(folder: pathlib.Path):
+        data, run = make_data(folder / "data"), folder / "run"
+        assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
+        assert run_main("export", "--run", run) == 0
+
+    folder = rooms.share(tmp_path_factory, "video", make)
+    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
