@@ -82,11 +82,13 @@ sys.exit(any([main([*command, "--run", run]) for run in runs]))
 """
 
 
-def check_command(task: str, command: list, folder: Path, kills: int, longest_delay: float) -> int:
+def check_command(
+    task: str, command: list, folder: Path, kills: int, longest_delay: float, sign: str = "step-*.npz"
+) -> int:
     """Trains a run that is killed so many times (the first time in the process that has trained a whole one before),
     and compares the two; gives how many of the processes went on from a checkpoint."""
     log, whole, killed = folder / "log", folder / "whole", folder / "killed"
-    command, draw, sign = [*map(str, command)], random.Random(0), "step-*.npz"
+    command, draw = [*map(str, command)], random.Random(0)
     killed.mkdir()
     both = python("-c", BOTH, json.dumps([task, command, str(whole), str(killed)]))
     again = python("-m", f"pipelines.{task}", *command, "--run", killed)
