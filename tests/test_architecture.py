@@ -105,7 +105,12 @@ def test_serving_needs_no_training_code(task, file):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_predict_uses_the_export_and_pictures_alone(task):
-    common = {"pipelines.common.errors", "pipelines.common.options", "pipelines.common.serving"}
+    common = {
+        "pipelines.common.errors",
+        "pipelines.common.options",
+        "pipelines.common.search",
+        "pipelines.common.serving",
+    }
     allowed = reached("pipelines.common.pictures") | common | {"pipelines", f"pipelines.{task}"}
     # A video has to be decoded before an export can take its frames, and is drawn as bands in time: modules of common
     # that know neither training nor a task.

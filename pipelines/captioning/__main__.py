@@ -11,6 +11,7 @@ from pipelines.captioning.config import PRESETS, Config
 from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.search import Search
 
 TASK = "captioning"
 
@@ -106,35 +107,8 @@ class Predict:
     model: Path
     """A run that was exported, or an export."""
 
-    prefix: str = ""
-    """How every caption begins: the decoder is given these true words and goes on alone (warm start)."""
-
-    beam_size: int | None = None
-    """Hypotheses kept, 1 for greedy; that of the run if not given."""
-
-    length_penalty: float | None = None
-    """Exponent of the length that divides a score; that of the run if not given."""
-
-    min_length: int | None = None
-    """Fewest words of a caption."""
-
-    max_length: int | None = None
-    """Most words of a caption."""
-
-    n_best: int = 1
-    """With more than 1, so many candidates are given, best first."""
-
-    temperature: float | None = None
-    """Draw at random, from probabilities sharpened (below 1) or flattened (above 1)."""
-
-    top_k: int | None = None
-    """Draw at random, from the so many likeliest words."""
-
-    top_p: float | None = None
-    """Draw at random, from the likeliest words that together have this probability."""
-
-    seed: int | None = None
-    """Draw at random, the same for the same seed."""
+    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+    """How it decodes."""
 
     picture: Path | None = None
     """Draw the images with their captions into this PNG file."""
@@ -147,11 +121,8 @@ def predict(arguments: list[str]) -> int:
         raise UserError("predict needs INPUT: images, folders or patterns, or - for the lines of standard input")
     with cli.quiet_imports():
         from pipelines.captioning.predict import predict
-        from pipelines.common.serving import Search
 
-    fields = {field.name for field in dataclasses.fields(Search)}
-    search = Search(**{name: value for name, value in dataclasses.asdict(options).items() if name in fields})
-    return predict(options.model, options.input, search, options.picture)
+    return predict(options.model, options.input, options.search, options.picture)
 
 
 COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}

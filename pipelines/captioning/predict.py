@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from pipelines.common import pictures, serving
-from pipelines.common.serving import Search
+from pipelines.common.search import Search
 
 IMAGES_AT_ONCE = 16
 ENDINGS = (".jpg", ".jpeg", ".png")
@@ -88,7 +88,7 @@ def captions(loaded, contents: list[bytes], search: Search) -> list[dict | None]
     """What is said of each image; None where the bytes are none."""
     if not contents:
         return []
-    found = search.decode(loaded, image=tf.constant(contents))
+    found = serving.decode(search, loaded, image=tf.constant(contents))
     answers = []
     for caption, score, candidates in zip(*(found[name].numpy() for name in ("caption", "score", "candidates")),
                                           strict=True):  # fmt: skip

@@ -1,7 +1,6 @@
 """What `predict` does in every pipeline: finds and loads an export, reads what it is given, line by line, and calls the
 signature that decodes as it is told."""
 
-import dataclasses
 import itertools
 import pathlib
 import sys
@@ -10,70 +9,31 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
-from pipelines.common.options import flag
+from pipelines.common.search import Search
 
 
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """How an export that writes sentences decodes. None: as it does by itself.
-
-    With a temperature, or top_k, top_p or a seed, a sentence is drawn at random; else it is searched for.
-    """
-
-    prefix: str = ""
-    beam_size: int | None = None
-    length_penalty: float | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    n_best: int = 1
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int | None = None
-
-    def __post_init__(self):
-        drawn = [name for name in ("temperature", "top_k", "top_p", "seed") if getattr(self, name) is not None]
-        searched = [n for n in ("beam_size", "length_penalty", "min_length") if getattr(self, n) is not None]
-        if self.n_best > 1:
-            searched.append("n_best")
-        if drawn and searched:
-            raise UserError(f"{flag(drawn[0])} draws at random and {flag(searched[0])} searches: give one of them")
-        at_least = {"beam_size": 1, "n_best": 1, "length_penalty": 0, "min_length": 0, "max_length": 1, "top_k": 0}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{flag(name)} is {value}, but must be at least {least}")
-        if self.temperature is not None and self.temperature <= 0:
-            raise UserError(f"--temperature is {self.temperature}, but must be greater than 0")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p is {self.top_p}, but must be above 0 and at most 1")
-
-    @property
-    def samples(self) -> bool:
-        return any(value is not None for value in (self.temperature, self.top_k, self.top_p, self.seed))
-
-    def decode(self, loaded, **inputs) -> dict:
-        """What the export's signature `beam` or `sample` says of the inputs, with the export's `defaults` for what is
-        not given here."""
-        default = {name: value.numpy().item() for name, value in loaded.signatures["defaults"]().items()}
-        inputs["prefix"] = tf.constant([self.prefix])
-        inputs["max_length"] = tf.constant(default["max_length"] if self.max_length is None else self.max_length)
-        if self.samples:
-            return loaded.signatures["sample"](
-                **inputs,
-                temperature=tf.constant(1.0 if self.temperature is None else self.temperature),
-                top_k=tf.constant(self.top_k or 0),
-                top_p=tf.constant(1.0 if self.top_p is None else self.top_p),
-                seed=tf.constant(self.seed or 0),
-            )
-        beam_size = default["beam_size"] if self.beam_size is None else self.beam_size
-        penalty = default["length_penalty"] if self.length_penalty is None else self.length_penalty
-        return loaded.signatures["beam"](
+def decode(search: Search, loaded, **inputs) -> dict:
+    """What the export's signature `beam` or `sample` says of the inputs, with the export's `defaults` for what the
+    search leaves open."""
+    default = {name: value.numpy().item() for name, value in loaded.signatures["defaults"]().items()}
+    inputs["prefix"] = tf.constant([search.prefix])
+    inputs["max_length"] = tf.constant(default["max_length"] if search.max_length is None else search.max_length)
+    if search.samples:
+        return loaded.signatures["sample"](
             **inputs,
-            beam_size=tf.constant(max(beam_size, self.n_best)),
-            length_penalty=tf.constant(float(penalty)),
-            min_length=tf.constant(self.min_length or 0),
+            temperature=tf.constant(1.0 if search.temperature is None else search.temperature),
+            top_k=tf.constant(search.top_k or 0),
+            top_p=tf.constant(1.0 if search.top_p is None else search.top_p),
+            seed=tf.constant(search.seed or 0),
         )
+    beam_size = default["beam_size"] if search.beam_size is None else search.beam_size
+    penalty = default["length_penalty"] if search.length_penalty is None else search.length_penalty
+    return loaded.signatures["beam"](
+        **inputs,
+        beam_size=tf.constant(max(beam_size, search.n_best)),
+        length_penalty=tf.constant(float(penalty)),
+        min_length=tf.constant(search.min_length or 0),
+    )
 
 
 def load(model: pathlib.Path, task: str, outputs: set[str]):

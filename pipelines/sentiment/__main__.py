@@ -10,6 +10,7 @@ import tyro
 from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.search import Search
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
 from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
@@ -196,7 +197,6 @@ def generate(arguments: list[str]) -> int:
     if (options.run / "config.json").is_file():
         Run.open(options.run, LANGUAGE_MODEL)
     with cli.quiet_imports():
-        from pipelines.common.serving import Search
         from pipelines.sentiment.generate import generate
 
     names = ("prefix", "temperature", "top_k", "top_p", "seed", "max_length")

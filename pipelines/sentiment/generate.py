@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from pipelines.common import serving
-from pipelines.common.serving import Search
+from pipelines.common.search import Search
 
 
 def generate(run: pathlib.Path, search: Search, number: int) -> int:
@@ -18,7 +18,7 @@ def generate(run: pathlib.Path, search: Search, number: int) -> int:
     """
     loaded = serving.load(run, "sentiment", {"text", "score"})
     for draw in (dataclasses.replace(search, seed=search.seed + n) for n in range(number)):
-        found = draw.decode(loaded)
+        found = serving.decode(draw, loaded)
         answer = {"prefix": draw.prefix, "text": found["text"].numpy()[0].decode()}
         print(
             json.dumps({**answer, "score": round(float(found["score"][0]), 6), "seed": draw.seed}, ensure_ascii=False)

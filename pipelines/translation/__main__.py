@@ -10,6 +10,7 @@ import tyro
 from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.search import Search
 from pipelines.translation.config import PRESETS, Config
 
 TASK = "translation"
@@ -105,35 +106,8 @@ class Predict:
     model: Path
     """A run that was exported, or an export."""
 
-    prefix: str = ""
-    """How every translation begins: the decoder is given these true words and goes on alone (warm start)."""
-
-    beam_size: int | None = None
-    """Hypotheses kept, 1 for greedy; that of the run if not given."""
-
-    length_penalty: float | None = None
-    """Exponent of the length that divides a score; that of the run if not given."""
-
-    min_length: int | None = None
-    """Fewest tokens of a translation."""
-
-    max_length: int | None = None
-    """Most tokens of a translation."""
-
-    n_best: int = 1
-    """With more than 1, so many candidates are given, best first."""
-
-    temperature: float | None = None
-    """Draw at random, from probabilities sharpened (below 1) or flattened (above 1)."""
-
-    top_k: int | None = None
-    """Draw at random, from the so many likeliest tokens."""
-
-    top_p: float | None = None
-    """Draw at random, from the likeliest tokens that together have this probability."""
-
-    seed: int | None = None
-    """Draw at random, the same for the same seed."""
+    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+    """How it decodes."""
 
     picture: Path | None = None
     """Draw how each translation was written into this PNG file, and a map of three or more sentences."""
@@ -145,12 +119,9 @@ def predict(arguments: list[str]) -> int:
     if not options.input:
         raise UserError("predict needs INPUT: sentences, or - for the lines of standard input")
     with cli.quiet_imports():
-        from pipelines.common.serving import Search
         from pipelines.translation.predict import predict
 
-    fields = {field.name for field in dataclasses.fields(Search)}
-    search = Search(**{name: value for name, value in dataclasses.asdict(options).items() if name in fields})
-    return predict(options.model, options.input, search, options.picture)
+    return predict(options.model, options.input, options.search, options.picture)
 
 
 COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common import pictures, serving
-from pipelines.common.serving import Search
+from pipelines.common.search import Search
 
 TEXTS_AT_ONCE = 32
 
@@ -52,7 +52,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
 def translate(loaded, texts: list[str], search: Search) -> list[dict]:
     if not texts:
         return []
-    found = search.decode(loaded, source=tf.constant(texts))
+    found = serving.decode(search, loaded, source=tf.constant(texts))
     answers = []
     for text, translation, score, candidates in zip(
         texts, found["translation"].numpy(), found["score"].numpy(), found["candidates"].numpy(), strict=True
