@@ -182,7 +182,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             dropout=0.0,
             embedding_dropout=0.0,
             monitor="exact_match",
-            training=TrainingOptions(epochs=6, learning_rate=2.5e-3, schedule="linear"),
+            training=TrainingOptions(epochs=7, learning_rate=2.5e-3, schedule="linear"),
         ),
     ),
     "flickr8k": (

@@ -12,7 +12,7 @@ def test_two_kills(tmp_path, room, tiny):
     """With what draws random numbers (dropout, augmentation), and the CNN joining on the way."""
     phases = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1 --finetune-cnn-after 3 --epochs 6 --batch-images 4"
     command = [*SAMPLE, "--data", room.data, *tiny, *phases.split()]
-    assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=0.3)
+    assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
 
 
 @pytest.mark.slow
