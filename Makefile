@@ -32,7 +32,7 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	$(python) -m pipelines.captioning export --run $(runs)/captioning/sample
 	$(python) -m pipelines.captioning predict --model $(runs)/captioning/sample/export \
 	    --picture $(runs)/captioning/sample/prediction.png \
-	    data/samples/captioning/images/4201.png data/samples/captioning/images/4202.png
+	    data/samples/captioning/images/3801.png data/samples/captioning/images/3802.png
 	$(python) -m pipelines.video train sample
 	$(python) -m pipelines.video evaluate --run $(runs)/video/sample
 	$(python) -m pipelines.video export --run $(runs)/video/sample

@@ -21,7 +21,7 @@ from files import write_lines
 from PIL import Image, ImageDraw
 from world import COLOURS, GROUND, REACH, THINGS, Dice, Thing, draw
 
-SPLITS = {"train": 4000, "val": 200, "test": 200}  # pictures
+SPLITS = {"train": 3600, "val": 200, "test": 200}  # pictures
 SHARES = {"alone": 5, "beside": 11, "row": 4}  # of twenty pictures
 
 SIDE = 64  # pixels
@@ -74,7 +74,7 @@ class Painter:
         size = self.dice.pick(list(RADII))
         return size, self.dice.number(*RADII[size])
 
-    def near(self, middle: float, distance: float = 4) -> float:
+    def near(self, middle: float, distance: float) -> float:
         return middle + self.dice.number(-distance, distance)
 
     def scene(self) -> tuple[list[Part], list[str]]:

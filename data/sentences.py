@@ -125,7 +125,7 @@ class Sentence:
 
 
 def split_of(colour: str, noun: str, place: int) -> str:
-    """The split that owns a colour and a noun in a place: of 25 pairs 20 train, two or three validate, as many test."""
+    """The split that owns a colour and a noun in a place: of 25 pairs two validate, two or three test."""
     key = list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(noun) + 2 * place
     return {0: "test", 1: "val"}.get(key % 12, "train")
 

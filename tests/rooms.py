@@ -14,7 +14,7 @@ def share(factory, name: str, make: Callable[[Path], None]) -> Path:
     """
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # that of all workers of this session
+        base = base.parent  # that of all workers
     folder, made = base / name, base / f"{name}.made"
     with open(base / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Convolutional networks that turn pixels into features: those of keras.applications, and two small ones for samples.
+"""Convolutional networks that turn pixels into features: those of keras.applications, and the small ones by name.
 
 Pixels go in as images.py gives them, 0 to 255: each network's own scaling is inside. The networks are the same whatever
 their weights come from, so that weights saved with a run fit the network that is built anew for its export.
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import images, runs
+from pipelines.common import images, runs, small_encoders
 from pipelines.common.errors import UserError
 from pipelines.common.sources import reachable, real_data
 
@@ -68,7 +68,7 @@ APPLICATIONS = {
         f"{STORAGE}/tensorflow/keras-applications/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
     ),
 }
-NAMES = (*APPLICATIONS, "small", "peaks")
+NAMES = (*APPLICATIONS, *small_encoders.BUILDERS)
 
 
 def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "avg") -> keras.Model:
@@ -95,8 +95,13 @@ def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "a
     least = APPLICATIONS[name].least if name in APPLICATIONS else 16
     if image_size < least:
         raise UserError(f"images of {image_size} x {image_size} pixels are too small for {name}: it takes {least} up")
-    if name not in APPLICATIONS:
-        return {"small": build_small, "peaks": build_peaks}[name](weights, image_size, pooling)
+    if name in small_encoders.BUILDERS:
+        if weights == "imagenet":
+            raise UserError(f"the {name} encoder has no ImageNet weights: expected none or a file .h5")
+        encoder = small_encoders.BUILDERS[name](image_size, pooling)
+        if weights != "none":
+            load_file(encoder, weights)
+        return encoder
     application = APPLICATIONS[name]
     network = application.build(include_top=False, weights=None, input_shape=(image_size, image_size, 3), name=name)
     if weights == "imagenet":
@@ -169,99 +174,6 @@ def correct_scaling(network: keras.Model):
             if np.any(variance != 1):  # 1: the network was trained from nothing, without that layer
                 layer.set_weights([mean, variance * np.asarray(EFFICIENTNET_DEVIATION, "float32"), *rest])
                 layer.finalize_state()
-
-
-def build_small(weights: str, image_size: int, pooling: str) -> keras.Model:
-    """Three convolutions of stride 2, trained from nothing on pictures of 48 or 64 pixels; where a place is is told to
-    each of them by two more channels, its x and y (Liu et al. 2018, An intriguing failing of convolutional neural
-    networks and the CoordConv solution)."""
-    if weights == "imagenet":
-        raise no_imagenet("small")
-    pixels = keras.Input((image_size, image_size, 3), name="pixels")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
-    for number, filters in enumerate((32, 64, 64), start=1):
-        x = keras.layers.Concatenate(name=f"with_coordinates_{number}")([x, coordinates(x)])
-        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu",
-                                kernel_initializer="he_normal", name=f"conv_{number}")(x)  # fmt: skip
-    if pooling == "avg":
-        x = keras.layers.Conv2D(32, 1, activation="relu", kernel_initializer="he_normal", name="narrow")(x)
-        x = keras.layers.Flatten(name="all_places")(x)
-        x = keras.layers.Dense(256, activation="relu", kernel_initializer="he_normal", name="projection")(x)
-    else:
-        x = keras.layers.Reshape((-1, 64), name="places")(x)
-    model = keras.Model(pixels, x, name="encoder")
-    if weights != "none":
-        load_file(model, weights)
-    return model
-
-
-def build_peaks(weights: str, image_size: int, pooling: str) -> keras.Model:
-    """Four convolutions, trained from nothing on pictures of 64 pixels, and what `Peaks` says of 96 detectors."""
-    if weights == "imagenet":
-        raise no_imagenet("peaks")
-    pixels = keras.Input((image_size, image_size, 3), name="pixels")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
-    for number, (filters, strides) in enumerate(((24, 2), (48, 2), (64, 1), (64, 1)), start=1):
-        x = keras.layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False,
-                                kernel_initializer="he_normal", name=f"conv_{number}")(x)  # fmt: skip
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")(x)
-        x = keras.layers.ReLU(name=f"relu_{number}")(x)
-    x = keras.layers.Conv2D(96, 1, activation="relu", kernel_initializer="he_normal", name="detectors")(x)
-    x = Peaks(name="peaks")(x) if pooling == "avg" else keras.layers.Reshape((-1, 96), name="places")(x)
-    model = keras.Model(pixels, x, name="encoder")
-    if weights != "none":
-        load_file(model, weights)
-    return model
-
-
-def no_imagenet(name: str) -> UserError:
-    return UserError(f"the {name} encoder has no ImageNet weights: expected none or a file .h5")
-
-
-@keras.saving.register_keras_serializable(package="unfold")
-class Peaks(keras.layers.Layer):
-    """Where each channel has its peak, and how high it is in the whole, the upper, lower, left and right half.
-
-    float[batch, height, width, channels] -> float[batch, 7 channels]: the maximum over all places; the x and the y of
-    the peak, -1 to 1, as the mean place under a softmax over the places (the soft argmax of Levine et al. 2016,
-    "End-to-end training of deep visuomotor policies"); and the maxima over the four halves (spatial pyramid matching,
-    Lazebnik et al. 2006).
-
-    Args:
-        sharpness: what the channel is multiplied with before that softmax.
-    """
-
-    def __init__(self, sharpness: float = 4.0, **kwargs):
-        super().__init__(**kwargs)
-        self.sharpness = sharpness
-
-    def call(self, x):
-        height, width, channels = x.shape[1:]
-        rows = tf.reshape(x, [-1, height * width, channels])
-        share = tf.nn.softmax(self.sharpness * rows, axis=1)
-        place = tf.reshape(grid(height, width), [height * width, 2])
-        where = tf.einsum("npc,pd->ncd", share, tf.cast(place, x.dtype))
-        down, right = height // 2, width // 2
-        parts = (x, x[:, :down], x[:, down:], x[:, :, :right], x[:, :, right:])
-        highest = [tf.reduce_max(part, axis=[1, 2]) for part in parts]
-        return tf.concat([*highest, where[..., 0], where[..., 1]], axis=1)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], 7 * input_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "sharpness": self.sharpness}
-
-
-def coordinates(x):
-    """float32[batch, height, width, 2]: the x and y of each place of x [batch, height, width, channels], -1 to 1."""
-    return keras.ops.zeros_like(x[..., :1]) + grid(*x.shape[1:3])
-
-
-def grid(height: int, width: int) -> np.ndarray:
-    """float32[height, width, 2]: the x and y of each place, -1 to 1."""
-    rows, columns = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    return np.stack([columns, rows], axis=-1).astype("float32")
 
 
 def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = None):

@@ -43,4 +43,4 @@ def test_rendering_again_gives_the_same_clips(rendered, samples):
 
 
 def test_all_samples_together_are_small(samples):
-    assert sum(path.stat().st_size for path in files(samples).values()) < 4_000_000
+    assert sum(path.stat().st_size for path in files(samples).values()) < 3_500_000

@@ -9,19 +9,9 @@ from PIL import Image, ImageDraw
 
 from tests import rooms
 
-TINY = "--units 8 --embedding-units 8 --epochs 2 --batch-images 8 --batch-pairs 16 --image-size 32 --max-tokens 12"
-TINY = [
-    *TINY.split(),
-    "--encoder",
-    "small",
-    "--image",
-    "first",
-    "--learning-rate",
-    "0.02",
-    "--cnn-learning-rate",
-    "0.01",
-]
-TINY = [*TINY, "--dropout", "0.1", "--no-tensorboard"]
+TINY = "--encoder small --image first --units 8 --embedding-units 8 --dropout 0.1 --image-size 32 --max-tokens 12"
+TINY += " --epochs 2 --batch-images 8 --batch-pairs 16 --learning-rate 0.02 --cnn-learning-rate 0.01 --no-tensorboard"
+TINY = TINY.split()
 COLOURS = ("red", "green", "blue", "white")
 PLACES = {"on the left": 2, "on the right": 20}
 

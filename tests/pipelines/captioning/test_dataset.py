@@ -265,5 +265,5 @@ def test_the_real_data_reads_as_its_readme_says(real_data, tmp_path):
 
 def test_the_sample_lists_every_true_caption(samples, tmp_path):
     parts = dataset.load(config(samples / "captioning", tmp_path))
-    assert {part: len(found) for part, found in parts.items()} == {"train": 4000, "validation": 200, "test": 200}
-    assert sum(len(found.captions) for found in parts.values()) == 8800
+    assert {part: len(found) for part, found in parts.items()} == {"train": 3600, "validation": 200, "test": 200}
+    assert sum(len(found.captions) for found in parts.values()) == 8000

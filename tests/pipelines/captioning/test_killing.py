@@ -9,9 +9,10 @@ SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
 def test_two_kills(tmp_path, room, tiny):
-    """With what draws random numbers (dropout, augmentation), and the CNN joining on the way."""
-    phases = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1 --finetune-cnn-after 3 --epochs 6 --batch-images 4"
-    command = [*SAMPLE, "--data", room.data, *tiny, *phases.split()]
+    """With what draws random numbers (dropout, augmentation), moving averages, and the CNN joining on the way."""
+    noise = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1"
+    phases = "--encoder peaks --finetune-cnn-after 3 --epochs 6 --batch-images 4"
+    command = [*SAMPLE, "--data", room.data, *tiny, *noise.split(), *phases.split()]
     assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
 
 

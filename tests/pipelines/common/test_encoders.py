@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common import encoders, images
+from pipelines.common import encoders, images, small_encoders
 from pipelines.common.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
@@ -199,7 +199,7 @@ def test_peaks_say_where_and_how_high():
     """Of two channels of 4 x 6 places, with one peak each."""
     x = np.zeros((1, 4, 6, 2), np.float32)
     x[0, 0, 5, 0], x[0, 3, 0, 1] = 9, 8
-    found = encoders.Peaks()(x).numpy().reshape(7, 2)
+    found = small_encoders.Peaks()(x).numpy().reshape(7, 2)
     whole, upper, lower, left, right, across, down = found
     np.testing.assert_array_equal(whole, [9, 8])
     np.testing.assert_array_equal([upper, lower, left, right], [[9, 0], [0, 8], [0, 8], [9, 0]])

@@ -139,7 +139,6 @@ print(json.dumps([weight.tolist() for weight in model.get_weights()]))
 """
 
 
-@pytest.mark.slow  # captioning kills such a run among the quick tests
 def test_a_run_killed_before_and_after_they_join_goes_on_to_the_same_bits(tmp_path):
     def run(name: str, dies_at: int):
         command = [sys.executable, "-c", PROGRAM, __file__, str(tmp_path / name), str(dies_at)]
