@@ -25,7 +25,7 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	$(python) -m pipelines.translation predict --model $(runs)/translation/sample/export \
 	    --picture $(runs)/translation/sample/prediction.png \
 	    "The small green crosses are not white." \
-	    "Is the large red star turning?" \
+	    "Is the large red star to the left of the green crosses?" \
 	    "Below the yellow squares there is a small blue circle."
 	$(python) -m pipelines.captioning train sample
 	$(python) -m pipelines.captioning evaluate --run $(runs)/captioning/sample
