@@ -1,7 +1,10 @@
 """The softmax over the words of a vocabulary, at the end of every network that writes."""
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from layers.text import END
 
 
 class WordSoftmax(keras.layers.Layer):
@@ -42,6 +45,19 @@ class WordSoftmax(keras.layers.Layer):
     def kernel(self):
         """W, float32[words, width]: a row for every word, as in an embedding."""
         return tf.convert_to_tensor(self.embedding.embeddings if self.own_kernel is None else self.own_kernel)
+
+    def begin_with(self, ids, texts: int):
+        """Sets b to the log of each word's share of all words, so that a network that knows nothing yet, x = 0, gives
+        the frequencies of the words. Otherwise its first updates make a constant of x to say them: gradients that are
+        all alike drive an LSTM's units to +-1, where it hardly learns any more.
+
+        Args:
+            ids: int[n], the words of the texts to be written, one after the other.
+            texts: how many texts these are; each ends with END, which `ids` does not have.
+        """
+        counts = np.bincount(ids, minlength=self.words) + 1.0  # a word that the texts lack may come all the same
+        counts[END] += texts
+        self.bias.assign(np.log(counts / counts.sum()).astype(np.float32))
 
     def call(self, x):
         """float[..., width] -> float32[..., words]."""

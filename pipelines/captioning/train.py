@@ -59,6 +59,8 @@ def train(config: Config, preset: str | None = None) -> dict:
     parts = {part: parts[part] for part in ("train", "validation")}
     images = {part: look(config, parts[part], model, preprocessing, part) for part in parts}
     captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
+    if not base:
+        model.softmax.begin_with(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
     run = run or Run.start(config.run, "captioning", config, preset)
     with run:
         with atomic_write(run.path / VOCABULARY_FILE) as file:

@@ -58,6 +58,31 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+@keras.saving.register_keras_serializable(package="unfold")
+class LazyAdam(keras.optimizers.Adam):
+    """Adam that leaves alone, moments included, each row of a matrix whose gradient is zero: the vectors of the words
+    that a batch does not have.
+
+    Adam's moments forget while a word is away, the second, which divides, much more slowly than the first. Where a word
+    comes once in hundreds of updates its one gradient g is divided by sqrt(0.001 g^2): one occurrence moves its vector
+    by some thirty learning rates, and a classifier learns its rare words by heart. Here it moves it by about one.
+    (The rule of TensorFlow Addons' LazyAdam and of PyTorch's SparseAdam.)
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if len(variable.shape) != 2:
+            return super().update_step(gradient, variable, learning_rate)
+        place = self._get_variable_index(variable)
+        m, v = self._momentums[place], self._velocities[place]
+        t = keras.ops.cast(self.iterations + 1, variable.dtype)
+        rate = keras.ops.cast(learning_rate, variable.dtype)
+        rate *= keras.ops.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        moves = keras.ops.cast(keras.ops.any(gradient != 0, axis=1, keepdims=True), variable.dtype)
+        self.assign_add(m, moves * (1 - self.beta_1) * (gradient - m))
+        self.assign_add(v, moves * (1 - self.beta_2) * (keras.ops.square(gradient) - v))
+        self.assign_sub(variable, moves * rate * m / (keras.ops.sqrt(v) + self.epsilon))
+
+
 @dataclasses.dataclass(frozen=True)
 class OwnRate:
     """Weights that learn at a rate of their own: a network that was trained before, in a model that learns around it.
@@ -131,6 +156,7 @@ def make_optimizer(
     decay = options.weight_decay or (0.0 if options.optimizer == "adamw" else None)
     kinds = {
         "adam": keras.optimizers.Adam,
+        "lazy-adam": LazyAdam,
         "adamw": keras.optimizers.AdamW,
         "sgd": keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,

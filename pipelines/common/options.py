@@ -37,8 +37,8 @@ class TrainingOptions:
     halving_every: float = 0.5
     """Epochs from one halving to the next."""
 
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
-    """The rule that turns gradients into updates."""
+    optimizer: Literal["adam", "lazy-adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
+    """The rule that turns gradients into updates; lazy-adam leaves alone the vectors of words that a batch lacks."""
 
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""

@@ -30,6 +30,7 @@ from pipelines.common.runs import Run
 from pipelines.common.updates import NO_BAD_STEP, Updates
 
 GLANCE_SECONDS = 0.5  # how often the loop reads the metrics and looks for a loss that is not finite
+REDRAW_SECONDS = 30  # between two pictures of the curves, each of which takes most of a second
 
 
 def strategy(options: TrainingOptions) -> tf.distribute.Strategy:
@@ -147,7 +148,7 @@ class _Training:
             runs.load_weights(self.model, self.run.require_weights().weights_file)
             return self.run.summary
         self._resume()
-        self.saved_at = time.monotonic()
+        self.saved_at = self.drawn_at = time.monotonic()
         with Signals() as self.signals:
             self.callbacks.on_train_begin()
             self.model.stop_training = False  # a callback may set it
@@ -155,6 +156,8 @@ class _Training:
                 if self.model.stop_training:
                     break
                 self._epoch()
+                if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+                    self._draw_curves()
             self.callbacks.on_train_end()
         return self._finish()
 
@@ -225,7 +228,7 @@ class _Training:
         }  # fmt: skip
         self._judge(row)
         state["rows"].append(row)
-        self._write_history()
+        write_history(self.run.history_file, state["rows"])
         state.update(epoch=state["epoch"] + 1, batch=0, epoch_seconds=0.0)
         self.updates.sums = {}
         self.callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
@@ -243,11 +246,11 @@ class _Training:
         runs.publish(self.run.checkpoints / name, self.run.weights_file)
         self.state.update(best={"epoch": row["epoch"], "score": score, "file": name}, waited=0)
 
-    def _write_history(self):
+    def _draw_curves(self):
         from pipelines.common import pictures  # matplotlib is slow to import
 
-        write_history(self.run.history_file, self.state["rows"])
         pictures.curves(self.run.history_file, self.run.curves_file)
+        self.drawn_at = time.monotonic()
 
     def _out_of_patience(self) -> bool:
         return bool(self.options.patience) and self.state["waited"] >= self.options.patience
@@ -300,7 +303,7 @@ class _Training:
         }
         if state["best"]:
             runs.publish(self.run.checkpoints / state["best"]["file"], self.run.weights_file)
-            self._write_history()
+            write_history(self.run.history_file, state["rows"])
         print(f"{self.run.path}: going on after step {state['step']} (epoch {state['epoch'] + 1})", file=sys.stderr)
 
     def _stop_if_not_finite(self):
@@ -325,6 +328,7 @@ class _Training:
     def _finish(self) -> dict:
         state = self.state
         runs.load_weights(self.model, self.run.weights_file)
+        self._draw_curves()
         best = state["best"]
         chosen = next(row for row in state["rows"] if row["epoch"] == best["epoch"])
         summary = {

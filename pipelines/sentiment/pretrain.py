@@ -64,6 +64,7 @@ def learn(config: PretrainingConfig, reviews: Reviews) -> Vocabulary:
 def fit(run: Run, config: PretrainingConfig, encoded: dict[str, dataset.Texts], vocabulary: Vocabulary) -> dict:
     """Builds the model and trains it."""
     model = build(config, vocabulary)
+    model.softmax.begin_with(encoded["train"].ids, len(encoded["train"]))
     streams = make_streams(config, encoded["train"])
     perplexity = Perplexity(model, encoded["validation"], config)
     return training.train(

@@ -120,7 +120,13 @@ PRESETS: dict[str, tuple[str, PretrainingConfig]] = {
             group_column="movie",
             units=512,
             embedding_units=256,
-            training=TrainingOptions(epochs=2, learning_rate=1e-3, schedule="linear"),
+            # Small windows, large steps: of all that was tried, these learn the most in the first 80 seconds.
+            k1=50,
+            k2=50,
+            streams=64,
+            softmax_samples=2048,
+            embedding_dropout=0.1,
+            training=TrainingOptions(epochs=1.2, learning_rate=3e-3, schedule="linear"),
         ),
     ),
 }

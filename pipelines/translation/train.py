@@ -104,6 +104,9 @@ def fit(
     model = build(config, preprocessing)
     if base:
         transplant(base, model, preprocessing)
+    elif not config.initial_range:  # which says how all weights begin
+        targets = encoded["train"].targets
+        model.softmax.begin_with(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
     greedy = Translation([trained])
     perplexity = Perplexity(model)

@@ -492,7 +492,7 @@ def test_float16_skips_an_overflow_and_goes_on():
     assert np.abs(many[0] - before[0]).max() > 0 and all(np.isfinite(w).all() for w in many)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "lion"])
+@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam", "adamw", "sgd", "rmsprop", "lion"])
 def test_every_optimizer_builds_and_spares_biases_from_decay(optimizer):
     model = classifier(recurrent=True)
     built = make_optimizer(options(optimizer=optimizer, weight_decay=0.1), None, model)

@@ -1,6 +1,6 @@
 """What fine-tuning is worth: the imdb run on 500 reviews in another format with three labels, against a random start.
 
-    python tests/benchmarks/fine_tuning.py --run saved_models/sentiment/imdb --to saved_models/sentiment/mixed
+    python tests/benchmarks/fine_tuning_sentiment.py --run saved_models/sentiment/imdb --to saved_models/sentiment/mixed
 
 The third label is made of the other two: a "mixed" review begins as one verdict and ends as the other. Training and
 validation reviews are the run's validation part (whole films it was not trained on), the 1,500 test reviews come from
