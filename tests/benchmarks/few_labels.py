@@ -1,0 +1,83 @@
+"""What a language model is worth where labels are few: a classifier of 500 reviews that starts from it, against the
+same network from a random start.
+
+    python tests/benchmarks/few_labels.py --language-model saved_models/sentiment/imdb-language-model
+        --to saved_models/sentiment/few-labels [--reviews 500] [--seeds 1 2 3] [--tested 5000]
+
+Each seed draws other reviews from the training part and starts another network; both starts get the same reviews,
+recipe and epochs, and the best epoch is chosen on 500 validation reviews, of films that the language model has not
+read. The vocabulary of the random start is that of its own reviews. The test is the same for all: reviews of the test
+file, drawn once.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pipelines.sentiment import __main__ as sentiment
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import PRESETS
+from pipelines.sentiment.reviews import Reviews
+
+VALIDATED = 500
+RECIPE = ["--epochs", "8", "--batch-reviews", "16", "--ema", "0.99", "--optimizer", "lazy-adam", "--no-tensorboard"]
+
+
+def write(path: Path, found: Reviews, rows: np.ndarray):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows((found.texts[row], ("negative", "positive")[int(found.labels[row])]) for row in rows)
+
+
+def call(*arguments):
+    status = sentiment.main([str(argument) for argument in arguments])
+    if status:
+        sys.exit(status)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--language-model", type=Path, required=True, help="a finished run of pretrain imdb")
+    parser.add_argument("--to", type=Path, required=True, help="a folder for the data and the runs")
+    parser.add_argument("--reviews", type=int, default=500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--tested", type=int, default=5000)
+    options = parser.parse_args()
+    network = PRESETS["imdb-pretrained"][1]
+    parts = dataset.load(network)
+    test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]
+    scores: dict[str, list[float]] = {"warm": [], "random": []}
+    for seed in options.seeds:
+        random, data = np.random.default_rng(seed), options.to / f"data-{seed}"
+        data.mkdir(parents=True, exist_ok=True)
+        for part, name, number in (
+            ("train", "train", options.reviews),
+            ("validation", "validation", VALIDATED),
+        ):
+            write(data / f"{name}.csv", parts[part], random.permutation(len(parts[part]))[:number])
+        write(data / "test.csv", parts["test"], test)
+        starts = {
+            "warm": ["imdb-pretrained", "--init-from", options.language_model],
+            "random": ["imdb", "--no-bidirectional", "--units", network.units, "--word-dropout", network.word_dropout],
+        }
+        for start, arguments in starts.items():
+            run = options.to / f"{start}-{seed}"
+            call("train", *arguments, "--data", data, "--group-column", "", "--seed", seed, "--run", run, *RECIPE)
+            call("evaluate", "--run", run)
+            metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+            scores[start].append(100 * metrics["accuracy"])
+    for start, found in scores.items():
+        mean, spread = statistics.mean(found), statistics.stdev(found) if len(found) > 1 else 0.0
+        print(f"{start}: {mean:.1f} ± {spread:.1f} % of {options.tested:,} ({', '.join(f'{s:.1f}' for s in found)})")
+
+
+if __name__ == "__main__":
+    main()
