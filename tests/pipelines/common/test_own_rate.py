@@ -128,25 +128,33 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 
 class Die(keras.callbacks.Callback):
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
     def on_train_batch_end(self, batch, logs=None):
-        self.seen = getattr(self, "seen", 0) + 1
-        if self.seen == int(sys.argv[3]):
+        self.left -= 1
+        if self.left == 0:
             os._exit(9)
 
 own = {"learning_rate": 0.01, "from_epoch": 2, "steps_per_epoch": 4}
-model, _ = module.train(sys.argv[2], own, [Die()], checkpoint_steps=1)
-print(json.dumps([weight.tolist() for weight in model.get_weights()]))
+for folder, batches in json.loads(sys.argv[2]):
+    model, _ = module.train(folder, own, [Die(batches)], checkpoint_steps=1)
+    print(json.dumps([weight.tolist() for weight in model.get_weights()]), flush=True)
 """
 
 
 def test_a_run_killed_before_and_after_they_join_goes_on_to_the_same_bits(tmp_path):
-    def run(name: str, dies_at: int):
-        command = [sys.executable, "-c", PROGRAM, __file__, str(tmp_path / name), str(dies_at)]
+    def run(**dies_after):
+        """One process that trains one run after the other, and dies in the last; 0: not at all."""
+        runs = json.dumps([(str(tmp_path / name), batches) for name, batches in dies_after.items()])
+        command = [sys.executable, "-c", PROGRAM, __file__, runs]
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
-    whole = run("whole", 0)
-    assert whole.returncode == 0, whole.stderr
-    assert [run("killed", 3).returncode, run("killed", 5).returncode] == [9, 9]
-    resumed = run("killed", 0)
+    whole = run(whole=0, killed=3)
+    assert whole.returncode == 9, whole.stderr
+    assert run(killed=5).returncode == 9
+    resumed = run(killed=0)
     assert "going on after step" in resumed.stderr, resumed.stderr
-    assert json.loads(resumed.stdout.splitlines()[-1]) == json.loads(whole.stdout.splitlines()[-1])
+    one, other = ([line for line in ran.stdout.splitlines() if line.startswith("[[")] for ran in (whole, resumed))
+    assert len(one) == len(other) == 1 and json.loads(one[0]) == json.loads(other[0])
