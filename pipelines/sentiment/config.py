@@ -166,19 +166,19 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "imdb-pretrained": (
-        "The same reviews, from the language model of pretrain imdb, which has to be there: see README.md.",
+        "The same reviews, from the run of pretrain imdb, which has to be there: 20 minutes, 90.6 % of the test.",
         Config(
             data="imdb",
             run=pathlib.Path("saved_models/sentiment/imdb-pretrained"),
             group_column="movie",
             label_names=("negative", "positive"),
             # Rare words keep what the language model learned of them: plain Adam would move each of their vectors by
-            # thirty learning rates at a time. Validation: 2 epochs at 1e-3 end with 90.9 %.
+            # thirty learning rates at a time. Validation: 90.9 %; at 2e-3, 90.7 and 90.4 % after epochs 1 and 2 of 3.
             pooling=("max", "mean"),
             word_dropout=0.1,
             dropout=0.5,
             batch_reviews=32,
-            training=TrainingOptions(epochs=3, learning_rate=2e-3, schedule="linear", ema=0.999, optimizer="lazy-adam"),
+            training=TrainingOptions(epochs=2, learning_rate=1e-3, schedule="linear", ema=0.999, optimizer="lazy-adam"),
         ).starting_from(LANGUAGE_MODELS["imdb"][1], LANGUAGE_MODELS["imdb"][1].run),
     ),
 }
