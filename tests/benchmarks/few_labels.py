@@ -27,7 +27,7 @@ from pipelines.sentiment.config import PRESETS
 from pipelines.sentiment.reviews import Reviews
 
 VALIDATED = 500
-RECIPE = ["--epochs", "8", "--batch-reviews", "16", "--ema", "0.99", "--optimizer", "lazy-adam", "--no-tensorboard"]
+RECIPE = ["--epochs", "6", "--batch-reviews", "16", "--ema", "0.99", "--optimizer", "lazy-adam", "--no-tensorboard"]
 
 
 def write(path: Path, found: Reviews, rows: np.ndarray):
