@@ -5,9 +5,9 @@ same network from a random start.
         --to saved_models/sentiment/few-labels [--reviews 500] [--seeds 1 2 3] [--tested 5000]
 
 Each seed draws other reviews from the training part and starts another network; both starts get the same reviews and
-epochs, each the learning rate of its preset, and the best epoch is chosen on 500 validation reviews, of films that the
-language model has not read. The vocabulary of the random start is that of its own reviews. The test is the same for all: reviews of the test
-file, drawn once.
+epochs, each the learning rate of its preset, and the best epoch is chosen on 500 validation reviews, of films that
+the language model has not read. The vocabulary of the random start is that of its own reviews. The test is the same
+for all: reviews of the test file, drawn once.
 """
 
 import argparse
