@@ -65,7 +65,7 @@ class LazyAdam(keras.optimizers.Adam):
 
     Adam's moments forget while a word is away, the second, which divides, much more slowly than the first. Where a word
     comes once in hundreds of updates its one gradient g is divided by sqrt(0.001 g^2): one occurrence moves its vector
-    by some thirty learning rates, and a classifier learns its rare words by heart. Here it moves it by about one.
+    by some thirty learning rates, and a classifier learns its rare words by heart. Here it moves it by about three.
     (The rule of TensorFlow Addons' LazyAdam and of PyTorch's SparseAdam.)
     """
 

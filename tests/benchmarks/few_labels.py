@@ -25,6 +25,7 @@ from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS
 from pipelines.sentiment.reviews import Reviews
+from tests.benchmarks.commands import call
 
 VALIDATED = 500
 RECIPE = ["--epochs", "6", "--batch-reviews", "16", "--ema", "0.99", "--optimizer", "lazy-adam", "--no-tensorboard"]
@@ -35,12 +36,6 @@ def write(path: Path, found: Reviews, rows: np.ndarray):
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows((found.texts[row], ("negative", "positive")[int(found.labels[row])]) for row in rows)
-
-
-def call(*arguments):
-    status = sentiment.main([str(argument) for argument in arguments])
-    if status:
-        sys.exit(status)
 
 
 def main():
@@ -58,11 +53,8 @@ def main():
     for seed in options.seeds:
         random, data = np.random.default_rng(seed), options.to / f"data-{seed}"
         data.mkdir(parents=True, exist_ok=True)
-        for part, name, number in (
-            ("train", "train", options.reviews),
-            ("validation", "validation", VALIDATED),
-        ):
-            write(data / f"{name}.csv", parts[part], random.permutation(len(parts[part]))[:number])
+        for part, number in (("train", options.reviews), ("validation", VALIDATED)):
+            write(data / f"{part}.csv", parts[part], random.permutation(len(parts[part]))[:number])
         write(data / "test.csv", parts["test"], test)
         starts = {
             "warm": ["imdb-pretrained", "--init-from", options.language_model],
@@ -70,8 +62,21 @@ def main():
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{seed}"
-            call("train", *arguments, "--data", data, "--group-column", "", "--seed", seed, "--run", run, *RECIPE)
-            call("evaluate", "--run", run)
+            call(
+                sentiment.main,
+                "train",
+                *arguments,
+                "--data",
+                data,
+                "--group-column",
+                "",
+                "--seed",
+                seed,
+                "--run",
+                run,
+                *RECIPE,
+            )
+            call(sentiment.main, "evaluate", "--run", run)
             metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
             scores[start].append(100 * metrics["accuracy"])
     for start, found in scores.items():

@@ -23,6 +23,7 @@ from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.reviews import Reviews
+from tests.benchmarks.commands import call
 
 TRAINING, VALIDATION, TEST = 500, 100, 1500
 EPOCHS = 20
@@ -60,12 +61,6 @@ def write(path: Path, rows: list[tuple[str, str]]):
         writer.writerows(rows)
 
 
-def call(*arguments: str):
-    status = sentiment.main([str(argument) for argument in arguments])
-    if status:
-        sys.exit(status)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="a finished run of the preset imdb")
@@ -80,10 +75,21 @@ def main():
     write(data / "validation.csv", own[TRAINING:])
     write(data / "test.csv", three_labels(parts["test"], TEST, seed=2))
     about = ["--data", data, "--text-column", "review", "--label-column", "verdict", "--epochs", EPOCHS]
-    call("fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
-    call("train", "imdb", *about, "--label-names", "mixed", "negative", "positive", "--run", options.to / "scratch")
+    call(sentiment.main, "fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
+    call(
+        sentiment.main,
+        "train",
+        "imdb",
+        *about,
+        "--label-names",
+        "mixed",
+        "negative",
+        "positive",
+        "--run",
+        options.to / "scratch",
+    )
     for start in ("fine-tuned", "scratch"):
-        call("evaluate", "--run", options.to / start)
+        call(sentiment.main, "evaluate", "--run", options.to / start)
     for start in ("fine-tuned", "scratch"):
         metrics = json.loads((options.to / start / "metrics.json").read_text(encoding="utf-8"))
         print(f"{start}: accuracy {metrics['accuracy']:.4f} on {TEST} reviews, three labels")

@@ -20,6 +20,7 @@ from files import write_lines
 from world import COLOURS, SHAPES, THINGS, Dice, Thing
 
 from pipelines.video import __main__ as video
+from tests.benchmarks.commands import call
 
 LABELS = ("up", "down")
 SPLITS = {"train": 10, "val": 5, "test": 30}  # clips of a label
@@ -65,12 +66,6 @@ def render(folder: Path):
     write_lines(folder / "labels.csv", lines)
 
 
-def call(*arguments):
-    status = video.main([str(argument) for argument in arguments])
-    if status:
-        sys.exit(status)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="a finished run of the preset sample")
@@ -78,10 +73,10 @@ def main():
     options = parser.parse_args()
     render(options.to / "data")
     about = ["--data", options.to / "data", "--annotations", "labels.csv", "--epochs", EPOCHS]
-    call("fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
-    call("train", "sample", *about, "--run", options.to / "scratch")
+    call(video.main, "fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
+    call(video.main, "train", "sample", *about, "--run", options.to / "scratch")
     for start in ("fine-tuned", "scratch"):
-        call("evaluate", "--run", options.to / start)
+        call(video.main, "evaluate", "--run", options.to / start)
     for start in ("fine-tuned", "scratch"):
         metrics = json.loads((options.to / start / "metrics.json").read_text(encoding="utf-8"))
         print(f"{start}: {json.dumps(metrics, indent=1)}")
