@@ -62,20 +62,8 @@ def main():
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{seed}"
-            call(
-                sentiment.main,
-                "train",
-                *arguments,
-                "--data",
-                data,
-                "--group-column",
-                "",
-                "--seed",
-                seed,
-                "--run",
-                run,
-                *RECIPE,
-            )
+            about = ["--data", data, "--group-column", "", "--seed", seed, "--run", run, *RECIPE]
+            call(sentiment.main, "train", *arguments, *about)
             call(sentiment.main, "evaluate", "--run", run)
             metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
             scores[start].append(100 * metrics["accuracy"])

@@ -76,18 +76,8 @@ def main():
     write(data / "test.csv", three_labels(parts["test"], TEST, seed=2))
     about = ["--data", data, "--text-column", "review", "--label-column", "verdict", "--epochs", EPOCHS]
     call(sentiment.main, "fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
-    call(
-        sentiment.main,
-        "train",
-        "imdb",
-        *about,
-        "--label-names",
-        "mixed",
-        "negative",
-        "positive",
-        "--run",
-        options.to / "scratch",
-    )
+    names = ["--label-names", "mixed", "negative", "positive"]
+    call(sentiment.main, "train", "imdb", *about, *names, "--run", options.to / "scratch")
     for start in ("fine-tuned", "scratch"):
         call(sentiment.main, "evaluate", "--run", options.to / start)
     for start in ("fine-tuned", "scratch"):
