@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from layers.recurrent import Recurrent, affine
-from layers.unfold import previous, select, unfold_lstm
+from layers.unfold import previous, scale_g, select, unfold_lstm
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -175,14 +175,31 @@ class LSTM(Recurrent, keras.layers.LSTM):
             )
         super().__setattr__(name, value)
 
+    @property
+    def _as_in_lecture(self):
+        cell = self.cell
+        return cell.activation is keras.activations.tanh and cell.recurrent_activation is keras.activations.sigmoid
+
+    @property
+    def _g_doubled(self):
+        """Whether one sigmoid serves all gates: see `unfold_lstm`."""
+        return self._as_in_lecture and tf.as_dtype(self.compute_dtype).size > 2
+
+    def input_share(self, x):
+        """W_ih x + b, its columns of g doubled by way of the weights, which are fewer."""
+        cell = self.cell
+        if not self._g_doubled:
+            return cell.input_share(x)
+        kernel, bias = tf.convert_to_tensor(cell.kernel), cell.bias
+        return affine(x, scale_g(kernel, 2), None if bias is None else scale_g(tf.convert_to_tensor(bias), 2))
+
     def through_time(self, z, mask, state, dropped):
-        """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = W_ih x + b."""
+        """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
         h0, c0 = state
         cell = self.cell
         W_hh = tf.convert_to_tensor(cell.recurrent_kernel)
-        as_in_lecture = (
-            cell.activation is keras.activations.tanh and cell.recurrent_activation is keras.activations.sigmoid
-        )
+        if self._g_doubled:
+            W_hh = scale_g(W_hh, 2)
         h, c = unfold_lstm(
             z,
             mask,
@@ -190,7 +207,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
             c0,
             W_hh,
             dropped,
-            activations=None if as_in_lecture else (cell.activation, cell.recurrent_activation),
+            activations=None if self._as_in_lecture else (cell.activation, cell.recurrent_activation),
+            g_doubled=self._g_doubled,
             with_cells=self.return_gates,
             unroll=self.unroll,
         )
@@ -200,7 +218,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
         h_in = previous(h0, h)
         if dropped is not None:
             h_in *= dropped
-        i, f, g, o = cell.gates(z + affine(h_in, W_hh, None))
+        a = z + affine(h_in, W_hh, None)
+        i, f, g, o = cell.gates(scale_g(a, 0.5) if self._g_doubled else a)
         gates = {name: select(mask, gate, tf.zeros_like(gate)) for name, gate in zip("ifgo", (i, f, g, o), strict=True)}
         gates = {name: tf.transpose(gate, [1, 0, 2]) for name, gate in (gates | {"c": c}).items()}
         return h, [h[-1], c[-1]], (gates,)

@@ -56,7 +56,7 @@ class Recurrent(keras.layers.RNN):
         starts_at_zero = initial_state is None and not self.stateful
         state = self._initial_state(initial_state, sequences.shape[0] or tf.shape(sequences)[0])
         dropped_x, dropped_h = self._dropout(x[0], state[0], training)
-        z = self.cell.input_share(x if dropped_x is None else x * dropped_x)
+        z = self.input_share(x if dropped_x is None else x * dropped_x)
         h, state, extra = self.through_time(z, mask, state, dropped_h)
 
         if self.stateful:
@@ -75,6 +75,10 @@ class Recurrent(keras.layers.RNN):
         if not (self.return_state or extra):
             return y
         return y, *(state if self.return_state else ()), *extra
+
+    def input_share(self, x):
+        """What every step gets from its input, for all steps at once: float[time, batch, features] -> z."""
+        return self.cell.input_share(x)
 
     def _initial_state(self, given, batch):
         """The state to start from: a list of float[batch, units]."""

@@ -98,6 +98,13 @@ def halves(weights):
     return tf.split(weights, 2, axis=-1) if columns % 2 == 0 and columns <= 1024 else [weights]
 
 
+def scale_g(values, by):
+    """The columns of g, the third quarter of float[..., 4 units], times `by`."""
+    units = values.shape[-1] // 4
+    ones = tf.ones([units], values.dtype)
+    return values * tf.concat([ones, ones, tf.fill([units], tf.cast(by, values.dtype)), ones], axis=0)
+
+
 def select(mask, new, old):
     """`new` where the step is valid, `old` where it is masked."""
     return new if mask is None else tf.where(mask, new, old)
@@ -166,7 +173,9 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
     return through_time(z, h0, W_hh)
 
 
-def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_cells=False, unroll=False):
+def unfold_lstm(
+    z, mask, h0, c0, W_hh, dropped=None, *, activations=None, g_doubled=False, with_cells=False, unroll=False
+):
     """The LSTM of the lecture, its four gates side by side in the order i, f, g, o (Hochreiter and Schmidhuber 1997).
 
         i, f, o = sigmoid(z + W_hh h(t-1)),  g = tanh(z + W_hh h(t-1)),  with z = W_ih x + b
@@ -181,6 +190,8 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activations: (of g and c, of the gates) in the place of (tanh, sigmoid); the gradient then comes from automatic
             differentiation of the loop.
+        g_doubled: z and W_hh come with the columns of g doubled (`scale_g`). As tanh(a) = 2 sigmoid(2 a) - 1, one
+            sigmoid then serves all four gates, which is faster. In 16 bits it would cost g half its digits.
         with_cells: give c at every step, not only the last.
         unroll: see `unfold`.
 
@@ -214,17 +225,8 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
         (h, c), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, f_g)
         return h, c if with_cells else c_last
 
-    # tanh(a) = 2 sigmoid(2 a) - 1: with the columns of g doubled beforehand one sigmoid serves all four gates. In 16
-    # bits the subtraction would cost g half its digits; there g has a tanh of its own.
-    fused = z.dtype.size > 2
-    if fused:
-        doubled = tf.concat(
-            [tf.ones([2 * units], z.dtype), tf.fill([units], tf.cast(2, z.dtype)), tf.ones([units], z.dtype)], 0
-        )
-        z, W_hh = z * doubled, W_hh * doubled
-
     def gates_of(a):
-        if fused:
+        if g_doubled:
             s = tf.sigmoid(a)
             i, f, s_g, o = tf.split(s, 4, axis=-1)
             return i, f, 2 * s_g - 1, o, (s,)
@@ -239,8 +241,8 @@ def unfold_lstm(z, mask, h0, c0, W_hh, dropped=None, *, activations=None, with_c
         def backward(dh, dc):
             W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
             i, f, g, o = tf.split(s, 4, axis=-1)
-            g_slope = 2 * g * (1 - g) if fused else 1 - g * g
-            if fused:
+            g_slope = 2 * g * (1 - g) if g_doubled else 1 - g * g
+            if g_doubled:
                 g = 2 * g - 1
             tanh_c = tf.tanh(c)
             # dz = [dc, dc, dc, dh] * slope: the slopes of i, f, g by way of c, of o by way of h.

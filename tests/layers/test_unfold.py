@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers.unfold import previous, select, unfold, unfold_lstm, unfold_rnn, weight_gradient
+from layers.unfold import previous, scale_g, select, unfold, unfold_lstm, unfold_rnn, weight_gradient
 from tests.layers.oracles import error, errors
 
 
@@ -110,28 +110,28 @@ def test_rnn_by_hand_is_autodiff(masked, with_dropped, unroll):
     assert errors(found, value_and_gradients(lambda *given: run(*given, tf.tanh), given)) < 1e-12
 
 
+def lstm_by_hand(z, mask, h0, c0, W_hh, *dropped, g_doubled, **options):
+    """unfold_lstm as the layer calls it, from weights that are not doubled."""
+    if g_doubled:
+        z, W_hh = scale_g(z, 2), scale_g(W_hh, 2)
+    return unfold_lstm(z, mask, h0, c0, W_hh, *dropped, g_doubled=g_doubled, **options)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("with_dropped", [False, True])
-@pytest.mark.parametrize("with_cells", [False, True])
-@pytest.mark.parametrize("unroll", [False, True])
-def test_lstm_by_hand_is_autodiff(masked, with_dropped, with_cells, unroll):
+@pytest.mark.parametrize("options", [{"with_cells": a, "unroll": b} for a in (False, True) for b in (False, True)])
+@pytest.mark.parametrize("g_doubled", [False, True])
+def test_lstm_by_hand_is_autodiff(masked, with_dropped, options, g_doubled):
     given, mask, dropped = arguments(4, 2)
+    mask, dropped = mask if masked else None, dropped if with_dropped else None
 
-    def run(z, h0, c0, W_hh, activations):
-        return unfold_lstm(
-            z,
-            mask if masked else None,
-            h0,
-            c0,
-            W_hh,
-            dropped if with_dropped else None,
-            activations=activations,
-            with_cells=with_cells,
-            unroll=unroll,
-        )
+    def by_hand(z, *rest):
+        return lstm_by_hand(z, mask, *rest, dropped, g_doubled=g_doubled, **options)
 
-    found = value_and_gradients(lambda *given: run(*given, None), given)
-    assert errors(found, value_and_gradients(lambda *given: run(*given, (tf.tanh, tf.sigmoid)), given)) < 1e-12
+    def autodiff(z, *rest):
+        return unfold_lstm(z, mask, *rest, dropped, activations=(tf.tanh, tf.sigmoid), **options)
+
+    assert errors(value_and_gradients(by_hand, given), value_and_gradients(autodiff, given)) < 1e-12
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float16", 1e-2), ("bfloat16", 1e-1)])
@@ -141,7 +141,9 @@ def test_gradients_in_few_digits_are_near(dtype, bound, columns):
     given, mask, _ = arguments(columns, 2 if columns == 4 else 1, seed=1)
 
     def run(z, *rest):
-        return unfold_lstm(z, mask, *rest) if columns == 4 else unfold_rnn(z, mask, *rest)
+        if columns == 1:
+            return unfold_rnn(z, mask, *rest)
+        return lstm_by_hand(z, mask, *rest, g_doubled=z.dtype.size > 2)
 
     found = value_and_gradients(run, [tf.cast(value, dtype) for value in given])
     assert {value.dtype for value in found} == {tf.as_dtype(dtype)}
@@ -149,15 +151,17 @@ def test_gradients_in_few_digits_are_near(dtype, bound, columns):
     assert max(worst) < bound
 
 
-def test_saturated_gates_give_finite_gradients():
+@pytest.mark.parametrize("g_doubled", [False, True])
+def test_saturated_gates_give_finite_gradients(g_doubled):
     given, mask, _ = arguments(4, 2)
     given[0] = given[0] * 1e4
-    for value in value_and_gradients(lambda *given: unfold_lstm(given[0], mask, *given[1:]), given):
+    for value in value_and_gradients(lambda z, *rest: lstm_by_hand(z, mask, *rest, g_doubled=g_doubled), given):
         assert np.isfinite(value).all()
 
 
-def test_the_gradient_of_a_long_sequence_is_the_autodiff_one():
+@pytest.mark.parametrize("g_doubled", [False, True])
+def test_the_gradient_of_a_long_sequence_is_the_autodiff_one(g_doubled):
     given, mask, _ = arguments(4, 2, time=100, batch=2, units=2)
-    found = value_and_gradients(lambda z, *rest: unfold_lstm(z, mask, *rest), given)
+    found = value_and_gradients(lambda z, *rest: lstm_by_hand(z, mask, *rest, g_doubled=g_doubled), given)
     wanted = value_and_gradients(lambda z, *rest: unfold_lstm(z, mask, *rest, activations=(tf.tanh, tf.sigmoid)), given)
     assert errors(found, wanted) < 1e-10
