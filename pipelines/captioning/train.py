@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from layers import losses
 from layers.teacher_forcing import teacher_forcing
-from layers.text import END, START, UNKNOWN, Vocabulary
+from layers.text import END, START, Vocabulary
 from pipelines.captioning import dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
@@ -27,8 +27,8 @@ from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
 from pipelines.common import encoders, training
 from pipelines.common.errors import UserError
+from pipelines.common.fine_tuning import refuse_other_model, take_over
 from pipelines.common.optimizers import OwnRate
-from pipelines.common.options import flag
 from pipelines.common.runs import Run, atomic_write
 
 # What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
@@ -47,7 +47,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "captioning")) if config.base else None
     if base:
-        refuse_other_model(config, base.config)
+        refuse_other_model(config, base.config, INHERITED)
     parts = dataset.load(config)
     if "validation" not in parts:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
@@ -88,7 +88,7 @@ def build(config: Config, preprocessing: Preprocessing, base: Trained | None) ->
     weights = "none" if base else config.weights
     model = training.build(config.training, lambda: make_model(config, preprocessing, encoder_weights=weights))
     if base:
-        transplant(base, model)
+        take_over(model, base.model)
     encoders.set_trainable(model.encoder, config.finetune_cnn_after is not None, config.finetune_cnn_from)
     return model
 
@@ -222,33 +222,6 @@ def make_loss(model: Captioner, config: Config, cnn_learns: Callable[[], bool]):
         return {"loss": (total, words), "nll": (nll, words)}
 
     return loss
-
-
-def refuse_other_model(config: Config, base: Config):
-    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
-    if changed:
-        field = changed[0]
-        raise UserError(
-            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
-            f" {getattr(base, field)}"
-        )
-
-
-def transplant(base: Trained, model: Captioner):
-    """Gives the model what the run it starts from has learned.
-
-    Known words keep their rows; a new one begins with the row of the unknown word, as which it was read so far, and
-    with the bias of the rarest, so that the decoder does not write it before it has learned to.
-    """
-    for weight, learned in zip(model.weights, base.model.weights, strict=True):
-        value = learned.numpy()
-        for axis, (have, want) in enumerate(zip(value.shape, weight.shape, strict=True)):
-            if have < want:  # the vocabulary has grown along this axis
-                new = np.take(value, [UNKNOWN], axis=axis)
-                if value.ndim == 1:
-                    new = np.full_like(new, value.min())
-                value = np.concatenate([value, np.repeat(new, want - have, axis=axis)], axis=axis)
-        weight.assign(value)
 
 
 def report(run: Run):

@@ -1,4 +1,4 @@
-"""Scores of classifiers, in NumPy."""
+"""Scores of classifiers, and what their labels weigh, in NumPy."""
 
 import numpy as np
 
@@ -69,3 +69,9 @@ def classification(logits: np.ndarray, labels: np.ndarray, names) -> dict:
         },
         "confusion": counts.tolist(),
     }
+
+
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """float[classes]: examples / (labels that occur * examples of the label), so that the mean weight is 1."""
+    counts = np.bincount(labels, minlength=classes)
+    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))

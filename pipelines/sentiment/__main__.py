@@ -62,16 +62,7 @@ def pretrain(arguments: list[str]):
 
 def fine_tune(arguments: list[str]):
     """Train on from another run, on other data and labels."""
-    start, rest = cli.take_option(arguments, "from")
-    if start is None and not {"-h", "--help"} & set(arguments):
-        raise UserError("fine-tune needs --from RUN --data WHERE: the run to start from, and the reviews")
-    default = Config()
-    if start is not None:
-        run = Run.open(start, TASK).require_weights()
-        default = Config.from_json(run.config).for_fine_tuning(run.path)
-    config = cli.parse(TASK, "fine-tune --from RUN", Config, rest, default)
-    if not any(argument.split("=")[0] == "--data" for argument in rest):
-        raise UserError("fine-tune needs --data WHERE: the reviews to train on")
+    config = cli.parse_fine_tuning(TASK, Config, arguments, "the reviews")
     with cli.quiet_imports():
         from pipelines.sentiment.train import train
 

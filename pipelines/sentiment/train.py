@@ -9,7 +9,7 @@ import tensorflow as tf
 from layers.text import UNKNOWN, Vocabulary
 from pipelines.common import metrics, training
 from pipelines.common.errors import UserError
-from pipelines.common.options import flag
+from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.runs import Run, atomic_write, write_json
 from pipelines.sentiment import dataset, warm_start
 from pipelines.sentiment.config import Config
@@ -41,7 +41,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
     if base:
-        refuse_other_model(config, base.config)
+        refuse_other_model(config, base.config, INHERITED)
     learned = load_language_model(open_language_model(config.init_from)) if config.init_from else None
     if learned:
         warm_start.refuse_other_network(config, learned.config)
@@ -138,7 +138,8 @@ def fit(
             "val_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         }
 
-    weights = class_weights(encoded["train"].labels, len(names)) if config.class_weights else np.ones(len(names))
+    labels = encoded["train"].labels
+    weights = metrics.class_weights(labels, len(names)) if config.class_weights else np.ones(len(names))
     return training.train(
         model,
         run=run,
@@ -215,22 +216,6 @@ def worst_change(gradient, vectors, kept):
     mean_square = tf.reduce_sum(tf.square(vectors * kept), axis=[1, 2], keepdims=True) / tf.maximum(elements, 1)
     length = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
     return tf.sqrt(mean_square) * gradient / tf.maximum(length, 1e-12)
-
-
-def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """float[classes]: reviews / (labels that occur * reviews of the label), so that the mean weight is 1."""
-    counts = np.bincount(labels, minlength=classes)
-    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-
-
-def refuse_other_model(config: Config, base: Config):
-    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
-    if changed:
-        field = changed[0]
-        raise UserError(
-            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
-            f" {getattr(base, field)}"
-        )
 
 
 def transplant(base: Trained, model: keras.Model, vocabulary: Vocabulary, names: tuple[str, ...]):

@@ -9,7 +9,6 @@ import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run
 from pipelines.common.search import Search
 from pipelines.translation.config import PRESETS, Config
 
@@ -27,16 +26,7 @@ def train(arguments: list[str]):
 
 def fine_tune(arguments: list[str]):
     """Train on from another run, on other sentence pairs."""
-    start, rest = cli.take_option(arguments, "from")
-    if start is None and not {"-h", "--help"} & set(arguments):
-        raise UserError("fine-tune needs --from RUN --data WHERE: the run to start from, and the sentence pairs")
-    default = Config()
-    if start is not None:
-        run = Run.open(start, TASK).require_weights()
-        default = Config.from_json(run.config).for_fine_tuning(run.path)
-    config = cli.parse(TASK, "fine-tune --from RUN", Config, rest, default)
-    if not any(argument.split("=")[0] == "--data" for argument in rest):
-        raise UserError("fine-tune needs --data WHERE: the sentence pairs to train on")
+    config = cli.parse_fine_tuning(TASK, Config, arguments, "the sentence pairs")
     with cli.quiet_imports():
         from pipelines.translation.train import train
 

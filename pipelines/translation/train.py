@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from layers import losses
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
-from layers.text import END, START, UNKNOWN, Vocabulary
+from layers.text import END, START, Vocabulary
 from pipelines.common import training
 from pipelines.common.errors import UserError
+from pipelines.common.fine_tuning import refuse_other_model, take_over
 from pipelines.common.options import flag
 from pipelines.common.runs import Run, atomic_write
 from pipelines.translation import dataset
@@ -45,7 +46,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "translation")) if config.base else None
     if base:
-        refuse_other_model(config, base.config)
+        refuse_other_model(config, base.config, INHERITED)
     pairs = dataset.load(config)
     if "validation" not in pairs:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
@@ -103,7 +104,7 @@ def fit(
     options = config.training
     model = build(config, preprocessing)
     if base:
-        transplant(base, model, preprocessing)
+        take_over(model, base.model)
     elif not config.initial_range:  # which says how all weights begin
         targets = encoded["train"].targets
         model.softmax.begin_with(targets.ids, len(targets))
@@ -196,33 +197,6 @@ def some_inputs_of_its_own(model: Translator, config: Config, inputs, state):
         probability = teacher_probability("inverse_sigmoid", updates, k=config.teacher_updates)
     seed = tf.cast(model.random.next(), tf.int64)
     return scheduled_inputs(model.step, state, inputs, probability, seed)
-
-
-def refuse_other_model(config: Config, base: Config):
-    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
-    if changed:
-        field = changed[0]
-        raise UserError(
-            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
-            f" {getattr(base, field)}"
-        )
-
-
-def transplant(base: Trained, model: Translator, preprocessing: Preprocessing):
-    """Gives the model what the run it starts from has learned.
-
-    Known tokens keep their rows; a new one begins with the row of the unknown token, as which it was read so far, and
-    with the bias of the rarest, so that the decoder does not write it before it has learned to.
-    """
-    for weight, learned in zip(model.weights, base.model.weights, strict=True):
-        value = learned.numpy()
-        for axis, (have, want) in enumerate(zip(value.shape, weight.shape, strict=True)):
-            if have < want:  # the vocabulary has grown along this axis
-                new = np.take(value, [UNKNOWN], axis=axis)
-                if value.ndim == 1:
-                    new = np.full_like(new, value.min())
-                value = np.concatenate([value, np.repeat(new, want - have, axis=axis)], axis=axis)
-        weight.assign(value)
 
 
 def report(run: Run):

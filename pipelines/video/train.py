@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import training
+from pipelines.common import metrics, training
 from pipelines.common.errors import UserError
-from pipelines.common.options import flag
+from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.runs import Run, write_json
 from pipelines.common.tbptt import TruncatedBPTT
 from pipelines.video import dataset, scores
@@ -36,7 +36,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "video")) if config.base else None
     if base:
-        refuse_other_model(config, base.config)
+        refuse_other_model(config, base.config, INHERITED)
     videos = dataset.load(config)
     names = choose_names(config, videos, base)
     model = build(config, names, base)
@@ -92,7 +92,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
     """Trains the model."""
     options = config.training
     train, validation = tracks["train"], tracks["validation"]
-    weights = class_weights(train.labels, len(names)) if config.class_weights else np.ones(len(names))
+    weights = metrics.class_weights(train.labels, len(names)) if config.class_weights else np.ones(len(names))
     limits = {"batch_videos": config.batch_videos, "batch_frames": config.batch_frames, "xla": options.xla}
 
     def whole_videos(epoch: int) -> tf.data.Dataset:
@@ -174,22 +174,6 @@ def frame_loss(logits, labels, kept, weights: np.ndarray, smoothing: float) -> d
         "loss": (total, tf.reduce_sum(weight)),
         "accuracy": (tf.reduce_sum(hits * kept), tf.reduce_sum(kept)),
     }
-
-
-def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """float[classes]: frames / (labels that occur * frames of the label), so that the mean weight is 1."""
-    counts = np.bincount(labels, minlength=classes)
-    return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-
-
-def refuse_other_model(config: Config, base: Config):
-    changed = [field for field in INHERITED if getattr(config, field) != getattr(base, field)]
-    if changed:
-        field = changed[0]
-        raise UserError(
-            f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it is"
-            f" {getattr(base, field)}"
-        )
 
 
 def transplant(base: Trained, model: FrameClassifier, names: tuple[str, ...]):

@@ -20,3 +20,10 @@ def test_scores_of_a_small_case_by_hand():
 
 def test_cross_entropy_of_large_logits_is_finite():
     assert metrics.cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
+
+
+def test_class_weights_make_labels_count_the_same():
+    labels = np.array([0, 0, 0, 1])
+    found = metrics.class_weights(labels, 3)
+    assert found[0] * 3 == pytest.approx(found[1])
+    assert found[labels].mean() == pytest.approx(1)

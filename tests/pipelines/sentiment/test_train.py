@@ -13,7 +13,7 @@ from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import build_model, load_trained
-from pipelines.sentiment.train import class_weights, make_loss, worst_change
+from pipelines.sentiment.train import make_loss, worst_change
 
 
 def weights(run) -> dict[str, np.ndarray]:
@@ -161,13 +161,6 @@ def test_fine_tuning_needs_data_and_a_run(room, tmp_path, command, capsys):
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
     assert command("fine-tune", "--from", room.run / "export", "--data", room.data) == 2
     assert "is an export" in capsys.readouterr().err
-
-
-def test_class_weights_make_labels_count_the_same():
-    labels = np.array([0, 0, 0, 1])
-    found = class_weights(labels, 3)
-    assert found[0] * 3 == pytest.approx(found[1])
-    assert found[labels].mean() == pytest.approx(1)
 
 
 def test_loss_leaves_fillers_out_and_smooths():

@@ -14,7 +14,7 @@ from pipelines.common.runs import Run
 from pipelines.video import dataset
 from pipelines.video.config import Config
 from pipelines.video.model import load_trained
-from pipelines.video.train import class_weights, frame_loss
+from pipelines.video.train import frame_loss
 from tests import killing
 
 
@@ -152,13 +152,6 @@ def test_fine_tuning_needs_data_and_a_run(room, command, capsys):
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
     stored = Config.from_json(json.loads((room.run / "config.json").read_text())["config"])
     assert stored.for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
-
-
-def test_class_weights_make_labels_count_the_same():
-    labels = np.array([0, 0, 0, 1])
-    found = class_weights(labels, 3)
-    assert found[0] * 3 == pytest.approx(found[1])
-    assert found[labels].mean() == pytest.approx(1)
 
 
 LOGITS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32) * 3
