@@ -105,6 +105,16 @@ def scale_g(values, by):
     return values * tf.concat([ones, ones, tf.fill([units], tf.cast(by, values.dtype)), ones], axis=0)
 
 
+def sigmoid_slope(y, factor):
+    """factor y (1 - y), the slope of y = sigmoid(a) in one pass over memory."""
+    return tf.raw_ops.SigmoidGrad(y=y, dy=factor)
+
+
+def tanh_slope(y, factor):
+    """factor (1 - y^2), the slope of y = tanh(a) in one pass over memory."""
+    return tf.raw_ops.TanhGrad(y=y, dy=factor)
+
+
 def select(mask, new, old):
     """`new` where the step is valid, `old` where it is masked."""
     return new if mask is None else tf.where(mask, new, old)
@@ -240,18 +250,18 @@ def unfold_lstm(
 
         def backward(dh, dc):
             W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
-            i, f, g, o = tf.split(s, 4, axis=-1)
-            g_slope = 2 * g * (1 - g) if g_doubled else 1 - g * g
-            if g_doubled:
-                g = 2 * g - 1
-            tanh_c = tf.tanh(c)
+            # A masked step is one at which nothing comes in, nothing is forgotten and nothing goes out.
+            shut = tf.concat([tf.zeros([units], s.dtype), tf.ones([units], s.dtype), tf.zeros([2 * units], s.dtype)], 0)
+            gates = select(mask, s, shut)
+            i, f, g, o = tf.split(gates, 4, axis=-1)
+            c_old, tanh_c = previous(c0, c), tf.tanh(c)
             # dz = [dc, dc, dc, dh] * slope: the slopes of i, f, g by way of c, of o by way of h.
-            slope = tf.concat(
-                [g * i * (1 - i), previous(c0, c) * f * (1 - f), i * g_slope, tanh_c * o * (1 - o)], axis=-1
-            )
-            h_to_c = o * (1 - tanh_c * tanh_c)
-            slope, h_to_c = select(mask, slope, tf.zeros_like(slope)), select(mask, h_to_c, tf.zeros_like(h_to_c))
-            f = select(mask, f, tf.ones_like(f))
+            if g_doubled:
+                slope = sigmoid_slope(gates, tf.concat([2 * g - 1, c_old, 2 * i, tanh_c], axis=-1))
+            else:
+                slopes = sigmoid_slope(i, g), sigmoid_slope(f, c_old), tanh_slope(g, i), sigmoid_slope(o, tanh_c)
+                slope = tf.concat(slopes, axis=-1)
+            h_to_c = tanh_slope(tanh_c, o)
 
             def step(state, inputs):
                 (h_back, c_back), (dh_t, dc_t, slope_t, h_to_c_t, f_t, valid) = state, inputs
