@@ -186,7 +186,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         return self._as_in_lecture and tf.as_dtype(self.compute_dtype).size > 2
 
     def input_share(self, x):
-        """W_ih x + b, its columns of g doubled by way of the weights, which are fewer."""
+        """W_ih x + b, its columns of g doubled by way of the weights: fewer than the steps of a training batch."""
         cell = self.cell
         if not self._g_doubled:
             return cell.input_share(x)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from layers import decoding
 from layers.text import END, PADDING, START, UNKNOWN, pad
 from pipelines.captioning.model import Trained
+from pipelines.common import encoders
 
 FORBIDDEN = (PADDING, UNKNOWN, START)  # never written by a decoder
 
@@ -31,16 +32,13 @@ class Description:
     def see(self, encoded):
         """The bytes of images string[batch] -> (features, valid)."""
         features, valid, seen = [], tf.ones(tf.shape(encoded), tf.bool), {}
-        count = tf.shape(encoded)[0]
-        # oneDNN's convolutions, which TensorFlow takes where there is AVX-512, fail for a batch of no image.
-        more = tf.cast(count == 0, tf.int32)
         for member in self.members:
             how = member.preprocessing
             key = how.image_size, how.fit, how.pixel_limit
             if key not in seen:
                 seen[key] = how.pixels(encoded)
             pixels, good = seen[key]
-            features.append(member.model.see(tf.pad(pixels, [[0, more], [0, 0], [0, 0], [0, 0]]))[:count])
+            features.append(encoders.see(member.model.see, pixels))
             valid &= good
         return tuple(features), valid
 

@@ -129,24 +129,24 @@ def parse(task: str, command: str, parser, arguments: list[str], default=None):
     return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
 
 
-def parse_fine_tuning(task: str, config, arguments: list[str], data: str):
+def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
     """The config of fine-tuning: that of the run which --from names, with the fields that the arguments change.
 
     Args:
-        config: the class of the task's configs, with `from_json` and `for_fine_tuning`.
+        kind: the class of the task's configs, with `from_json` and `for_fine_tuning`.
         data: what the task trains on, such as "the reviews".
     """
     start, rest = take_option(arguments, "from")
     if start is None and not {"-h", "--help"} & set(arguments):
         raise UserError(f"fine-tune needs --from RUN --data WHERE: the run to start from, and {data} to train on")
-    default = config()
+    default = kind()
     if start is not None:
         run = Run.open(start, task).require_weights()
-        default = config.from_json(run.config).for_fine_tuning(run.path)
-    found = parse(task, "fine-tune --from RUN", config, rest, default)
+        default = kind.from_json(run.config).for_fine_tuning(run.path)
+    config = parse(task, "fine-tune --from RUN", kind, rest, default)
     if not any(argument.split("=")[0] == "--data" for argument in rest):
         raise UserError(f"fine-tune needs --data WHERE: {data} to train on")
-    return found
+    return config
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:

@@ -176,6 +176,16 @@ def correct_scaling(network: keras.Model):
                 layer.finalize_state()
 
 
+def see(network, pixels):
+    """network(pixels) for any number of images, none included: float[images, height, width, 3] -> float[images, ...].
+
+    oneDNN's convolutions, which TensorFlow takes where there is AVX-512, fail for a batch of no image.
+    """
+    count = tf.shape(pixels)[0]
+    more = tf.cast(count == 0, tf.int32)
+    return network(tf.pad(pixels, [[0, more], [0, 0], [0, 0], [0, 0]]))[:count]
+
+
 def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = None):
     """Freezes an encoder, or sets it free to be trained; the batch normalisation of keras.applications stays frozen
     either way, that of a network which learns from nothing does not.

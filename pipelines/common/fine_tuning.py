@@ -11,8 +11,8 @@ from pipelines.common.options import flag
 
 
 def refuse_other_model(config, base, inherited: Sequence[str]):
-    """UserError where a field that another value of would not fit the weights, one of `inherited`, is not that of the
-    config `base` of the run that is fine-tuned."""
+    """UserError when a field of `inherited` differs from that of `base`, the config of the run that is fine-tuned: its
+    weights would not fit."""
     for field in inherited:
         if getattr(config, field) != getattr(base, field):
             raise UserError(
@@ -25,7 +25,7 @@ def take_over(model: keras.Model, learned: keras.Model):
     """Gives a model that writes words the weights of one of the same shape, but for a vocabulary that may be smaller.
 
     Known words keep their rows; a new one begins with the row of the unknown word, as which it was read so far, and
-    with the bias of the rarest, so that the decoder does not write it before it has learned to.
+    with the lowest bias of all, so that the decoder does not write it before it has learned to.
     """
     for weight, known in zip(model.weights, learned.weights, strict=True):
         value = known.numpy()

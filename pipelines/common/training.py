@@ -149,16 +149,22 @@ class _Training:
             return self.run.summary
         self._resume()
         self.saved_at = self.drawn_at = time.monotonic()
-        with Signals() as self.signals:
-            self.callbacks.on_train_begin()
-            self.model.stop_training = False  # a callback may set it
-            while self.state["epoch"] < self.options.epochs and not self._out_of_patience():
-                if self.model.stop_training:
-                    break
-                self._epoch()
-                if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+        try:
+            with Signals() as self.signals:
+                self.callbacks.on_train_begin()
+                self.model.stop_training = False  # a callback may set it
+                while self.state["epoch"] < self.options.epochs and not self._out_of_patience():
+                    if self.model.stop_training:
+                        break
+                    self._epoch()
+                    if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+                        self._draw_curves()
+                self.callbacks.on_train_end()
+        except BaseException:
+            if self.state["rows"]:
+                with contextlib.suppress(OSError, UserError):  # what stopped it is what there is to say
                     self._draw_curves()
-            self.callbacks.on_train_end()
+            raise
         return self._finish()
 
     # Epochs and steps -------------------------------------------------------------------------------------------------

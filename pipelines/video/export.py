@@ -4,6 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
+from pipelines.common import encoders
 from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
 from pipelines.video.model import Trained, load_trained
@@ -55,7 +56,8 @@ class Exported:
         """uint8[batch, time, height, width, 3] -> what the recurrent layers are given, float[batch, time, features]."""
         batch, time, height, width, _ = tf.unstack(tf.shape(frames))
         pixels = self.trained.preprocessing(tf.reshape(frames, tf.stack([batch * time, height, width, 3])))
-        features = self.model.project(self.model.encoder(pixels, training=False)[:, None])
+        seen = encoders.see(lambda pixels: self.model.encoder(pixels, training=False), pixels)
+        features = self.model.project(seen[:, None])
         return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
 
     def serve(self, frames, lengths):

@@ -51,7 +51,7 @@ def main():
     test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]
     scores: dict[str, list[float]] = {"warm": [], "random": []}
     for seed in options.seeds:
-        random, data = np.random.default_rng(seed), options.to / f"data-{seed}"
+        random, data = np.random.default_rng(seed), options.to / f"data-{options.reviews}-{seed}"
         data.mkdir(parents=True, exist_ok=True)
         for part, number in (("train", options.reviews), ("validation", VALIDATED)):
             write(data / f"{part}.csv", parts[part], random.permutation(len(parts[part]))[:number])
@@ -61,7 +61,7 @@ def main():
             "random": ["imdb", "--no-bidirectional", "--units", network.units, "--word-dropout", network.word_dropout],
         }
         for start, arguments in starts.items():
-            run = options.to / f"{start}-{seed}"
+            run = options.to / f"{start}-{options.reviews}-{seed}"
             about = ["--data", data, "--group-column", "", "--seed", seed, "--run", run, *RECIPE]
             call(sentiment.main, "train", *arguments, *about)
             call(sentiment.main, "evaluate", "--run", run)

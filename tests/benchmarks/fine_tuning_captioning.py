@@ -2,10 +2,10 @@
 
     python tests/benchmarks/fine_tuning_captioning.py --to saved_models/captioning/snow [--epochs 4]
 
-The topic's 100 photos are drawn from the training part of Flickr8k (two captions or more speak of a dog and of snow)
-and taken out of it; the lists are kept in TO/topic. A model of the preset flickr8k is trained on the rest, then on 60
-of the topic; 40 others are the test. A random start gets the same 60, and all their words. The best of 20 epochs is
-chosen on 6 of the 60, as every fine-tuning does without a validation part of its own.
+All photos of the topic (two captions or more speak of a dog and of snow) are taken out of the training part of Flickr8k
+and a model of the preset flickr8k is trained on the rest; then on 60 of the topic, while 40 others are the test. The
+lists are kept in TO/topic. A random start gets the same 60, and all their words. The best of 20 epochs is chosen on 6
+of the 60.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main():
     parts = dataset.load(PRESETS["flickr8k"][1])
     topic = [name for name, captions in parts["train"].references.items() if of_topic(captions)]
     chosen = [topic[row] for row in np.random.default_rng(1).permutation(len(topic))[: TRAINING + TEST]]
-    rest = [name for name in parts["train"].paths if name not in set(chosen)]
+    rest = [name for name in parts["train"].paths if name not in set(topic)]
     own, test = parts["train"].take(chosen[:TRAINING]), parts["train"].take(chosen[TRAINING:])
     write(options.to / "rest", train=parts["train"].take(rest), val=parts["validation"], test=parts["test"])
     write(options.to / "topic", train=own, test=test)
@@ -72,7 +72,7 @@ def main():
     call(captioning.main, "train", "flickr8k", "--data", options.to / "rest", "--epochs", options.epochs, *cache,
          "--run", options.to / "base")  # fmt: skip
     score("before", options.to / "base")
-    about = ["--data", options.to / "topic", "--epochs", EPOCHS, *cache]
+    about = ["--data", options.to / "topic", "--validation-share", 0.1, "--epochs", EPOCHS, *cache]
     call(captioning.main, "fine-tune", "--from", options.to / "base", *about, "--run", options.to / "fine-tuned")
     score("fine-tuned", options.to / "fine-tuned")
     call(captioning.main, "train", "flickr8k", *about, "--min-count", 1, "--run", options.to / "random")

@@ -6,7 +6,7 @@
 
 The pairs are drawn from the training part of tatoeba, by whole sentences; its validation part chooses the best epoch,
 and BLEU is that of its test part, with all references of a sentence. Fine-tuning and the random start get the same
-pairs, epochs and options.
+pairs, epochs and options. The metrics.json of the run itself is then that of these sentences, too.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--to", type=Path, required=True, help="a folder for the data and both runs")
     parser.add_argument("--pairs", type=int, default=2000)
     options = parser.parse_args()
-    data = options.to / "data"
+    data = options.to / f"data-{options.pairs}"
     data.mkdir(parents=True, exist_ok=True)
     for part in ("train", "validation", "test"):
         sources, references = dataset.load_part(PRESETS["tatoeba"][1], part).by_source()
@@ -41,6 +41,7 @@ def main():
             rows = rows[: 1 + np.searchsorted(np.cumsum([len(references[row]) for row in rows]), options.pairs)]
         pairs = [f"{sources[row]}\t{target}" for row in rows for target in references[row]]
         (data / f"{part}.tsv").write_text("\n".join(pairs) + "\n", encoding="utf-8")
+    tuned, random = (options.to / f"{start}-{options.pairs}" for start in ("fine-tuned", "random"))
     scores = {}
 
     def score(name: str, run: Path):
@@ -51,11 +52,11 @@ def main():
 
     score("before", options.run)
     about = ["--data", data, "--epochs", EPOCHS]
-    call(translation.main, "fine-tune", "--from", options.run, *about, "--run", options.to / "fine-tuned")
-    score("fine-tuned", options.to / "fine-tuned")
+    call(translation.main, "fine-tune", "--from", options.run, *about, "--run", tuned)
+    score("fine-tuned", tuned)
     network = ["--source", "en", "--target", "fr"]
-    call(translation.main, "train", "multi30k", *network, *about, "--run", options.to / "random")
-    score("random start", options.to / "random")
+    call(translation.main, "train", "multi30k", *network, *about, "--run", random)
+    score("random start", random)
     for name, found in scores.items():
         print(f"{name}: {found}")
 

@@ -137,6 +137,17 @@ def test_features_are_used_again_by_the_next_run(room, command, tiny, tmp_path, 
         assert ("computing the features of" in capsys.readouterr().err) == computed
 
 
+def test_the_softmax_begins_with_the_frequencies_of_the_words(room, command, tiny, tmp_path):
+    run = tmp_path / "run"
+    changes = ["--epochs", "1", "--learning-rate", "1e-12"]
+    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *changes) == 0
+    begun = load_trained(Run.open(run, "captioning"))
+    lines = (room.data / "captions_train.tsv").read_text(encoding="utf-8").splitlines()
+    ids = begun.preprocessing.encode(tf.constant([line.split("\t")[2] for line in lines]))[0].flat_values.numpy()
+    counts = np.bincount([*ids, *[END] * len(lines)], minlength=len(begun.preprocessing.tokenizer.vocabulary)) + 1
+    np.testing.assert_allclose(np.exp(begun.model.softmax.bias), counts / counts.sum(), rtol=1e-4)
+
+
 def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, scenes, tmp_path):
     """The vocabulary grows, ids and answers stay: with a learning rate of next to nothing nothing changes."""
     for part in ("train", "val"):

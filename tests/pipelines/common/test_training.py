@@ -247,6 +247,27 @@ def test_a_signal_checkpoints_at_the_end_of_the_step(tmp_path, number):
     killing.assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_curves_are_drawn_now_and_then_and_when_a_run_is_stopped(tmp_path, monkeypatch):
+    class Look(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append((tmp_path / "curves.png").is_file())
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    seen: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, {"epochs": 4}, callbacks=[Look(), Stop()])
+    assert seen == [False, False, False]
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    (tmp_path / "curves.png").unlink()
+    monkeypatch.setattr(training, "REDRAW_SECONDS", 0)
+    train(tmp_path, {"epochs": 4}, callbacks=[Look()])
+    assert seen[3:] == [False, True]
+
+
 def test_a_signal_ends_a_validation_at_once(tmp_path):
     chosen = options(epochs=1)
     model = classifier()

@@ -51,6 +51,16 @@ def test_perplexity_falls_far_below_that_of_chance(library, tmp_path, command, t
     assert found[-1] < 0.7 * words
 
 
+def test_the_softmax_begins_with_the_frequencies_of_the_words(library, tmp_path, command, tiny_language_model):
+    changes = ["--epochs", "1", "--learning-rate", "1e-12"]
+    run = ["--data", library.data, "--run", tmp_path / "run"]
+    assert command("pretrain", "sample", *run, *tiny_language_model, *changes) == 0
+    begun = load_language_model(open_language_model(tmp_path / "run"))
+    texts = dataset.encode_texts(corpus.load(begun.config)["train"], begun.preprocessing)
+    counts = np.bincount([*texts.ids, *[END] * len(texts)], minlength=begun.model.vocabulary_size) + 1
+    np.testing.assert_allclose(np.exp(begun.model.softmax.bias), counts / counts.sum(), rtol=1e-4)
+
+
 def test_perplexity_is_that_of_each_text_by_itself():
     """Against the model driven word by word, on texts of any length; and no more words than were asked for."""
     vocabulary = Vocabulary([*GENERATION, *"abcdefg"])

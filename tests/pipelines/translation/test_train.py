@@ -109,6 +109,23 @@ def test_every_option_trains_and_translates(room, command, tiny, tmp_path, optio
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
 
 
+@pytest.mark.parametrize("initial_range", [0, 0.05])
+def test_the_softmax_begins_with_the_frequencies_of_the_words(room, command, tiny, tmp_path, initial_range):
+    """But where a range says how all weights begin; the learning rate is next to nothing."""
+    run = tmp_path / "run"
+    changes = ["--epochs", "1", "--learning-rate", "1e-12", "--initial-range", initial_range]
+    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *changes) == 0
+    begun = load_trained(Run.open(run, "translation"))
+    bias = begun.model.softmax.bias.numpy()
+    if initial_range:
+        assert np.abs(bias).max() <= initial_range
+        return
+    texts = (room.data / "train.fr").read_text(encoding="utf-8").splitlines()
+    ids = begun.preprocessing.target.encode(tf.constant(texts))[0].flat_values.numpy()
+    counts = np.bincount([*ids, *[END] * len(texts)], minlength=len(bias)) + 1
+    np.testing.assert_allclose(np.exp(bias), counts / counts.sum(), rtol=1e-4)
+
+
 def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, make, tmp_path):
     """Vocabularies grow, ids and answers stay: with a learning rate of next to nothing nothing changes."""
     make_pairs, write_parallel = make
