@@ -186,7 +186,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "flickr8k": (
-        "6,000 photos with five captions each, MobileNetV2 frozen: 30 minutes on two cores, BLEU-4 18.4.",
+        "6,000 photos with five captions each, MobileNetV2 frozen: 20 minutes on two cores, BLEU-4 18.8.",
         Config(
             data="flickr8k",
             beam_size=5,
@@ -194,7 +194,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             run=pathlib.Path("saved_models/captioning/flickr8k"),
             dropout=0.5,
             embedding_dropout=0.3,
-            training=TrainingOptions(epochs=20, learning_rate=1e-3, schedule="linear"),
+            training=TrainingOptions(epochs=15, learning_rate=1e-3, schedule="linear", ema=0.998),
         ),
     ),
 }
