@@ -166,7 +166,7 @@ class Config:
 # A preset promises its command, hardware, time and score: README.md has what was measured.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample, all of it from nothing: two minutes on two cores, 95 % of its test right.",
+        "The embedded sample, all of it from nothing: one minute on two cores, 95 % of its test right.",
         Config(
             data="sample",
             run=pathlib.Path("saved_models/captioning/sample"),
