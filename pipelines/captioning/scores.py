@@ -107,7 +107,9 @@ def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> lis
             near = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
             for (mine_n, norm), (other_n, other_norm) in zip(vectors, other_vectors, strict=True):
                 if norm and other_norm:
-                    shared = sum(min(mine_n[g], other_n[g]) * other_n[g] for g in mine_n.keys() & other_n.keys())
+                    # In the order of the words: that of a set would be another one in every process, and so the last
+                    # digit, by which a run that goes on could choose another epoch.
+                    shared = sum(min(weight, other_n[g]) * other_n[g] for g, weight in mine_n.items() if g in other_n)
                     total += near * shared / (norm * other_norm)
         scores.append(10 * total / (N * len(others)))
     return scores

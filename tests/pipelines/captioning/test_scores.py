@@ -2,12 +2,16 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import sacrebleu
 
 from pipelines.captioning.scores import all_scores, bleu, cider_d, longest_common, novel, rouge_l, words_of
+from tests import killing
 
 
 def split(*texts):
@@ -104,6 +108,27 @@ def test_cider_is_that_of_the_slow_one(seed):
     found = cider_d(captions, references)
     np.testing.assert_allclose(found, slow_cider(captions, references), rtol=1e-9)
     assert found[0] > 1
+
+
+ONE = """
+import random
+from pipelines.captioning.scores import cider_d
+draw = random.Random(1)
+captions = [[draw.choice("abcdefghij") for _ in range(20)] for _ in range(60)]
+print(cider_d(captions, [[captions[(row + 1) % 60], captions[(row + 2) % 60]] for row in range(60)]))
+"""
+
+
+def test_cider_is_the_same_to_the_last_digit_in_every_process():
+    """Words are hashed otherwise in each, which a run that goes on must not notice."""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", ONE], cwd=killing.ROOT, env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }  # fmt: skip
+    assert len(found) == 1
 
 
 def test_cider_of_a_caption_that_repeats_itself_is_clipped():
