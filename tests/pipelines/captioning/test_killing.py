@@ -18,5 +18,5 @@ def test_two_kills(tmp_path, room, tiny):
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "6", "--finetune-cnn-after", "3"]
+    command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "9", "--finetune-cnn-after", "3"]
     assert killing.check_command("captioning", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5

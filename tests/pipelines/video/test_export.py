@@ -116,10 +116,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(room, padded, tmp_pat
 def test_a_batch_of_nothing(loaded, padded):
     frames, lengths = padded
     answers = loaded.signatures["serving_default"](frames=tf.constant(frames[:0]), lengths=tf.constant(lengths[:0]))
-    assert answers["labels"].shape == (0, frames.shape[1]) and answers["probabilities"].shape[:2] == (
-        0,
-        frames.shape[1],
-    )
+    assert answers["labels"].shape == answers["probabilities"].shape[:2] == (0, frames.shape[1])
     state = loaded.signatures["step"].structured_input_signature[1]
     zeros = {name: tf.zeros([0, *spec.shape[1:]]) for name, spec in state.items() if name != "frames"}
     assert loaded.signatures["step"](frames=tf.constant(frames[:0, 0]), **zeros)["labels"].shape == (0,)

@@ -17,5 +17,5 @@ def test_two_kills(tmp_path, room):
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    command = [*SAMPLE, "--ema", "0.99", "--epochs", "6"]
+    command = [*SAMPLE, "--ema", "0.99", "--epochs", "24"]
     assert killing.check_command("video", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
