@@ -10,7 +10,7 @@ import tensorflow as tf
 from layers import losses
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
-from pipelines.captioning import dataset
+from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.describe import Description
@@ -105,7 +105,7 @@ class Perplexity:
             raise UserError(f"--data {config.data} has no whole caption to compute the perplexity of")
         found = [
             self.total(batch["image"], batch["target"], batch["real"])
-            for batch in dataset.feature_batches(captions, features, batch_pairs=config.batch_pairs)
+            for batch in batches.feature_batches(captions, features, batch_pairs=config.batch_pairs)
         ]
         return float(sum(total for total, _ in found) / sum(words for _, words in found))
 
@@ -121,9 +121,9 @@ class Seeing:
         )
 
     def __call__(self, images: dataset.Images) -> np.ndarray:
-        rows = dataset.pixel_rows(images, self.preprocessing, np.arange(len(images)))
-        batches = rows.batch(IMAGES_AT_ONCE).prefetch(2)
-        return np.concatenate([self.see(tf.cast(pixels, tf.float32)).numpy() for pixels in batches])
+        rows = batches.pixel_rows(images, self.preprocessing, np.arange(len(images)))
+        given = rows.batch(IMAGES_AT_ONCE).prefetch(2)
+        return np.concatenate([self.see(tf.cast(pixels, tf.float32)).numpy() for pixels in given])
 
 
 class Describing:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from layers import losses
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START, Vocabulary
-from pipelines.captioning import dataset
+from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.describe import Description
@@ -173,8 +173,8 @@ class Training:
         options = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
         if reads_pixels(config, epoch):
             options |= {"batch_images": config.batch_images, "augment": config.augment}
-            return dataset.image_batches(captions, images, self.preprocessing, **options)
-        return dataset.feature_batches(captions, images.features, batch_pairs=config.batch_pairs, **options)
+            return batches.image_batches(captions, images, self.preprocessing, **options)
+        return batches.feature_batches(captions, images.features, batch_pairs=config.batch_pairs, **options)
 
     def validate(self) -> dict[str, float]:
         images = self.images["validation"]

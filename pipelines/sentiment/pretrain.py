@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import losses
+from layers.sampled_softmax import sampled_cross_entropy
 from layers.text import GENERATION, Vocabulary
 from pipelines.common import training
 from pipelines.common.batching import FILLER, plan_batches
@@ -129,7 +130,7 @@ def make_loss(model: LanguageModel, config: PretrainingConfig):
             read, targets, weights = (tf.gather(values, counts) for values in (read, targets, weights))
         samples = min(config.softmax_samples, model.vocabulary_size)
         options = {"samples": samples, "seed": model.random, "transposed": True}
-        total = losses.sampled_cross_entropy(read, *softmax, targets, weights, **options)
+        total = sampled_cross_entropy(read, *softmax, targets, weights, **options)
         return {"loss": (total, words)}
 
     return loss

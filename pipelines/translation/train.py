@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import losses
+from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
 from pipelines.common import training
@@ -170,7 +171,7 @@ def make_loss(model: Translator, config: Config):
         softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
         if training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
-            total = losses.sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
+            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
             return {"loss": (total, divisor)}
         total, nll = losses.cross_entropy(
             *softmax,

@@ -23,7 +23,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import numpy as np
 import tensorflow as tf
 
-from layers.losses import cross_entropy, sampled_cross_entropy
+from layers.losses import cross_entropy
+from layers.sampled_softmax import sampled_cross_entropy
 from tests.benchmarks.bench_layers import machine_flops, medians
 
 tf.get_logger().setLevel("ERROR")  # a function for each candidate is meant, not a fault to be warned of

@@ -10,7 +10,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layers.losses import cross_entropy, log_uniform_candidates, negative_log_likelihood, sampled_cross_entropy
+from layers.losses import cross_entropy, negative_log_likelihood
+from layers.sampled_softmax import log_uniform_candidates, sampled_cross_entropy
 from tests.layers.oracles import error, errors
 
 ONE_ROW = 1  # block_bytes: as few rows in a block as are allowed

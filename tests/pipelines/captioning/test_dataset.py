@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.captioning import dataset
+from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned, read, without_captions
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
@@ -135,7 +135,7 @@ def test_every_caption_meets_its_image_once():
     found = captions(20)
     features = np.arange(20, dtype=np.float32)[:, None]
     seen = []
-    for batch in dataset.feature_batches(found, features, batch_pairs=8, seed=1):
+    for batch in batches.feature_batches(found, features, batch_pairs=8, seed=1):
         assert batch["target"].shape[:2] == (8, 1)
         for image, target, real in zip(batch["image"].numpy(), batch["target"].numpy(), batch["real"], strict=True):
             if float(real[0]):
@@ -152,7 +152,7 @@ def test_an_image_comes_with_all_its_captions(xla):
     pixels = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 4, 4, 3))
     some = dataset.Images(Captioned({}, {}), {}, pixels=pixels)
     seen, shapes = {}, set()
-    for batch in dataset.image_batches(found, some, None, batch_images=8, seed=1, xla=xla):
+    for batch in batches.image_batches(found, some, None, batch_images=8, seed=1, xla=xla):
         shapes.add(batch["target"].shape[1:])
         for image, target, real in zip(*(batch[name].numpy() for name in ("image", "target", "real")), strict=True):
             assert (image == image[0, 0, 0]).all()
@@ -167,12 +167,12 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     some = dataset.Images(Captioned({}, {}), {}, pixels=np.zeros([30, 4, 4, 3], np.uint8))
 
     def by_features(seed, epoch):
-        batches = dataset.feature_batches(found, features, batch_pairs=8, seed=seed, epoch=epoch)
-        return [batch["target"].numpy().tolist() for batch in batches]
+        given = batches.feature_batches(found, features, batch_pairs=8, seed=seed, epoch=epoch)
+        return [batch["target"].numpy().tolist() for batch in given]
 
     def by_images(seed, epoch):
-        batches = dataset.image_batches(found, some, None, batch_images=8, seed=seed, epoch=epoch, augment=0.25)
-        return [(batch["target"].numpy().tolist(), batch["image"].numpy().tolist()) for batch in batches]
+        given = batches.image_batches(found, some, None, batch_images=8, seed=seed, epoch=epoch, augment=0.25)
+        return [(batch["target"].numpy().tolist(), batch["image"].numpy().tolist()) for batch in given]
 
     for order in (by_features, by_images):
         assert order(1, 0) == order(1, 0)
@@ -185,7 +185,7 @@ def test_augmentation_moves_and_brightens():
     pixels[3:5, 3:5] = 100
     places, levels = set(), set()
     for number in range(12):
-        found = dataset.augmented(tf.constant(pixels), tf.constant([number, 1]), 0.25).numpy()
+        found = batches.augmented(tf.constant(pixels), tf.constant([number, 1]), 0.25).numpy()
         rows, columns = np.nonzero(found[..., 0])
         assert len(rows) == 4 and abs(rows.mean() - 3.5) <= 2 and abs(columns.mean() - 3.5) <= 2
         places.add((rows.min(), columns.min()))
@@ -206,7 +206,7 @@ def test_pixels_are_those_of_the_export_to_the_last_bit(tmp_path, scenes):
         encoded = tf.constant([path.read_bytes() for path in captioned.paths.values()])
         np.testing.assert_array_equal(kept.pixels, how.pixels(encoded)[0])
         decoded = dataset.Images(captioned, {})
-        rows = dataset.pixel_rows(decoded, how, np.arange(5))
+        rows = batches.pixel_rows(decoded, how, np.arange(5))
         np.testing.assert_array_equal(np.stack(list(rows.as_numpy_iterator())), kept.pixels)
 
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.captioning import dataset
+from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.describe import Description
 from pipelines.captioning.evaluate import Describing, Perplexity, Seeing, nearest_captions, scores_of_each
@@ -71,7 +71,7 @@ def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, imag
     captions = dataset.encode(images.captioned, trained.preprocessing)
     found = Perplexity(trained.model)(captions, images.features, trained.config)
     loss = make_loss(trained.model, trained.config, lambda: False)
-    sums = [loss(batch, False)["nll"] for batch in dataset.feature_batches(captions, images.features, batch_pairs=5)]
+    sums = [loss(batch, False)["nll"] for batch in batches.feature_batches(captions, images.features, batch_pairs=5)]
     assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)
     assert float(sum(w for _, w in sums)) == captions.lengths.sum() + len(captions)
 

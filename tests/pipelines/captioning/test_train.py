@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from layers.text import END, START, UNKNOWN
-from pipelines.captioning import dataset
+from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import Config
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.train import make_loss
@@ -191,5 +191,5 @@ def test_more_images_than_memory_takes_are_decoded_as_they_are_used(room, traine
     found = dataset.with_pixels(captioned, trained.preprocessing, config)
     assert found.pixels is None and len(found) == 12
     captions = dataset.encode(captioned, trained.preprocessing)
-    batches = list(dataset.image_batches(captions, found, trained.preprocessing, batch_images=5, seed=2))
-    assert sum(len(batch["image"]) for batch in batches) == 12
+    given = list(batches.image_batches(captions, found, trained.preprocessing, batch_images=5, seed=2))
+    assert sum(len(batch["image"]) for batch in given) == 12
