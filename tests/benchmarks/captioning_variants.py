@@ -1,0 +1,80 @@
+"""How a decoder is best given the image, and LSTM against vanilla RNN: variants of the preset flickr8k, each with the
+same time of training on features that were computed before.
+
+    python tests/benchmarks/captioning_variants.py --to saved_models/captioning/variants [--minutes 5]
+
+A variant is trained anew for as many epochs as fit into the time, counted from the speed of its first updates, and its
+learning rate falls to zero over just these. The scores are those of validation, with the preset's beam and length
+penalty: the test part is kept for what is chosen. A run that is there already is scored, not made again.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
+
+from pipelines.captioning import batches, dataset
+from pipelines.captioning.config import PRESETS, Config
+from pipelines.captioning.evaluate import evaluate
+from pipelines.captioning.model import make_preprocessing
+from pipelines.captioning.train import build, encode, learn, look, make_loss, train
+from pipelines.common.runs import Run
+from tests.benchmarks.variants import epochs_that_fit
+
+VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "state", "merge")]
+
+
+def variant(cell: str, image: str, options) -> Config:
+    preset = PRESETS["flickr8k"][1]
+    training = dataclasses.replace(preset.training, tensorboard=False)
+    run = options.to / f"{cell}-{image}"
+    return dataclasses.replace(preset, run=run, cache=options.cache, training=training, cell=cell, image=image)
+
+
+def epochs(config: Config, minutes: float) -> float:
+    """How many the network gets through in that time."""
+    captioned = dataset.load(config)["train"]
+    preprocessing = make_preprocessing(config, learn(config, captioned, None))
+    model = build(config, preprocessing, None)
+    images = look(config, captioned, model, preprocessing, "train")
+    captions = encode(config, images, preprocessing, "train")
+    limits = {"batch_pairs": config.batch_pairs, "xla": config.training.xla}
+    data = batches.feature_batches(captions, images.features, seed=1, **limits)
+    loss = make_loss(model, config, lambda: False)
+    return epochs_that_fit(model, loss, data, config.training, minutes)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, required=True, help="a folder for the runs")
+    parser.add_argument("--minutes", type=float, default=5, help="of training, for each")
+    parser.add_argument("--cache", type=Path, default=PRESETS["flickr8k"][1].cache, help="a folder for the features")
+    options = parser.parse_args()
+    lines = []
+    for cell, image in VARIANTS:
+        config = variant(cell, image, options)
+        if (config.run / "config.json").is_file():  # of the run as it was begun
+            config = Config.from_json(Run.open(config.run, "captioning").config)
+        else:
+            training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
+            config = dataclasses.replace(config, training=training)
+        summary = train(config)
+        scores = evaluate(config.run, None, "validation", (), None)
+        (found,) = scores["beams"].values()
+        bleu = " | ".join(f"{100 * found[f'bleu{n}']:.1f}" for n in range(1, 5))
+        lines.append(
+            f"| {cell} | {image} | {config.training.epochs:g} | {summary['seconds']:.0f} | {scores['perplexity']:.1f}"
+            f" | {bleu} | {found['cider']:.3f} |"
+        )
+    print("\n| cell | image | epochs | seconds | perplexity | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | CIDEr-D |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

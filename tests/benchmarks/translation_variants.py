@@ -1,0 +1,105 @@
+"""What each choice of a translator is worth: variants of the preset multi30k, each with the same time of training.
+
+    python tests/benchmarks/translation_variants.py --to saved_models/translation/variants [--minutes 8]
+        [--only preset "2 layers" …]
+
+A variant is trained anew for as many epochs as fit into the time, counted from the speed of its first updates, and its
+learning rate falls to zero over just these. Three runs of two layers, seeds 1 to 3, are scored together as well, by the
+average of their probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam and length
+penalty. A run that is there already is scored, not made again.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
+
+from pipelines.common.runs import Run
+from pipelines.translation import dataset
+from pipelines.translation.config import PRESETS, Config
+from pipelines.translation.evaluate import bleu, translate_all
+from pipelines.translation.model import load_trained, make_preprocessing
+from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
+from pipelines.translation.translate import Translation
+from tests.benchmarks.variants import epochs_that_fit
+
+PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, but for its residual connections
+VARIANTS = {
+    "preset": {},
+    "1 layer": {"layers": 1},
+    "2 layers": {"layers": 2},
+    "vanilla RNN": {"cell": "rnn"},
+    "one direction, source reversed, no context": PLAIN,
+    "one direction, source forward, no context": {**PLAIN, "reverse": False},
+    "English to German": {"source": "en", "target": "de", "source_vocabulary": 5_000, "target_vocabulary": 8_000},
+    "English to French": {"source": "en", "target": "fr"},
+    "2 layers, seed 2": {"layers": 2, "seed": 2},
+    "2 layers, seed 3": {"layers": 2, "seed": 3},
+}
+MEMBERS = ("2 layers", "2 layers, seed 2", "2 layers, seed 3")
+
+
+def variant(name: str, to: Path) -> Config:
+    preset, changes = PRESETS["multi30k"][1], dict(VARIANTS[name])
+    training = dataclasses.replace(preset.training, seed=changes.pop("seed", 1), tensorboard=False)
+    run = to / name.replace(",", "").replace(" ", "-")
+    return dataclasses.replace(preset, run=run, training=training, **changes)
+
+
+def epochs(config: Config, minutes: float) -> float:
+    """How many the network gets through in that time."""
+    pairs = dataset.load(config)
+    preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs["train"], None))
+    encoded = encode(config, pairs, preprocessing, None)["train"]
+    limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": config.training.xla}
+    model = build(config, preprocessing)
+    data = dataset.batches(encoded, seed=1, **limits)
+    return epochs_that_fit(model, make_loss(model, config), data, config.training, minutes)
+
+
+def score(members, config: Config) -> dict[str, float]:
+    translation, search = Translation(members), {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
+    scores = {}
+    for part in ("validation", "test"):
+        sources, references = dataset.load_part(config, part).by_source()
+        answers = translate_all(translation, sources, **search)
+        scores[part] = bleu([answer["translation"] for answer in answers], references).score
+    return scores
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, required=True, help="a folder for the runs")
+    parser.add_argument("--minutes", type=float, default=8, help="of training, for each")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    options = parser.parse_args()
+    lines, trained = [], {}
+    for name in options.only:
+        config = variant(name, options.to)
+        if (config.run / "config.json").is_file():  # of the run as it was begun
+            config = Config.from_json(Run.open(config.run, "translation").config)
+        else:
+            training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
+            config = dataclasses.replace(config, training=training)
+        summary = train(config)
+        trained[name] = load_trained(Run.open(config.run, "translation"))
+        found = score([trained[name]], config)
+        lines.append(
+            f"| {name} | {config.training.epochs:g} | {summary['seconds']:.0f} | {found['validation']:.1f}"
+            f" | {found['test']:.1f} |"
+        )
+        print(lines[-1], flush=True)
+    if all(name in trained for name in MEMBERS):
+        found = score([trained[name] for name in MEMBERS], trained[MEMBERS[0]].config)
+        lines.append(f"| the three of 2 layers together | | | {found['validation']:.1f} | {found['test']:.1f} |")
+    print("\n| variant | epochs | seconds | validation BLEU | test BLEU |\n| --- | --- | --- | --- | --- |")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
