@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from layers.groups import LARGE, join
 from layers.recurrent import Recurrent, affine
 from layers.unfold import previous, scale_g, select, unfold_lstm
 
@@ -182,24 +183,22 @@ class LSTM(Recurrent, keras.layers.LSTM):
 
     @property
     def _g_doubled(self):
-        """Whether one sigmoid serves all gates: see `unfold_lstm`."""
-        return self._as_in_lecture and tf.as_dtype(self.compute_dtype).size > 2
+        """Whether one sigmoid serves all gates: see `unfold_lstm`. To double large weights costs more than it saves."""
+        small = 4 * self.units**2 <= LARGE
+        return self._as_in_lecture and small and tf.as_dtype(self.compute_dtype).size > 2
 
-    def input_share(self, x):
-        """W_ih x + b, its columns of g doubled by way of the weights: fewer than the steps of a training batch."""
-        cell = self.cell
-        if not self._g_doubled:
-            return cell.input_share(x)
-        kernel, bias = tf.convert_to_tensor(cell.kernel), cell.bias
-        return affine(x, scale_g(kernel, 2), None if bias is None else scale_g(tf.convert_to_tensor(bias), 2))
+    gates_of_a_unit = 4
+
+    def grouped(self, weights):
+        # Doubled by way of the weights: they are fewer than the steps of a training batch.
+        weights = tf.convert_to_tensor(weights)
+        return super().grouped(scale_g(weights, 2) if self._g_doubled else weights)
 
     def through_time(self, z, mask, state, dropped):
         """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
         h0, c0 = state
         cell = self.cell
-        W_hh = tf.convert_to_tensor(cell.recurrent_kernel)
-        if self._g_doubled:
-            W_hh = scale_g(W_hh, 2)
+        W_hh = self.grouped(cell.recurrent_kernel)
         h, c = unfold_lstm(
             z,
             mask,
@@ -218,9 +217,10 @@ class LSTM(Recurrent, keras.layers.LSTM):
         h_in = previous(h0, h)
         if dropped is not None:
             h_in *= dropped
-        a = z + affine(h_in, W_hh, None)
-        i, f, g, o = cell.gates(scale_g(a, 0.5) if self._g_doubled else a)
-        gates = {name: select(mask, gate, tf.zeros_like(gate)) for name, gate in zip("ifgo", (i, f, g, o), strict=True)}
+        a = [z_group + affine(h_in, W_group, None) for z_group, W_group in zip(z, W_hh, strict=True)]
+        each = [cell.gates(scale_g(group, 0.5) if self._g_doubled else group) for group in a]
+        gates = {name: join(gate) for name, gate in zip("ifgo", zip(*each, strict=True), strict=True)}
+        gates = {name: select(mask, gate, tf.zeros_like(gate)) for name, gate in gates.items()}
         gates = {name: tf.transpose(gate, [1, 0, 2]) for name, gate in (gates | {"c": c}).items()}
         return h, [h[-1], c[-1]], (gates,)
 

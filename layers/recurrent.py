@@ -3,11 +3,14 @@
 import keras
 import tensorflow as tf
 
+from layers.groups import count_groups, grouped
+
 
 class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
 
-    A subclass gives `through_time(z, mask, state, dropped)`; `call` does the rest. Against `keras.layers.RNN`:
+    A subclass gives `through_time(z, mask, state, dropped)` and `gates_of_a_unit`, how many columns of the weights a
+    unit has; `call` does the rest. Against `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
       batch of another size than the carried state is an error.
@@ -76,9 +79,16 @@ class Recurrent(keras.layers.RNN):
             return y
         return y, *(state if self.return_state else ()), *extra
 
+    def grouped(self, weights):
+        """Weights or a bias, float[..., gates units], as the list of their columns of each group of units."""
+        gates = self.gates_of_a_unit
+        return grouped(tf.convert_to_tensor(weights), gates, count_groups(self.units, gates))
+
     def input_share(self, x):
-        """What every step gets from its input, for all steps at once: float[time, batch, features] -> z."""
-        return self.cell.input_share(x)
+        """W_ih x + b of all steps, float[time, batch, features] -> float[time, batch, columns] for each group."""
+        kernels = self.grouped(self.cell.kernel)
+        biases = len(kernels) * [None] if self.cell.bias is None else self.grouped(self.cell.bias)
+        return [affine(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
 
     def _initial_state(self, given, batch):
         """The state to start from: a list of float[batch, units]."""

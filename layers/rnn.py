@@ -184,14 +184,16 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         )
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
+    gates_of_a_unit = 1
+
     def through_time(self, z, mask, state, dropped):
-        """(h float[time, batch, units], [h of the last step], nothing more) from z = W_ih x + b."""
+        """(h float[time, batch, units], [h of the last step], nothing more) from z = input_share(x)."""
         activation = self.cell.activation
         h = unfold_rnn(
             z,
             mask,
             state[0],
-            tf.convert_to_tensor(self.cell.recurrent_kernel),
+            self.grouped(self.cell.recurrent_kernel),
             dropped,
             activation=None if activation is keras.activations.tanh else activation,
             unroll=self.unroll,

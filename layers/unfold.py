@@ -15,6 +15,8 @@ Every sequence in this file is time-major. A `mask` is bool[time, batch, 1]; whe
 
 import tensorflow as tf
 
+from layers.groups import join, transposed
+
 
 def unfold(step, sequences, state, widths, *, reverse=False, unroll=False):
     """Applies `step` once for every time step: the network unfolded in time.
@@ -86,18 +88,6 @@ def weight_gradient(inputs, errors):
     return tf.matmul(inputs, errors, transpose_a=True)
 
 
-def product(rows, parts):
-    """rows weights, the weights given in `parts` of their columns."""
-    return tf.concat([tf.matmul(rows, part) for part in parts], axis=-1)
-
-
-def halves(weights):
-    """The columns of small weights in two parts: outside of XLA their products run side by side on two cores, where one
-    small product would make poor use of either. Large weights stay whole."""
-    columns = weights.shape[-1]
-    return tf.split(weights, 2, axis=-1) if columns % 2 == 0 and columns <= 1024 else [weights]
-
-
 def scale_g(values, by):
     """The columns of g, the third quarter of float[..., 4 units], times `by`."""
     units = values.shape[-1] // 4
@@ -124,10 +114,10 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
     """h(t) = tanh(z(t) + W_hh h(t-1)), with z = W_ih x + b.
 
     Args:
-        z: float[time, batch, units], the inputs' share.
+        z: float[time, batch, width] for each group of units (`layers/groups.py`), the inputs' share.
         mask: bool[time, batch, 1] or None.
         h0: float[batch, units].
-        W_hh: float[units, units].
+        W_hh: float[units, width] for each group of units.
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
         unroll: see `unfold`.
@@ -135,29 +125,29 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
     Returns:
         h: float[time, batch, units].
     """
-    units = h0.shape[-1]
+    units, count = h0.shape[-1], len(W_hh)
 
     def forward(z, h0, W_hh, f):
-        W_halves = halves(W_hh)
-
         def step(state, inputs):
-            (h,), (z_t, valid) = state, inputs
+            (h,), (*z_t, valid) = state, inputs
             h_in = h if dropped is None else h * dropped
-            h = select(valid, f(z_t + product(h_in, W_halves)), h)
+            new = [f(z_group + tf.matmul(h_in, W_group)) for z_group, W_group in zip(z_t, W_hh, strict=True)]
+            h = select(valid, join(new), h)
             return (h,), (h,)
 
-        (h,), _ = unfold(step, (z, mask), (h0,), (units,), unroll=unroll)
+        (h,), _ = unfold(step, (*z, mask), (h0,), (units,), unroll=unroll)
         return h
 
     if activation is not None:
         return forward(z, h0, W_hh, activation)
 
     @tf.custom_gradient
-    def through_time(z, h0, W_hh):
+    def through_time(*given):
+        z, h0, W_hh = given[:count], given[count], given[count + 1 :]
         h = forward(z, h0, W_hh, tf.tanh)
 
         def backward(dh):
-            W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
+            W_transposed = transposed(W_hh)
             slope = 1 - h * h  # of tanh, for all steps at once
             slope = select(mask, slope, tf.zeros_like(slope))
 
@@ -165,22 +155,23 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
                 (back,), (dh_t, slope_t, valid) = state, inputs
                 error = dh_t + back
                 dz = error * slope_t
-                back = product(dz, W_transposed)
+                back = join([tf.matmul(dz, columns) for columns in W_transposed])
                 if dropped is not None:
                     back *= dropped
                 if valid is not None:
                     back = tf.where(valid, back, error)
-                return (back,), (dz,)
+                return (back,), tuple(tf.split(dz, count, axis=-1))
 
-            (dz,), (dh0,) = unfold(step, (dh, slope, mask), (tf.zeros_like(h0),), (units,), reverse=True, unroll=unroll)
+            widths = (units // count,) * count
+            dz, (dh0,) = unfold(step, (dh, slope, mask), (tf.zeros_like(h0),), widths, reverse=True, unroll=unroll)
             h_in = previous(h0, h)
             if dropped is not None:
                 h_in *= dropped
-            return dz, dh0, weight_gradient(h_in, dz)
+            return *dz, dh0, *(weight_gradient(h_in, dz_group) for dz_group in dz)
 
         return h, backward
 
-    return through_time(z, h0, W_hh)
+    return through_time(*z, h0, *W_hh)
 
 
 def unfold_lstm(
@@ -193,10 +184,10 @@ def unfold_lstm(
         h = o * tanh(c)
 
     Args:
-        z: float[time, batch, 4 units], the inputs' share of i, f, g, o.
+        z: float[time, batch, 4 width] for each group of units (`layers/groups.py`), the inputs' share of i, f, g, o.
         mask: bool[time, batch, 1] or None.
         h0, c0: float[batch, units].
-        W_hh: float[units, 4 units].
+        W_hh: float[units, 4 width] for each group of units.
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activations: (of g and c, of the gates) in the place of (tanh, sigmoid); the gradient then comes from automatic
             differentiation of the loop.
@@ -208,22 +199,29 @@ def unfold_lstm(
     Returns:
         (h, c): float[time, batch, units], and float[batch, units] or, `with_cells`, float[time, batch, units].
     """
-    units = h0.shape[-1]
+    units, count = h0.shape[-1], len(W_hh)
+    width = units // count
 
     def forward(z, h0, c0, W_hh, gates, f_c):
-        W_halves = halves(W_hh)
+        """(h, c of each group, what `gates` remembers of each group) at all steps, and the last (h, c)."""
 
         def step(state, inputs):
-            (h_old, c_old), (z_t, valid) = state, inputs
+            (h_old, *c_old), (*z_t, valid) = state, inputs
             h_in = h_old if dropped is None else h_old * dropped
-            i, f, g, o, remembered = gates(z_t + product(h_in, W_halves))
-            c = f * c_old + i * g
-            h = o * f_c(c)
-            h, c = select(valid, h, h_old), select(valid, c, c_old)
-            return (h, c), (h, c, *remembered)
+            h, c, remembered = [], [], []
+            for z_group, W_group, c_group in zip(z_t, W_hh, c_old, strict=True):
+                i, f, g, o, kept = gates(z_group + tf.matmul(h_in, W_group))
+                new = f * c_group + i * g
+                h.append(o * f_c(new))
+                c.append(select(valid, new, c_group))
+                remembered += kept
+            h = select(valid, join(h), h_old)
+            return (h, *c), (h, *c, *remembered)
 
-        widths = (units, units) + ((4 * units,) if activations is None else ())
-        return unfold(step, (z, mask), (h0, c0), widths, unroll=unroll)
+        widths = (units,) + count * (width,) + (count * (4 * width,) if activations is None else ())
+        (h, *rest), (_, *c_last) = unfold(step, (*z, mask), (h0, *tf.split(c0, count, axis=-1)), widths, unroll=unroll)
+        c, remembered = rest[:count], rest[count:]
+        return h, c, remembered, join(c if with_cells else c_last)
 
     if activations is not None:
         f_g, f_gate = activations
@@ -232,8 +230,8 @@ def unfold_lstm(
             i, f, g, o = tf.split(a, 4, axis=-1)
             return f_gate(i), f_gate(f), f_g(g), f_gate(o), ()
 
-        (h, c), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, f_g)
-        return h, c if with_cells else c_last
+        h, _, _, c_shown = forward(z, h0, c0, W_hh, gates_of, f_g)
+        return h, c_shown
 
     def gates_of(a):
         if g_doubled:
@@ -244,47 +242,69 @@ def unfold_lstm(
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         return i, f, g, o, (tf.concat([i, f, g, o], axis=-1),)
 
+    def slopes(s, c, c0):
+        """What a backward step of a group needs, for all steps at once: the slopes of its gates, dc/dh, and f."""
+        # A masked step is one at which nothing comes in, nothing is forgotten and nothing goes out.
+        shut = tf.concat([tf.zeros([width], s.dtype), tf.ones([width], s.dtype), tf.zeros([2 * width], s.dtype)], 0)
+        gates = select(mask, s, shut)
+        i, f, g, o = tf.split(gates, 4, axis=-1)
+        c_old, tanh_c = previous(c0, c), tf.tanh(c)
+        # dz = [dc, dc, dc, dh] * slope: the slopes of i, f, g by way of c, of o by way of h.
+        if g_doubled:
+            slope = sigmoid_slope(gates, tf.concat([2 * g - 1, c_old, 2 * i, tanh_c], axis=-1))
+        else:
+            each = sigmoid_slope(i, g), sigmoid_slope(f, c_old), tanh_slope(g, i), sigmoid_slope(o, tanh_c)
+            slope = tf.concat(each, axis=-1)
+        return slope, tanh_slope(tanh_c, o), f
+
     @tf.custom_gradient
-    def through_time(z, h0, c0, W_hh):
-        (h, c, s), (_, c_last) = forward(z, h0, c0, W_hh, gates_of, tf.tanh)
+    def through_time(*given):
+        z, (h0, c0), W_hh = given[:count], given[count : count + 2], given[count + 2 :]
+        h, c, s, c_shown = forward(z, h0, c0, W_hh, gates_of, tf.tanh)
 
         def backward(dh, dc):
-            W_transposed = halves(tf.transpose(W_hh))  # once, outside of the loop
-            # A masked step is one at which nothing comes in, nothing is forgotten and nothing goes out.
-            shut = tf.concat([tf.zeros([units], s.dtype), tf.ones([units], s.dtype), tf.zeros([2 * units], s.dtype)], 0)
-            gates = select(mask, s, shut)
-            i, f, g, o = tf.split(gates, 4, axis=-1)
-            c_old, tanh_c = previous(c0, c), tf.tanh(c)
-            # dz = [dc, dc, dc, dh] * slope: the slopes of i, f, g by way of c, of o by way of h.
-            if g_doubled:
-                slope = sigmoid_slope(gates, tf.concat([2 * g - 1, c_old, 2 * i, tanh_c], axis=-1))
-            else:
-                slopes = sigmoid_slope(i, g), sigmoid_slope(f, c_old), tanh_slope(g, i), sigmoid_slope(o, tanh_c)
-                slope = tf.concat(slopes, axis=-1)
-            h_to_c = tanh_slope(tanh_c, o)
+            W_transposed = transposed(W_hh)
+            c0_groups = tf.split(c0, count, axis=-1)
+            slope, h_to_c, f = zip(*map(slopes, s, c, c0_groups), strict=True)
 
             def step(state, inputs):
-                (h_back, c_back), (dh_t, dc_t, slope_t, h_to_c_t, f_t, valid) = state, inputs
-                h_error = dh_t + h_back
-                c_error = c_back + h_error * h_to_c_t
-                if dc_t is not None:
-                    c_error += dc_t
-                dz = tf.concat([c_error, c_error, c_error, h_error], axis=-1) * slope_t
-                h_back = product(dz, W_transposed)
+                h_back, c_back, valid = state[:count], state[count:], inputs[-1]
+                dh_t, dc_t, slope_t, h_to_c_t, f_t = (inputs[n * count :][:count] for n in range(5))
+                dz, h_errors, c_errors = [], [], []
+                for n in range(count):
+                    h_error = dh_t[n] + h_back[n]
+                    c_error = c_back[n] + h_error * h_to_c_t[n]
+                    if dc_t[n] is not None:
+                        c_error += dc_t[n]
+                    dz.append(tf.concat([c_error, c_error, c_error, h_error], axis=-1) * slope_t[n])
+                    h_errors.append(h_error)
+                    c_errors.append(c_error * f_t[n])
+                all_dz = join(dz)
+                h_back = [tf.matmul(all_dz, columns) for columns in W_transposed]
                 if dropped is not None:
-                    h_back *= dropped
+                    h_back = [back * each for back, each in zip(h_back, dropped_groups, strict=True)]
                 if valid is not None:
-                    h_back = tf.where(valid, h_back, h_error)
-                return (h_back, c_error * f_t), (dz,)
+                    h_back = [tf.where(valid, back, error) for back, error in zip(h_back, h_errors, strict=True)]
+                return (*h_back, *c_errors), tuple(dz)
 
-            sequences = (dh, dc if with_cells else None, slope, h_to_c, f, mask)
-            last = (tf.zeros_like(h0), tf.zeros_like(c0) if with_cells else dc)
-            (dz,), (dh0, dc0) = unfold(step, sequences, last, (4 * units,), reverse=True, unroll=unroll)
+            dropped_groups = None if dropped is None else tf.split(dropped, count, axis=-1)
+            dh_groups, dc_groups = tf.split(dh, count, axis=-1), tf.split(dc, count, axis=-1)
+            nothing = [tf.zeros_like(c0_group) for c0_group in c0_groups]
+            dc_steps, dc_last = (dc_groups, nothing) if with_cells else (count * [None], dc_groups)
+            dz, state = unfold(
+                step,
+                (*dh_groups, *dc_steps, *slope, *h_to_c, *f, mask),
+                (*nothing, *dc_last),
+                count * (4 * width,),
+                reverse=True,
+                unroll=unroll,
+            )
+            dh0, dc0 = join(state[:count]), state[count:]
             h_in = previous(h0, h)
             if dropped is not None:
                 h_in *= dropped
-            return dz, dh0, dc0, weight_gradient(h_in, dz)
+            return *dz, dh0, join(dc0), *(weight_gradient(h_in, dz_group) for dz_group in dz)
 
-        return (h, c if with_cells else c_last), backward
+        return (h, c_shown), backward
 
-    return through_time(z, h0, c0, W_hh)
+    return through_time(*z, h0, c0, *W_hh)

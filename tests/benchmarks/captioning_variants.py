@@ -3,7 +3,7 @@ same time of training on features that were computed before.
 
     python tests/benchmarks/captioning_variants.py --to saved_models/captioning/variants [--minutes 5]
 
-A variant is trained anew for as many epochs as fit into the time, counted from the speed of its first updates, and its
+A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
 learning rate falls to zero over just these. The scores are those of validation, with the preset's beam and length
 penalty: the test part is kept for what is chosen. A run that is there already is scored, not made again.
 """

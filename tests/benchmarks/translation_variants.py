@@ -3,7 +3,7 @@
     python tests/benchmarks/translation_variants.py --to saved_models/translation/variants [--minutes 8]
         [--only preset "2 layers" …]
 
-A variant is trained anew for as many epochs as fit into the time, counted from the speed of its first updates, and its
+A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
 learning rate falls to zero over just these. Three runs of two layers, seeds 1 to 3, are scored together as well, by the
 average of their probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam and length
 penalty. A run that is there already is scored, not made again.

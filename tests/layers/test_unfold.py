@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from layers.groups import grouped
 from layers.unfold import previous, scale_g, select, unfold, unfold_lstm, unfold_rnn, weight_gradient
 from tests.layers.oracles import error, errors
 
@@ -92,44 +93,51 @@ def value_and_gradients(function, given):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("with_dropped", [False, True])
 @pytest.mark.parametrize("unroll", [False, True])
-def test_rnn_by_hand_is_autodiff(masked, with_dropped, unroll):
-    given, mask, dropped = arguments(1, 1)
+@pytest.mark.parametrize("count", [1, 2])
+def test_rnn_by_hand_is_autodiff(masked, with_dropped, unroll, count):
+    given, mask, dropped = arguments(1, 1, units=4)
 
-    def run(z, h0, W_hh, activation):
+    def run(z, h0, W_hh, activation, count):
         return unfold_rnn(
-            z,
+            grouped(z, 1, count),
             mask if masked else None,
             h0,
-            W_hh,
+            grouped(W_hh, 1, count),
             dropped if with_dropped else None,
             activation=activation,
             unroll=unroll,
         )
 
-    found = value_and_gradients(lambda *given: run(*given, None), given)
-    assert errors(found, value_and_gradients(lambda *given: run(*given, tf.tanh), given)) < 1e-12
+    found = value_and_gradients(lambda *given: run(*given, None, count), given)
+    assert errors(found, value_and_gradients(lambda *given: run(*given, tf.tanh, 1), given)) < 1e-12
 
 
-def lstm_by_hand(z, mask, h0, c0, W_hh, *dropped, g_doubled, **options):
-    """unfold_lstm as the layer calls it, from weights that are not doubled."""
+def lstm_by_hand(z, mask, h0, c0, W_hh, *dropped, g_doubled, count=1, **options):
+    """unfold_lstm as the layer calls it, from weights that are neither doubled nor in groups."""
     if g_doubled:
         z, W_hh = scale_g(z, 2), scale_g(W_hh, 2)
+    z, W_hh = grouped(z, 4, count), grouped(W_hh, 4, count)
     return unfold_lstm(z, mask, h0, c0, W_hh, *dropped, g_doubled=g_doubled, **options)
+
+
+def lstm_by_autodiff(z, mask, h0, c0, W_hh, *dropped, **options):
+    return unfold_lstm([z], mask, h0, c0, [W_hh], *dropped, activations=(tf.tanh, tf.sigmoid), **options)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("with_dropped", [False, True])
 @pytest.mark.parametrize("options", [{"with_cells": a, "unroll": b} for a in (False, True) for b in (False, True)])
 @pytest.mark.parametrize("g_doubled", [False, True])
-def test_lstm_by_hand_is_autodiff(masked, with_dropped, options, g_doubled):
-    given, mask, dropped = arguments(4, 2)
+@pytest.mark.parametrize("count", [1, 2])
+def test_lstm_by_hand_is_autodiff(masked, with_dropped, options, g_doubled, count):
+    given, mask, dropped = arguments(4, 2, units=4)
     mask, dropped = mask if masked else None, dropped if with_dropped else None
 
     def by_hand(z, *rest):
-        return lstm_by_hand(z, mask, *rest, dropped, g_doubled=g_doubled, **options)
+        return lstm_by_hand(z, mask, *rest, dropped, g_doubled=g_doubled, count=count, **options)
 
     def autodiff(z, *rest):
-        return unfold_lstm(z, mask, *rest, dropped, activations=(tf.tanh, tf.sigmoid), **options)
+        return lstm_by_autodiff(z, mask, *rest, dropped, **options)
 
     assert errors(value_and_gradients(by_hand, given), value_and_gradients(autodiff, given)) < 1e-12
 
@@ -142,7 +150,8 @@ def test_gradients_in_few_digits_are_near(dtype, bound, columns):
 
     def run(z, *rest):
         if columns == 1:
-            return unfold_rnn(z, mask, *rest)
+            h0, W_hh = rest
+            return unfold_rnn([z], mask, h0, [W_hh])
         return lstm_by_hand(z, mask, *rest, g_doubled=z.dtype.size > 2)
 
     found = value_and_gradients(run, [tf.cast(value, dtype) for value in given])
@@ -163,5 +172,5 @@ def test_saturated_gates_give_finite_gradients(g_doubled):
 def test_the_gradient_of_a_long_sequence_is_the_autodiff_one(g_doubled):
     given, mask, _ = arguments(4, 2, time=100, batch=2, units=2)
     found = value_and_gradients(lambda z, *rest: lstm_by_hand(z, mask, *rest, g_doubled=g_doubled), given)
-    wanted = value_and_gradients(lambda z, *rest: unfold_lstm(z, mask, *rest, activations=(tf.tanh, tf.sigmoid)), given)
+    wanted = value_and_gradients(lambda z, *rest: lstm_by_autodiff(z, mask, *rest), given)
     assert errors(found, wanted) < 1e-10

@@ -1,0 +1,34 @@
+"""Units in groups that go side by side.
+
+A step of a recurrence is a small product and a few element-wise operations behind it, which make poor use of two cores.
+Where the weights are small, the units go in two groups: each has its own columns of every gate, and its own c, and
+reads all of h. So two short chains of operations run at the same time, and meet where h is put together.
+"""
+
+import tensorflow as tf
+
+LARGE = 2**20  # weights of a recurrence, beyond which one product has work enough for two cores
+
+
+def count_groups(units, gates):
+    """How many groups the units of a layer with so many gates go in: 1 or 2."""
+    return 2 if units % 2 == 0 and gates * units**2 <= LARGE else 1
+
+
+def grouped(weights, gates, count):
+    """The columns of each group of units: float[..., gates units] -> a list of float[..., gates units / count]."""
+    if count == 1:
+        return [weights]
+    rows, columns = weights.shape[:-1], weights.shape[-1]
+    by_group = tf.unstack(tf.reshape(weights, [*rows, gates, count, columns // (gates * count)]), axis=-2)
+    return [tf.reshape(group, [*rows, columns // count]) for group in by_group]
+
+
+def join(groups):
+    """What the groups say, side by side again: a list of [..., units / count] -> [..., units]."""
+    return groups[0] if len(groups) == 1 else tf.concat(groups, axis=-1)
+
+
+def transposed(W_hh):
+    """W_hh^T of weights that come in groups, as the columns that give each group its errors."""
+    return tf.split(tf.concat([tf.transpose(group) for group in W_hh], axis=0), len(W_hh), axis=-1)
