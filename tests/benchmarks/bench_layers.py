@@ -87,15 +87,17 @@ def torch_step(x: np.ndarray, error: np.ndarray, train: bool):
 
 
 def medians(functions: dict, rounds: int) -> dict[str, float]:
-    """Seconds of each function: the median of `rounds`, the functions taking turns."""
+    """Seconds of each function: the median of `rounds`, the functions taking turns, in another order each time."""
     for function in functions.values():  # traces and compiles
         function()
         function()
     seconds = {name: [] for name in functions}
+    order, shuffle = list(functions), np.random.default_rng(0).shuffle
     for _ in range(rounds):
-        for name, function in functions.items():
+        shuffle(order)  # what ran before leaves its mark on caches and threads
+        for name in order:
             start = time.perf_counter()
-            function()
+            functions[name]()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
