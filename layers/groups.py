@@ -10,9 +10,9 @@ import tensorflow as tf
 LARGE = 2**20  # weights of a recurrence, beyond which one product has work enough for two cores
 
 
-def count_groups(units, gates):
-    """How many groups the units of a layer with so many gates go in: 1 or 2."""
-    return 2 if units % 2 == 0 and gates * units**2 <= LARGE else 1
+def small(units, gates):
+    """Whether W_hh, float[units, gates units], is small."""
+    return gates * units**2 <= LARGE
 
 
 def grouped(weights, gates, count):
@@ -30,5 +30,6 @@ def join(groups):
 
 
 def transposed(W_hh):
-    """W_hh^T of weights that come in groups, as the columns that give each group its errors."""
+    """W_hh^T as the columns that give each group its errors: a list of float[units, gates units / count] -> a list of
+    float[gates units, units / count], its rows in the order in which the groups' errors are joined."""
     return tf.split(tf.concat([tf.transpose(group) for group in W_hh], axis=0), len(W_hh), axis=-1)

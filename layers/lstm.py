@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from layers.groups import LARGE, join
+from layers.groups import join, small
 from layers.recurrent import Recurrent, affine
 from layers.unfold import previous, scale_g, select, unfold_lstm
 
@@ -97,6 +97,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
             `return_gates` inside `keras.layers.Bidirectional`.
     """
 
+    gates_of_a_unit = 4
+
     def __init__(
         self,
         units,
@@ -184,21 +186,20 @@ class LSTM(Recurrent, keras.layers.LSTM):
     @property
     def _g_doubled(self):
         """Whether one sigmoid serves all gates: see `unfold_lstm`. To double large weights costs more than it saves."""
-        small = 4 * self.units**2 <= LARGE
-        return self._as_in_lecture and small and tf.as_dtype(self.compute_dtype).size > 2
+        enough_digits = tf.as_dtype(self.compute_dtype).size > 2
+        return self._as_in_lecture and enough_digits and small(self.units, self.gates_of_a_unit)
 
-    gates_of_a_unit = 4
-
-    def grouped(self, weights):
-        # Doubled by way of the weights: they are fewer than the steps of a training batch.
+    def _in_groups(self, weights):
+        """As in `Recurrent`, and the columns of g doubled where `_g_doubled` says so: by way of the weights, which are
+        fewer than the steps of a training batch."""
         weights = tf.convert_to_tensor(weights)
-        return super().grouped(scale_g(weights, 2) if self._g_doubled else weights)
+        return super()._in_groups(scale_g(weights, 2) if self._g_doubled else weights)
 
     def through_time(self, z, mask, state, dropped):
         """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
         h0, c0 = state
         cell = self.cell
-        W_hh = self.grouped(cell.recurrent_kernel)
+        W_hh = self._in_groups(cell.recurrent_kernel)
         h, c = unfold_lstm(
             z,
             mask,
@@ -213,7 +214,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         )
         if not self.return_gates:
             return h, [h[-1], c], ()
-        # Only h and c come out of the recurrence; with them the gates of all steps are one more matrix product.
+        # Only h and c come out of the recurrence; with them the gates of all steps take one more product of each group.
         h_in = previous(h0, h)
         if dropped is not None:
             h_in *= dropped

@@ -3,14 +3,15 @@
 import keras
 import tensorflow as tf
 
-from layers.groups import count_groups, grouped
+from layers.groups import grouped, small
 
 
 class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
 
-    A subclass gives `through_time(z, mask, state, dropped)` and `gates_of_a_unit`, how many columns of the weights a
-    unit has; `call` does the rest. Against `keras.layers.RNN`:
+    A subclass gives `through_time(z, mask, state, dropped)`, `gates_of_a_unit` (how many columns of the weights a unit
+    has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. Against
+    `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
       batch of another size than the carried state is an error.
@@ -79,15 +80,20 @@ class Recurrent(keras.layers.RNN):
             return y
         return y, *(state if self.return_state else ()), *extra
 
-    def grouped(self, weights):
+    @property
+    def _groups(self):
+        """How many groups of units go side by side: 1, or 2 where the weights are small. An activation that is not the
+        lecture's may look at all units at once, as softmax does, so these stay together."""
+        return 2 if self._as_in_lecture and self.units % 2 == 0 and small(self.units, self.gates_of_a_unit) else 1
+
+    def _in_groups(self, weights):
         """Weights or a bias, float[..., gates units], as the list of their columns of each group of units."""
-        gates = self.gates_of_a_unit
-        return grouped(tf.convert_to_tensor(weights), gates, count_groups(self.units, gates))
+        return grouped(tf.convert_to_tensor(weights), self.gates_of_a_unit, self._groups)
 
     def input_share(self, x):
         """W_ih x + b of all steps, float[time, batch, features] -> float[time, batch, columns] for each group."""
-        kernels = self.grouped(self.cell.kernel)
-        biases = len(kernels) * [None] if self.cell.bias is None else self.grouped(self.cell.bias)
+        kernels = self._in_groups(self.cell.kernel)
+        biases = len(kernels) * [None] if self.cell.bias is None else self._in_groups(self.cell.bias)
         return [affine(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
 
     def _initial_state(self, given, batch):

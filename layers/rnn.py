@@ -120,6 +120,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before.
     """
 
+    gates_of_a_unit = 1
+
     def __init__(
         self,
         units,
@@ -184,18 +186,19 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         )
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
-    gates_of_a_unit = 1
+    @property
+    def _as_in_lecture(self):
+        return self.cell.activation is keras.activations.tanh
 
     def through_time(self, z, mask, state, dropped):
         """(h float[time, batch, units], [h of the last step], nothing more) from z = input_share(x)."""
-        activation = self.cell.activation
         h = unfold_rnn(
             z,
             mask,
             state[0],
-            self.grouped(self.cell.recurrent_kernel),
+            self._in_groups(self.cell.recurrent_kernel),
             dropped,
-            activation=None if activation is keras.activations.tanh else activation,
+            activation=None if self._as_in_lecture else self.cell.activation,
             unroll=self.unroll,
         )
         return h, [h[-1]], ()

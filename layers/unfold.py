@@ -10,6 +10,8 @@ does not depend on the step before is taken out of the loop:
   a backward step is one matrix product and a handful of element-wise operations;
 * the gradient of W_hh is again one matrix product, over all steps and rows.
 
+Where the weights are small, each of these is one product for each of two groups of units (`groups.py`).
+
 Every sequence in this file is time-major. A `mask` is bool[time, batch, 1]; where it is False the state passes through.
 """
 
@@ -265,12 +267,13 @@ def unfold_lstm(
         def backward(dh, dc):
             W_transposed = transposed(W_hh)
             c0_groups = tf.split(c0, count, axis=-1)
+            dropped_groups = None if dropped is None else tf.split(dropped, count, axis=-1)
             slope, h_to_c, f = zip(*map(slopes, s, c, c0_groups), strict=True)
 
             def step(state, inputs):
                 h_back, c_back, valid = state[:count], state[count:], inputs[-1]
                 dh_t, dc_t, slope_t, h_to_c_t, f_t = (inputs[n * count :][:count] for n in range(5))
-                dz, h_errors, c_errors = [], [], []
+                dz, h_errors, c_back_new = [], [], []
                 for n in range(count):
                     h_error = dh_t[n] + h_back[n]
                     c_error = c_back[n] + h_error * h_to_c_t[n]
@@ -278,16 +281,15 @@ def unfold_lstm(
                         c_error += dc_t[n]
                     dz.append(tf.concat([c_error, c_error, c_error, h_error], axis=-1) * slope_t[n])
                     h_errors.append(h_error)
-                    c_errors.append(c_error * f_t[n])
+                    c_back_new.append(c_error * f_t[n])
                 all_dz = join(dz)
                 h_back = [tf.matmul(all_dz, columns) for columns in W_transposed]
                 if dropped is not None:
-                    h_back = [back * each for back, each in zip(h_back, dropped_groups, strict=True)]
+                    h_back = [back * mask_group for back, mask_group in zip(h_back, dropped_groups, strict=True)]
                 if valid is not None:
                     h_back = [tf.where(valid, back, error) for back, error in zip(h_back, h_errors, strict=True)]
-                return (*h_back, *c_errors), tuple(dz)
+                return (*h_back, *c_back_new), tuple(dz)
 
-            dropped_groups = None if dropped is None else tf.split(dropped, count, axis=-1)
             dh_groups, dc_groups = tf.split(dh, count, axis=-1), tf.split(dc, count, axis=-1)
             nothing = [tf.zeros_like(c0_group) for c0_group in c0_groups]
             dc_steps, dc_last = (dc_groups, nothing) if with_cells else (count * [None], dc_groups)

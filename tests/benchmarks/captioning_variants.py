@@ -5,7 +5,8 @@ same time of training on features that were computed before.
 
 A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
 learning rate falls to zero over just these. The scores are those of validation, with the preset's beam and length
-penalty: the test part is kept for what is chosen. A run that is there already is scored, not made again.
+penalty: the test part is kept for what is chosen. A run that is there already goes on as it was begun, or is scored
+where it is finished.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def epochs(config: Config, minutes: float) -> float:
     images = look(config, captioned, model, preprocessing, "train")
     captions = encode(config, images, preprocessing, "train")
     limits = {"batch_pairs": config.batch_pairs, "xla": config.training.xla}
-    data = batches.feature_batches(captions, images.features, seed=1, **limits)
+    data = batches.feature_batches(captions, images.features, **limits)
     loss = make_loss(model, config, lambda: False)
     return epochs_that_fit(model, loss, data, config.training, minutes)
 
@@ -59,7 +60,8 @@ def main():
     for cell, image in VARIANTS:
         config = variant(cell, image, options)
         if (config.run / "config.json").is_file():  # of the run as it was begun
-            config = Config.from_json(Run.open(config.run, "captioning").config)
+            stored = Config.from_json(Run.open(config.run, "captioning").config)
+            config = dataclasses.replace(stored, run=config.run)
         else:
             training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
             config = dataclasses.replace(config, training=training)
@@ -71,6 +73,7 @@ def main():
             f"| {cell} | {image} | {config.training.epochs:g} | {summary['seconds']:.0f} | {scores['perplexity']:.1f}"
             f" | {bleu} | {found['cider']:.3f} |"
         )
+        print(lines[-1], flush=True)
     print("\n| cell | image | epochs | seconds | perplexity | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | CIDEr-D |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(lines))

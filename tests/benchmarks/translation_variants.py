@@ -6,7 +6,8 @@
 A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
 learning rate falls to zero over just these. Three runs of two layers, seeds 1 to 3, are scored together as well, by the
 average of their probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam and length
-penalty. A run that is there already is scored, not made again.
+penalty. A run that is there already goes on as it was begun, or is scored
+where it is finished.
 """
 
 import argparse
@@ -36,6 +37,7 @@ VARIANTS = {
     "vanilla RNN": {"cell": "rnn"},
     "one direction, source reversed, no context": PLAIN,
     "one direction, source forward, no context": {**PLAIN, "reverse": False},
+    # The vocabularies of the preset, the other way round.
     "English to German": {"source": "en", "target": "de", "source_vocabulary": 5_000, "target_vocabulary": 8_000},
     "English to French": {"source": "en", "target": "fr"},
     "2 layers, seed 2": {"layers": 2, "seed": 2},
@@ -58,7 +60,7 @@ def epochs(config: Config, minutes: float) -> float:
     encoded = encode(config, pairs, preprocessing, None)["train"]
     limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": config.training.xla}
     model = build(config, preprocessing)
-    data = dataset.batches(encoded, seed=1, **limits)
+    data = dataset.batches(encoded, **limits)
     return epochs_that_fit(model, make_loss(model, config), data, config.training, minutes)
 
 
@@ -82,7 +84,8 @@ def main():
     for name in options.only:
         config = variant(name, options.to)
         if (config.run / "config.json").is_file():  # of the run as it was begun
-            config = Config.from_json(Run.open(config.run, "translation").config)
+            stored = Config.from_json(Run.open(config.run, "translation").config)
+            config = dataclasses.replace(stored, run=config.run)
         else:
             training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
             config = dataclasses.replace(config, training=training)

@@ -240,7 +240,7 @@ def gradients(layer, x, mask, state, training, shares):
     return result, tape.gradient(loss, wanted, unconnected_gradients="zero")
 
 
-def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2), units=3, dtype="float64"):
+def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2), units=4, dtype="float64"):
     """A Case with random numbers for all that is not given."""
     kind = KINDS[kind]
     batch, time, features = shape

@@ -106,7 +106,7 @@ def test_gates(return_sequences, return_state, go_backwards):
     assert sorted(gates) == ["c", "f", "g", "i", "o"]
     steps = HOLES[:, ::-1] if go_backwards else HOLES
     for name, expected in zip("cfgio", case.expected()[-5:], strict=True):
-        assert gates[name].shape == (5, 4, 3)
+        assert gates[name].shape == (5, 4, 4)
         np.testing.assert_allclose(gates[name], expected, atol=1e-12)
         if name != "c":
             assert (np.any(gates[name] != 0, axis=-1) == steps).all()

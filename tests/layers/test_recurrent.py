@@ -1,5 +1,6 @@
 """What the two recurrent layers have in common, each beside the layer of Keras that it stands for."""
 
+import functools
 import inspect
 import itertools
 import json
@@ -33,7 +34,7 @@ def numbers(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def pair(kind, units=3, wrap=lambda layer: layer, shape=SHAPE, **options):
+def pair(kind, units=4, wrap=lambda layer: layer, shape=SHAPE, **options):
     """Our layer and Keras's, with the same weights."""
     layers = [wrap(made(units, **options)) for made in (KINDS[kind].layer, KINDS[kind].native)]
     for layer in layers:
@@ -71,7 +72,7 @@ def test_stateful_is_that_of_keras(kind):
     layers = pair(kind, stateful=True, return_sequences=True)
     for mask in (HOLES, HOLES[::-1]):
         assert errors(*[[layer(part, mask=mask) for part in x] for layer in layers]) < 1e-5
-    start = list(numbers(KINDS[kind].states, 5, 3))
+    start = list(numbers(KINDS[kind].states, 5, 4))
     assert error(*[layer(x[0], initial_state=start) for layer in layers]) < 1e-5
     assert error(*[layer(x[1]) for layer in layers]) < 1e-5
     for layer in layers:
@@ -95,7 +96,7 @@ def test_gradient_stops_at_the_carried_state(kind):
 @both_kinds
 @pytest.mark.parametrize("mode", ["eager", "graph", "unknown batch"])
 def test_another_batch_size_after_reset_starts_from_zeros(kind, mode):
-    layer, stateless = KINDS[kind].layer(3, stateful=True), KINDS[kind].layer(3)
+    layer, stateless = KINDS[kind].layer(4, stateful=True), KINDS[kind].layer(4)
     stateless(numbers(*SHAPE)), layer(numbers(*SHAPE))
     stateless.set_weights(layer.get_weights())
     call = in_mode(layer, "eager" if mode == "eager" else "graph")
@@ -105,31 +106,32 @@ def test_another_batch_size_after_reset_starts_from_zeros(kind, mode):
         layer.reset_state()
         x = numbers(batch, 4, 2, seed=batch)
         assert error(call(tf.constant(x)), stateless(x)) < 1e-6
-        assert [variable.shape for variable in map(tf.convert_to_tensor, layer.states)] == [[batch, 3]] * len(
+        assert [variable.shape for variable in map(tf.convert_to_tensor, layer.states)] == [[batch, 4]] * len(
             layer.states
         )
 
 
 @both_kinds
 def test_another_batch_size_after_reset_under_xla(kind):
-    layer, stateless = KINDS[kind].layer(3, stateful=True), KINDS[kind].layer(3)
+    made = functools.partial(KINDS[kind].layer, 4, dtype="float64")
+    layer, stateless = made(stateful=True), made()
     stateless(numbers(*SHAPE)), layer(numbers(*SHAPE))
     stateless.set_weights(layer.get_weights())
     call = in_mode(layer, "XLA")
     for batch in (5, 1):  # each is a new trace
         layer.reset_state()
         x = numbers(batch, 4, 2, seed=batch)
-        assert error(call(tf.constant(x)), stateless(x)) < 1e-6
+        assert error(call(tf.constant(x)), stateless(x)) < 1e-12
     for batch in (5, 1):  # traced before
         layer.reset_state(batch)
         x = numbers(batch, 4, 2, seed=batch)
-        assert error(call(tf.constant(x)), stateless(x)) < 1e-6
+        assert error(call(tf.constant(x)), stateless(x)) < 1e-12
 
 
 @both_kinds
 @pytest.mark.parametrize(("first", "second"), [(3, 2), (2, 3), (1, 3), (3, 1)])
 def test_another_batch_size_without_reset_is_refused(kind, first, second):
-    layer = KINDS[kind].layer(3, stateful=True, name="memory")
+    layer = KINDS[kind].layer(4, stateful=True, name="memory")
     x = tf.constant(numbers(3, 4, 2))
     layer(x[:first])
     before = [variable.numpy() for variable in layer.states]
@@ -147,7 +149,7 @@ def test_another_batch_size_without_reset_is_refused(kind, first, second):
 @pytest.mark.parametrize("batch_size", ["known", "unknown"])
 @pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1)])
 def test_xla_never_broadcasts_a_carried_state(kind, batch_size, first, second):
-    layer = KINDS[kind].layer(3, stateful=True)
+    layer = KINDS[kind].layer(4, stateful=True)
     x = tf.constant(numbers(3, 2, 2))
     rows = None if batch_size == "unknown" else second
     layer(x[:first])
@@ -159,8 +161,8 @@ def test_xla_never_broadcasts_a_carried_state(kind, batch_size, first, second):
 @both_kinds
 @pytest.mark.parametrize("mode", ["eager", "XLA"])
 def test_stateful_in_mixed_precision(kind, mode):
-    layer = KINDS[kind].layer(3, stateful=True, return_sequences=True, dtype="mixed_bfloat16")
-    whole = KINDS[kind].layer(3, return_sequences=True, dtype="mixed_bfloat16")
+    layer = KINDS[kind].layer(4, stateful=True, return_sequences=True, dtype="mixed_bfloat16")
+    whole = KINDS[kind].layer(4, return_sequences=True, dtype="mixed_bfloat16")
     x = tf.constant(numbers(*SHAPE))
     wanted = whole(x)
     layer.build(SHAPE)
@@ -342,7 +344,7 @@ def test_dtype_policies(kind, dtype, bound):
     case = make_case(kind, options, mask=HOLES, state=True, shape=SHAPE, dtype="float32")
     case.weights = [weight * 0.5 for weight in case.weights]
     wanted = case.run(case.ours())
-    layer = case.make(case.kind.layer(3, dtype=dtype, recurrent_initializer="zeros", **options))
+    layer = case.make(case.kind.layer(case.units, dtype=dtype, recurrent_initializer="zeros", **options))
     state = [tf.constant(value, tf.float32) for value in case.state]
     found = gradients(layer, tf.constant(case.x, tf.float32), HOLES, state, False, case.shares)
     policy = keras.dtype_policies.get(dtype)
@@ -376,7 +378,7 @@ def test_bidirectional_is_that_of_keras(kind, merge_mode):
     def wrap(layer):
         return keras.layers.Bidirectional(layer, merge_mode=merge_mode)
 
-    start = list(numbers(2 * KINDS[kind].states, 5, 3, seed=1))
+    start = list(numbers(2 * KINDS[kind].states, 5, 4, seed=1))
     for return_sequences, return_state in itertools.product(FLAGS, FLAGS):
         options = {"return_sequences": return_sequences, "return_state": return_state}
         layers = pair(kind, wrap=wrap, **options)
@@ -481,7 +483,7 @@ def test_a_frozen_layer_passes_the_error_on_and_stays(kind):
         assert error(dx, wanted) < 1e-12
     model = keras.Sequential([keras.layers.Dense(2, dtype="float64"), frozen])
     model.compile("sgd", "mse", run_eagerly=True)
-    model.train_on_batch(case.x, np.ones([5, 3]))
+    model.train_on_batch(case.x, np.ones([5, case.units]))
     assert errors(frozen.get_weights(), case.weights) == 0
 
 
@@ -501,7 +503,7 @@ def test_regularizers_and_constraints_are_honoured(kind):
     for layer in (ours, theirs):
         model = keras.Sequential([layer])
         model.compile("sgd", "mse", run_eagerly=True)
-        model.train_on_batch(x, numbers(5, 3, seed=1))
+        model.train_on_batch(x, numbers(5, 4, seed=1))
         after.append(layer.get_weights())
     assert errors(*after) < 1e-5
     kernel, recurrent, bias = after[0]
@@ -559,3 +561,23 @@ def test_no_dropout_mask_outlives_its_call():
         layer = kind.layer(3, dropout=0.5, recurrent_dropout=0.5)
         for batch in (5, 2, 7):
             assert layer(numbers(batch, 4, 2), training=True).shape == (batch, 3)
+
+
+@both_kinds
+@pytest.mark.parametrize("units", [3, 4])
+def test_an_activation_may_look_at_all_units_at_once(kind, units):
+    layers = pair(kind, units, activation="softmax", return_sequences=True)
+    assert error(*[layer(numbers(*SHAPE), mask=HOLES) for layer in layers]) < 1e-6
+
+
+@both_kinds
+@pytest.mark.parametrize("units", [3, 724])
+def test_units_that_do_not_go_in_groups(kind, units):
+    """An odd number of units, and weights too large to gain by it."""
+    case = make_case(kind, {"return_sequences": True}, mask=HOLES, shape=SHAPE, units=units)
+    case.weights = [weight * 0.1 for weight in case.weights]
+    layer, native = case.ours(), case.native()
+    found, wanted = [gradients(each, tf.constant(case.x), HOLES, None, False, case.shares) for each in (layer, native)]
+    assert layer._groups == (2 if kind == "rnn" and units == 724 else 1)
+    assert errors(found[0], wanted[0]) < 1e-10
+    assert errors(found[1], wanted[1]) < 1e-10

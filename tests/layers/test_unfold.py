@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,15 +146,16 @@ def test_lstm_by_hand_is_autodiff(masked, with_dropped, options, g_doubled, coun
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float16", 1e-2), ("bfloat16", 1e-1)])
 @pytest.mark.parametrize("columns", [1, 4])
-def test_gradients_in_few_digits_are_near(dtype, bound, columns):
+@pytest.mark.parametrize("count", [1, 2])
+def test_gradients_in_few_digits_are_near(dtype, bound, columns, count):
     """16 bits take a gate arithmetic of their own."""
-    given, mask, _ = arguments(columns, 2 if columns == 4 else 1, seed=1)
+    given, mask, _ = arguments(columns, 2 if columns == 4 else 1, units=4, seed=1)
 
     def run(z, *rest):
         if columns == 1:
             h0, W_hh = rest
-            return unfold_rnn([z], mask, h0, [W_hh])
-        return lstm_by_hand(z, mask, *rest, g_doubled=z.dtype.size > 2)
+            return unfold_rnn(grouped(z, 1, count), mask, h0, grouped(W_hh, 1, count))
+        return lstm_by_hand(z, mask, *rest, g_doubled=z.dtype.size > 2, count=count)
 
     found = value_and_gradients(run, [tf.cast(value, dtype) for value in given])
     assert {value.dtype for value in found} == {tf.as_dtype(dtype)}
@@ -162,9 +165,10 @@ def test_gradients_in_few_digits_are_near(dtype, bound, columns):
 
 @pytest.mark.parametrize("g_doubled", [False, True])
 def test_saturated_gates_give_finite_gradients(g_doubled):
-    given, mask, _ = arguments(4, 2)
+    given, mask, _ = arguments(4, 2, units=4)
     given[0] = given[0] * 1e4
-    for value in value_and_gradients(lambda z, *rest: lstm_by_hand(z, mask, *rest, g_doubled=g_doubled), given):
+    by_hand = functools.partial(lstm_by_hand, g_doubled=g_doubled, count=2)
+    for value in value_and_gradients(lambda z, *rest: by_hand(z, mask, *rest), given):
         assert np.isfinite(value).all()
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests import rooms
 
 TINY = "--units 8 --projection 6 --image-size 16 --epochs 2 --batch-videos 4 --learning-rate 0.01 --no-bidirectional"
-TINY = [*TINY.split(), "--deltas", "0", "--no-tensorboard"]
+TINY = [*TINY.split(), "--layers", "1", "--deltas", "0", "--no-tensorboard"]
 FPS = 10
 
 
