@@ -195,7 +195,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             dropout=0.1,
             batch_videos=4,
             filter=3,
-            training=TrainingOptions(epochs=24, learning_rate=3e-3, schedule="linear", ema=0.99),
+            training=TrainingOptions(epochs=24, learning_rate=2e-3, schedule="linear", ema=0.99),
         ),
     ),
     "fight": (

@@ -86,7 +86,7 @@ def expected_of(trained, frames, lengths):
         {},
         {"cell": "rnn", "layers": 2},
         {"deltas": 10.0},
-        {"bidirectional": True, "cell": "rnn"},
+        {"bidirectional": True, "cell": "rnn", "layers": 2},
         {"cell": "none", "projection": 0},
     ],
 )
