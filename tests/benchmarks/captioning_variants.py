@@ -24,8 +24,7 @@ from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import make_preprocessing
 from pipelines.captioning.train import build, encode, learn, look, make_loss, train
-from pipelines.common.runs import Run
-from tests.benchmarks.variants import epochs_that_fit
+from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "state", "merge")]
 
@@ -58,13 +57,7 @@ def main():
     options = parser.parse_args()
     lines = []
     for cell, image in VARIANTS:
-        config = variant(cell, image, options)
-        if (config.run / "config.json").is_file():  # of the run as it was begun
-            stored = Config.from_json(Run.open(config.run, "captioning").config)
-            config = dataclasses.replace(stored, run=config.run)
-        else:
-            training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
-            config = dataclasses.replace(config, training=training)
+        config = begun_or_planned(variant(cell, image, options), "captioning", epochs, options.minutes)
         summary = train(config)
         scores = evaluate(config.run, None, "validation", (), None)
         (found,) = scores["beams"].values()

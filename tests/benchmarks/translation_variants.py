@@ -6,8 +6,7 @@
 A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
 learning rate falls to zero over just these. Three runs of two layers, seeds 1 to 3, are scored together as well, by the
 average of their probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam and length
-penalty. A run that is there already goes on as it was begun, or is scored
-where it is finished.
+penalty. A run that is there already goes on as it was begun, or is scored where it is finished.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from pipelines.translation.evaluate import bleu, translate_all
 from pipelines.translation.model import load_trained, make_preprocessing
 from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
 from pipelines.translation.translate import Translation
-from tests.benchmarks.variants import epochs_that_fit
+from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, but for its residual connections
 VARIANTS = {
@@ -82,13 +81,7 @@ def main():
     options = parser.parse_args()
     lines, trained = [], {}
     for name in options.only:
-        config = variant(name, options.to)
-        if (config.run / "config.json").is_file():  # of the run as it was begun
-            stored = Config.from_json(Run.open(config.run, "translation").config)
-            config = dataclasses.replace(stored, run=config.run)
-        else:
-            training = dataclasses.replace(config.training, epochs=epochs(config, options.minutes))
-            config = dataclasses.replace(config, training=training)
+        config = begun_or_planned(variant(name, options.to), "translation", epochs, options.minutes)
         summary = train(config)
         trained[name] = load_trained(Run.open(config.run, "translation"))
         found = score([trained[name]], config)

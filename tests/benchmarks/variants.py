@@ -1,16 +1,27 @@
-"""What the tables of variants share: how many epochs fit into a given time."""
+"""What the tables of variants share: runs that go on, and how many epochs fit into a given time."""
 
+import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from pipelines.common.optimizers import make_optimizer
 from pipelines.common.options import TrainingOptions
+from pipelines.common.runs import Run
 from pipelines.common.updates import Updates
 
 TIMED = 40  # updates, or all of an epoch
 START_SECONDS, VALIDATION_SECONDS = 15, 8  # tracing; the end of an epoch
+
+
+def begun_or_planned(config, task: str, epochs: Callable, minutes: float):
+    """The config of the run as it was begun, where it is there already; else this one, with as
+    many epochs as epochs(config, minutes) says."""
+    if (config.run / "config.json").is_file():
+        return dataclasses.replace(config.from_json(Run.open(config.run, task).config), run=config.run)
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs(config, minutes)))
 
 
 def epochs_that_fit(model, loss, data: tf.data.Dataset, options: TrainingOptions, minutes: float) -> float:
