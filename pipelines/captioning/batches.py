@@ -17,6 +17,7 @@ from layers.text import PADDING
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.loading import untuned
 
 
 def feature_batches(
@@ -48,7 +49,7 @@ def feature_batches(
         image = tf.gather(features, tf.gather(owners, known))
         return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
 
-    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2).prefetch(4)
+    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(batch, num_parallel_calls=2).prefetch(4)
 
 
 def padded(sentences: tf.RaggedTensor, xla: bool):
@@ -107,7 +108,7 @@ def image_batches(
 
 def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
     """The pixels of the images `order`, number[size, size, 3] each."""
-    rows = tf.data.Dataset.from_tensor_slices(order)
+    rows = untuned(tf.data.Dataset.from_tensor_slices(order))
     if found.pixels is not None:
         pixels = tf.constant(found.pixels)
         return rows.map(lambda row: tf.gather(pixels, row), num_parallel_calls=2)

@@ -21,10 +21,10 @@ from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common import encoders, feature_cache, images, sources
 from pipelines.common.errors import UserError
+from pipelines.common.loading import text_batches, untuned
 from pipelines.common.runs import atomic_write
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
-TEXTS_AT_ONCE = 1024
 IMAGES_AT_ONCE = 32
 KEPT_BYTES = 2**29  # of decoded images that may stay in memory
 MOST_BAD, FROM_IMAGES = 0.01, 100  # the share of bad images that stops, and from how many images on
@@ -154,7 +154,7 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
     if len(names) * size * size * 3 <= KEPT_BYTES:
         kept = np.zeros([len(names), size, size, 3], np.uint8)
     # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
-    paths = tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()])
+    paths = untuned(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
     pixels = paths.enumerate().map(
         lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path))),
         num_parallel_calls=2,
@@ -240,11 +240,6 @@ class Captions:
         """int32[images, (captions), (words)]."""
         counts = np.bincount(self.owners, minlength=self.images)
         return tf.RaggedTensor.from_row_lengths(self.ids, counts, validate=False)
-
-
-def text_batches(texts: list[str]) -> tf.data.Dataset:
-    """The texts, string[batch]."""
-    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(TEXTS_AT_ONCE)
 
 
 def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:

@@ -28,6 +28,7 @@ from pipelines.captioning.scores import all_scores
 from pipelines.common import encoders, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model, take_over
+from pipelines.common.loading import text_batches
 from pipelines.common.optimizers import OwnRate
 from pipelines.common.runs import Run, atomic_write
 
@@ -74,7 +75,7 @@ def train(config: Config, preset: str | None = None) -> dict:
 def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabulary:
     """The vocabulary of the captions; in fine-tuning that of the run it starts from, with new words behind."""
     found = learn_vocabulary(
-        dataset.text_batches(captioned.captions),
+        text_batches(captioned.captions),
         size=config.vocabulary,
         min_count=config.min_count,
         max_characters=config.max_characters,

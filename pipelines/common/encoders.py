@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from pipelines.common import images, runs, small_encoders
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 from pipelines.common.sources import reachable, real_data
 
 STORAGE = "https://storage.googleapis.com"
@@ -250,7 +251,7 @@ def encode_images(
 
     # One pipeline for all: images.decode makes a new one at each call, which takes longer than small images do.
     signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
-    decoded = tf.data.Dataset.from_generator(contents, output_signature=signature)
+    decoded = untuned(tf.data.Dataset.from_generator(contents, output_signature=signature))
     decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(batch).prefetch(1)
 
     def failed(numbers) -> Iterator[str]:

@@ -16,6 +16,8 @@ import pathlib
 
 import tensorflow as tf
 
+from pipelines.common.loading import untuned
+
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
 MOST_SEGMENTS = 1000  # that are walked in search of Exif data; real files have it within the first few
@@ -64,7 +66,7 @@ def decode(encoded, *, size: int, fit: str, pixel_limit: int):
 
     count = tf.shape(encoded, tf.int64)[0]
     read = (
-        tf.data.Dataset.from_tensor_slices(encoded)
+        untuned(tf.data.Dataset.from_tensor_slices(encoded))
         .enumerate()
         .map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()

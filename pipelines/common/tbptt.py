@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 
 
 class TruncatedBPTT:
@@ -195,7 +196,8 @@ def dataset(sequences, *, k1: int, k2: int, batch_size: int) -> tf.data.Dataset:
     first = next(windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), None)
     if first is None:
         raise UserError("there is no sequence with a step to train on")
-    return tf.data.Dataset.from_generator(
+    found = tf.data.Dataset.from_generator(
         lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size),
         output_signature={name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()},
-    ).prefetch(2)
+    )
+    return untuned(found).prefetch(2)

@@ -10,12 +10,12 @@ from layers.text import PADDING
 from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
+from pipelines.common.loading import text_batches, untuned
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import PARTS, Reviews, own_parts, read
 from pipelines.sentiment.text_options import TextOptions
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
-TEXTS_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,11 +157,6 @@ def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
     )
 
 
-def text_batches(reviews: Reviews) -> tf.data.Dataset:
-    """The texts, string[batch]."""
-    return tf.data.Dataset.from_tensor_slices(tf.constant(reviews.texts, tf.string)).batch(TEXTS_AT_ONCE)
-
-
 def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> Encoded:
     """Reads all reviews once, so that an epoch need not."""
     labels = label_ids(reviews, names)
@@ -172,7 +167,7 @@ def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...
 def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
     """`encode` without labels."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
-    for found, was_cut in text_batches(reviews).map(preprocessing, num_parallel_calls=tf.data.AUTOTUNE):
+    for found, was_cut in text_batches(reviews.texts).map(preprocessing, num_parallel_calls=tf.data.AUTOTUNE):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut += int(was_cut.numpy().sum())
@@ -224,4 +219,4 @@ def batches(
         }
 
     steps = tf.constant([steps for _, steps in plan], tf.int64)
-    return tf.data.Dataset.from_tensor_slices((rows, steps)).map(batch, num_parallel_calls=2).prefetch(4)
+    return untuned(tf.data.Dataset.from_tensor_slices((rows, steps))).map(batch, num_parallel_calls=2).prefetch(4)

@@ -11,6 +11,7 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.common import training
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
+from pipelines.common.loading import text_batches
 from pipelines.common.runs import Run, atomic_write
 from pipelines.common.tbptt import TruncatedBPTT
 from pipelines.sentiment import corpus, dataset
@@ -54,7 +55,7 @@ def pretrain(config: PretrainingConfig, preset: str | None = None) -> dict:
 def learn(config: PretrainingConfig, reviews: Reviews) -> Vocabulary:
     """The vocabulary of the training texts, with the words that begin and end a text."""
     return learn_vocabulary(
-        dataset.text_batches(reviews),
+        text_batches(reviews.texts),
         size=config.vocabulary_size,
         min_count=config.min_count,
         reserved=GENERATION,

@@ -10,6 +10,7 @@ from layers.text import UNKNOWN, Vocabulary
 from pipelines.common import metrics, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model
+from pipelines.common.loading import text_batches
 from pipelines.common.runs import Run, atomic_write, write_json
 from pipelines.sentiment import dataset, warm_start
 from pipelines.sentiment.config import Config
@@ -93,7 +94,7 @@ def prepare(
     if (run.path / LABELS_FILE).is_file():
         return load_vocabulary(run), load_names(run)
     vocabulary = learn_vocabulary(
-        dataset.text_batches(reviews), size=config.vocabulary_size, min_count=config.min_count, **config.limits
+        text_batches(reviews.texts), size=config.vocabulary_size, min_count=config.min_count, **config.limits
     )
     if base:
         vocabulary = base.preprocessing.vocabulary.extend(vocabulary)

@@ -11,6 +11,7 @@ from layers.tokenizer import Tokenizer
 from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
+from pipelines.common.loading import text_batches, untuned
 from pipelines.translation.config import Config
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing
@@ -20,7 +21,6 @@ NAMED = {
     "tatoeba": ("", "https://www.manythings.org/anki/ (as train.tsv, val.tsv and test.tsv)"),
     "wmt14": ("tfds:wmt14_translate/fr-en", "https://www.statmt.org/wmt14/translation-task.html"),
 }
-TEXTS_AT_ONCE = 1024
 SLACK = 5  # tokens that a short sentence may have more than the ratio of lengths allows
 
 
@@ -138,11 +138,6 @@ def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
     return Sentences(np.concatenate(ids), splits, np.concatenate(cut))
 
 
-def text_batches(texts: list[str]) -> tf.data.Dataset:
-    """The texts, string[batch]."""
-    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(TEXTS_AT_ONCE)
-
-
 def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Encoded:
     """Pairs as ids, without those that teach nothing: an empty side, a side longer than the limits (its translation
     would not be that of what is read), or sides of too unequal lengths."""
@@ -200,7 +195,7 @@ def batches(
         source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
         return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
 
-    return tf.data.Dataset.from_tensor_slices(rows).map(batch, num_parallel_calls=2).prefetch(4)
+    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(batch, num_parallel_calls=2).prefetch(4)
 
 
 def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):

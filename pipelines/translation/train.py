@@ -12,6 +12,7 @@ from layers.text import END, START, Vocabulary
 from pipelines.common import training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model, take_over
+from pipelines.common.loading import text_batches
 from pipelines.common.options import flag
 from pipelines.common.runs import Run, atomic_write
 from pipelines.translation import dataset
@@ -71,7 +72,7 @@ def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> li
     vocabularies = []
     for side in ("source", "target"):
         field = f"{side}_vocabulary"
-        texts = dataset.text_batches(getattr(pairs, f"{side}s"))
+        texts = text_batches(getattr(pairs, f"{side}s"))
         try:
             found = learn_vocabulary(texts, size=getattr(config, field), min_count=config.min_count, **config.limits)
         except ValueError as error:  # fewer subwords than characters

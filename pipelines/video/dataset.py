@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipelines.common import sources, tbptt
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 from pipelines.video.annotations import PARTS, Video, frame_labels, read
 from pipelines.video.config import Config
 from pipelines.video.inputs import FeatureInputs, Inputs, PixelInputs
@@ -257,7 +258,7 @@ def batches(
         "weights": tf.TensorSpec([None, None], tf.float32),
         "rows": tf.TensorSpec([None], tf.int64),
     }
-    found = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    found = untuned(tf.data.Dataset.from_generator(generate, output_signature=signature))
     return found.apply(tf.data.experimental.assert_cardinality(len(plan))).prefetch(2)
 
 

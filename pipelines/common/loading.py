@@ -1,0 +1,21 @@
+"""What the loading of all pipelines shares: tf.data that does not tune itself, and texts in batches."""
+
+import tensorflow as tf
+
+TEXTS_AT_ONCE = 1024
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset, and what is made of it, without tf.data's tuning of parallelism while it runs.
+
+    The thread that tunes sleeps ever longer, up to a minute, and in TensorFlow 2.21 the end of an iterator fails to
+    wake it every second or third time: an epoch of ten seconds then took thirty. Pipelines here name their parallelism.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def text_batches(texts: list[str]) -> tf.data.Dataset:
+    """The texts, string[batch]."""
+    return untuned(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
