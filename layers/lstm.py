@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
+from layers.bptt import previous, scale_g, select, unfold_lstm
 from layers.groups import join, small
 from layers.recurrent import Recurrent, affine
-from layers.unfold import previous, scale_g, select, unfold_lstm
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -70,7 +70,7 @@ class LSTMCell(keras.layers.LSTMCell):
 class LSTM(Recurrent, keras.layers.LSTM):
     """The LSTM over a whole sequence: a drop-in for `keras.layers.LSTM`, written to the equations of `LSTMCell`.
 
-    Back-propagation through time is derived by hand for the sigmoid and tanh of the equations (`layers/unfold.py`);
+    Back-propagation through time is derived by hand for the sigmoid and tanh of the equations (`layers/bptt.py`);
     any other activation takes the slower path of automatic differentiation. Weights have Keras's layout and copy both
     ways. The layer compiles under XLA.
 

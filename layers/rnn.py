@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
+from layers.bptt import unfold_rnn
 from layers.recurrent import Recurrent, affine
-from layers.unfold import unfold_rnn
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -97,7 +97,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         h(t) = f(W_hh h(t-1) + W_ih x(t) + b)
         y(t) = f_o(W_ho h(t) + b_o)            when `output_units` is given; otherwise y(t) = h(t)
 
-    Back-propagation through time is derived by hand for f = tanh (`layers/unfold.py`); any other activation takes the
+    Back-propagation through time is derived by hand for f = tanh (`layers/bptt.py`); any other activation takes the
     slower path of automatic differentiation. Weights have Keras's layout and copy both ways.
 
     Args:

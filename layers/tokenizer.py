@@ -138,6 +138,7 @@ def learn_vocabulary(
     pieces = tf.function(
         lambda texts: pieces_of(texts, lower_case=lower_case, max_characters=max_characters)[0].flat_values,
         reduce_retracing=True,
+        autograph=False,
     )
     if level == "word":
         return Vocabulary.learn(map(pieces, batches), size=size, min_count=min_count, reserved=GENERATION)

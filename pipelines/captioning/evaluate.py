@@ -87,7 +87,7 @@ class Perplexity:
         self.model = model
         specs = [tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32)]
         specs += [tf.TensorSpec([None, 1, None], tf.int32), tf.TensorSpec([None, 1], tf.float32)]
-        self.total = tf.function(self.total, input_signature=specs)
+        self.total = tf.function(self.total, input_signature=specs, autograph=False)
 
     def total(self, features, target, real):
         """(sum over all words, how many)."""
@@ -117,7 +117,9 @@ class Seeing:
         size = preprocessing.image_size
         self.preprocessing = preprocessing
         self.see = tf.function(
-            lambda pixels: model.see(pixels), input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)]
+            lambda pixels: model.see(pixels),
+            input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
+            autograph=False,
         )
 
     def __call__(self, images: dataset.Images) -> np.ndarray:
@@ -139,7 +141,9 @@ class Describing:
             return description.beam((features,), valid, tf.constant([""]), beam_size, length_penalty, 0, limit)
 
         units = description.models[0].encoder.output_shape[1]
-        self.describe = tf.function(describe, input_signature=[tf.TensorSpec([None, units], tf.float32)])
+        self.describe = tf.function(
+            describe, input_signature=[tf.TensorSpec([None, units], tf.float32)], autograph=False
+        )
 
     def __call__(self, features: np.ndarray) -> list[dict]:
         answers = []

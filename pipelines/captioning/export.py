@@ -75,10 +75,10 @@ class Exported:
         draw = [scalar(tf.float32, "temperature"), scalar(tf.int32, "top_k"), scalar(tf.float32, "top_p")]
         draw += [scalar(tf.int32, "seed"), scalar(tf.int32, "max_length")]
         self.signatures = {
-            name: tf.function(function, input_signature=[strings("image"), *more])
+            name: tf.function(function, input_signature=[strings("image"), *more], autograph=False)
             for name, function, more in (
                 ("serving_default", serving_default, []),
                 ("beam", beam, [strings("prefix"), *search]),
                 ("sample", sample, [strings("prefix"), *draw]),
             )
-        } | {"defaults": tf.function(defaults, input_signature=[])}
+        } | {"defaults": tf.function(defaults, input_signature=[], autograph=False)}

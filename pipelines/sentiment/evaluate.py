@@ -44,7 +44,9 @@ def evaluate(run_path: pathlib.Path, data: str | None, part: str, changes: dict)
 
 def make_predictor(model: keras.Model):
     """int32[batch, time] -> logits float32[batch, classes], compiled once for every shape."""
-    return tf.function(lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    return tf.function(
+        lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
+    )
 
 
 def predict_logits(predictor, encoded: dataset.Encoded, config: Config) -> np.ndarray:

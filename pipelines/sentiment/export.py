@@ -77,8 +77,8 @@ class Classifier:
         self.first = self.members[0]
         self.names = tf.constant(self.first.names)  # string[classes]
         self.reader = gate_reader(self.first.model)
-        self.classify = tf.function(self.classify, input_signature=[TEXTS])
-        self.explain = tf.function(self.explain, input_signature=[TEXTS])
+        self.classify = tf.function(self.classify, input_signature=[TEXTS], autograph=False)
+        self.explain = tf.function(self.explain, input_signature=[TEXTS], autograph=False)
 
     @property
     def resources(self) -> list:

@@ -40,9 +40,9 @@ class Generation:
         numbers += (("seed", tf.int32), ("max_length", tf.int32))
         scalars = [tf.TensorSpec([], dtype, name=name) for name, dtype in numbers]
         self.signatures = {
-            "serving_default": tf.function(serving_default, input_signature=[prefixes]),
-            "sample": tf.function(self.sample, input_signature=[prefixes, *scalars]),
-            "defaults": tf.function(defaults, input_signature=[]),
+            "serving_default": tf.function(serving_default, input_signature=[prefixes], autograph=False),
+            "sample": tf.function(self.sample, input_signature=[prefixes, *scalars], autograph=False),
+            "defaults": tf.function(defaults, input_signature=[], autograph=False),
         }
 
     @property

@@ -25,7 +25,7 @@ def learn_vocabulary(
     batches: Iterable, *, size: int, min_count: int, reserved: Sequence[str] = RESERVED, **limits
 ) -> Vocabulary:
     """The vocabulary of batches of reviews, string[batch], behind `reserved` words; `limits` are those of words_of."""
-    words = tf.function(lambda texts: words_of(texts, **limits)[0].flat_values, reduce_retracing=True)
+    words = tf.function(lambda texts: words_of(texts, **limits)[0].flat_values, reduce_retracing=True, autograph=False)
     return Vocabulary.learn(map(words, batches), size=size, min_count=min_count, reserved=reserved)
 
 

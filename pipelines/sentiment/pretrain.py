@@ -155,7 +155,7 @@ class Perplexity:
             within = np.cumsum(self.lengths[self.chosen] + 1) <= config.validation_words
             self.chosen = self.chosen[: max(int(within.sum()), 1)]
         signature = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
-        self.measure = tf.function(self.measure, input_signature=signature)
+        self.measure = tf.function(self.measure, input_signature=signature, autograph=False)
 
     def __call__(self) -> dict[str, float]:
         plan = plan_batches(

@@ -53,7 +53,7 @@ def evaluate(
     translation = Translation([trained])
     for beam_size in beam_sizes or (config.beam_size,):
         began = time.monotonic()
-        answers = translate_all(translation, sources, beam_size=beam_size, length_penalty=penalty)
+        answers = Translating(translation, beam_size=beam_size, length_penalty=penalty)(sources)
         seconds = time.monotonic() - began
         texts = [answer["translation"] for answer in answers]
         scores["beams"][str(beam_size)] = {
@@ -78,7 +78,8 @@ class Perplexity:
     def __init__(self, model: Translator):
         self.model = model
         ids = tf.TensorSpec([None, None], tf.int32)
-        self.total = tf.function(self.total, input_signature=[ids, ids, tf.TensorSpec([None], tf.float32)])
+        specs = [ids, ids, tf.TensorSpec([None], tf.float32)]
+        self.total = tf.function(self.total, input_signature=specs, autograph=False)
 
     def total(self, source, target, real):
         """(sum over all tokens, how many)."""
@@ -101,26 +102,28 @@ class Perplexity:
         return float(sum(total for total, _ in found) / sum(tokens for _, tokens in found))
 
 
-def translate_all(
-    translation: Translation, sources: list[str], *, beam_size: int, length_penalty: float = 0.0
-) -> list[dict]:
-    """{"translation", "score"} of each sentence; those of similar length are translated together."""
-    limit = translation.members[0].config.max_tokens
+class Translating:
+    """{"translation", "score"} of sentences; those of similar length are translated together."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def translate(source):
-        if beam_size == 1 and not length_penalty:
-            return translation.greedy(source, limit)
-        return translation.beam(source, tf.constant([""]), beam_size, length_penalty, 0, limit)
+    def __init__(self, translation: Translation, *, beam_size: int, length_penalty: float = 0.0):
+        limit = translation.members[0].config.max_tokens
 
-    answers: list[dict] = [{}] * len(sources)
-    order = sorted(range(len(sources)), key=lambda row: len(sources[row]))
-    for start in range(0, len(order), SENTENCES_AT_ONCE):
-        rows = order[start : start + SENTENCES_AT_ONCE]
-        found = translate(tf.constant([sources[row] for row in rows], tf.string))
-        for row, text, score in zip(rows, found["translation"].numpy(), found["score"].numpy(), strict=True):
-            answers[row] = {"translation": text.decode(), "score": float(score)}
-    return answers
+        def translate(source):
+            if beam_size == 1 and not length_penalty:
+                return translation.greedy(source, limit)
+            return translation.beam(source, tf.constant([""]), beam_size, length_penalty, 0, limit)
+
+        self.translate = tf.function(translate, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+    def __call__(self, sources: list[str]) -> list[dict]:
+        answers: list[dict] = [{}] * len(sources)
+        order = sorted(range(len(sources)), key=lambda row: len(sources[row]))
+        for start in range(0, len(order), SENTENCES_AT_ONCE):
+            rows = order[start : start + SENTENCES_AT_ONCE]
+            found = self.translate(tf.constant([sources[row] for row in rows], tf.string))
+            for row, text, score in zip(rows, found["translation"].numpy(), found["score"].numpy(), strict=True):
+                answers[row] = {"translation": text.decode(), "score": float(score)}
+        return answers
 
 
 def bleu(texts: list[str], references: list[list[str]]):

@@ -77,14 +77,14 @@ class Exported:
         draw = [scalar(tf.float32, "temperature"), scalar(tf.int32, "top_k"), scalar(tf.float32, "top_p")]
         draw += [scalar(tf.int32, "seed"), scalar(tf.int32, "max_length")]
         self.signatures = {
-            name: tf.function(function, input_signature=[strings("source"), *more])
+            name: tf.function(function, input_signature=[strings("source"), *more], autograph=False)
             for name, function, more in (
                 ("serving_default", serving_default, []),
                 ("beam", self.translation.beam, [strings("prefix"), *search]),
                 ("sample", self.translation.sample, [strings("prefix"), *draw]),
                 ("explain", self.explanation.explain, [strings("translation")]),
             )
-        } | {"defaults": tf.function(defaults, input_signature=[])}
+        } | {"defaults": tf.function(defaults, input_signature=[], autograph=False)}
 
     @property
     def resources(self) -> list:

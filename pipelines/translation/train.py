@@ -17,7 +17,7 @@ from pipelines.common.options import flag
 from pipelines.common.runs import Run, atomic_write
 from pipelines.translation import dataset
 from pipelines.translation.config import Config
-from pipelines.translation.evaluate import Perplexity, bleu, translate_all
+from pipelines.translation.evaluate import Perplexity, Translating, bleu
 from pipelines.translation.model import (
     SOURCE_VOCABULARY_FILE,
     TARGET_VOCABULARY_FILE,
@@ -111,7 +111,7 @@ def fit(
         targets = encoded["train"].targets
         model.softmax.begin_with(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
-    greedy = Translation([trained])
+    greedy = Translating(Translation([trained]), beam_size=1)
     perplexity = Perplexity(model)
     sources, references = validation.by_source()
     limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": options.xla}
@@ -121,7 +121,7 @@ def fit(
 
     def validate() -> dict[str, float]:
         loss = perplexity(encoded["validation"], config)
-        answers = translate_all(greedy, sources, beam_size=1)
+        answers = greedy(sources)
         return {
             "val_loss": loss,
             "val_perplexity": float(np.exp(loss)),

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import PRESETS, Config
-from pipelines.translation.evaluate import bleu, translate_all
+from pipelines.translation.evaluate import Translating, bleu
 from pipelines.translation.model import load_trained, make_preprocessing
 from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
 from pipelines.translation.translate import Translation
@@ -64,12 +64,11 @@ def epochs(config: Config, minutes: float) -> float:
 
 
 def score(members, config: Config) -> dict[str, float]:
-    translation, search = Translation(members), {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
+    translate = Translating(Translation(members), beam_size=config.beam_size, length_penalty=config.length_penalty)
     scores = {}
     for part in ("validation", "test"):
         sources, references = dataset.load_part(config, part).by_source()
-        answers = translate_all(translation, sources, **search)
-        scores[part] = bleu([answer["translation"] for answer in answers], references).score
+        scores[part] = bleu([answer["translation"] for answer in translate(sources)], references).score
     return scores
 
 

@@ -9,11 +9,11 @@ from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.evaluate import (
     Perplexity,
+    Translating,
     bleu,
     bleu_by_length,
     edits,
     text_scores,
-    translate_all,
     word_errors,
 )
 from pipelines.translation.model import load_trained
@@ -95,9 +95,10 @@ def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
     translation = Translation([trained])
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):
-        together = translate_all(translation, sources, beam_size=beam_size)
+        translate = Translating(translation, beam_size=beam_size)
+        together = translate(sources)
         for source, answer in zip(sources, together, strict=True):
-            (alone,) = translate_all(translation, [source], beam_size=beam_size)
+            (alone,) = translate([source])
             assert answer["translation"] == alone["translation"]
             assert answer["score"] == pytest.approx(alone["score"], abs=1e-4)
         assert together[2] == {"translation": "", "score": 0.0}

@@ -10,7 +10,7 @@ from layers.text import END, START, pad
 from layers.tokenizer import Tokenizer
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.translation.evaluate import translate_all
+from pipelines.translation.evaluate import Translating
 from pipelines.translation.export import export
 from pipelines.translation.model import Trained, load_trained
 from pipelines.translation.translate import Translation
@@ -80,7 +80,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_pa
     default, one, greedy, beam = json.loads(answer.stdout)
     translation = Translation([trained])
     for found, beam_size in ((default, trained.config.beam_size), (greedy, 1), (beam, 4)):
-        expected = translate_all(translation, TEXTS, beam_size=beam_size)
+        expected = Translating(translation, beam_size=beam_size)(TEXTS)
         assert found["translation"] == [each["translation"] for each in expected]
         np.testing.assert_allclose(found["score"], [each["score"] for each in expected], atol=1e-5)
     assert one["translation"] == default["translation"][:1]
