@@ -79,7 +79,7 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
             h = select(valid, join(new), h)
             return (h,), (h,)
 
-        (h,), _ = unfold(step, (*z, mask), (h0,), (units,), unroll=unroll)
+        (h,), _ = unfold(step, (*z, mask), (h0,), (units,), unroll=unroll, differentiable=activation is not None)
         return h
 
     if activation is not None:
@@ -107,7 +107,15 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
                 return (back,), tuple(tf.split(dz, count, axis=-1))
 
             widths = (units // count,) * count
-            dz, (dh0,) = unfold(step, (dh, slope, mask), (tf.zeros_like(h0),), widths, reverse=True, unroll=unroll)
+            dz, (dh0,) = unfold(
+                step,
+                (dh, slope, mask),
+                (tf.zeros_like(h0),),
+                widths,
+                reverse=True,
+                unroll=unroll,
+                differentiable=False,
+            )
             h_in = previous(h0, h)
             if dropped is not None:
                 h_in *= dropped
@@ -163,7 +171,10 @@ def unfold_lstm(
             return (h, *c), (h, *c, *remembered)
 
         widths = (units,) + count * (width,) + (count * (4 * width,) if activations is None else ())
-        (h, *rest), (_, *c_last) = unfold(step, (*z, mask), (h0, *tf.split(c0, count, axis=-1)), widths, unroll=unroll)
+        state = (h0, *tf.split(c0, count, axis=-1))
+        (h, *rest), (_, *c_last) = unfold(
+            step, (*z, mask), state, widths, unroll=unroll, differentiable=activations is not None
+        )
         c, remembered = rest[:count], rest[count:]
         return h, c, remembered, join(c if with_cells else c_last)
 
@@ -242,6 +253,7 @@ def unfold_lstm(
                 count * (4 * width,),
                 reverse=True,
                 unroll=unroll,
+                differentiable=False,
             )
             dh0, dc0 = join(state[:count]), state[count:]
             h_in = previous(h0, h)

@@ -6,7 +6,7 @@ Unfolded, a recurrent network is a deep feed-forward network whose layers share 
 import tensorflow as tf
 
 
-def unfold(step, sequences, state, widths, *, reverse=False, unroll=False):
+def unfold(step, sequences, state, widths, *, reverse=False, unroll=False, differentiable=True):
     """Applies `step` once for every time step: the network unfolded in time.
 
     Args:
@@ -16,6 +16,8 @@ def unfold(step, sequences, state, widths, *, reverse=False, unroll=False):
         widths: tuple of int, the number of columns of every output of a step.
         reverse: go from the last step to the first; the outputs keep the order of the sequences.
         unroll: lay the steps out one after another in the graph instead of looping.
+        differentiable: False where no gradient is taken through the loop: the steps are then read as slices of the
+            sequences, which copies nothing, but the gradient of each slice would be as long as the whole sequence.
 
     Returns:
         (outputs, state): tuple of float[time, batch, width] and the state after the last step made.
@@ -41,15 +43,18 @@ def unfold(step, sequences, state, widths, *, reverse=False, unroll=False):
 
     if steps is None:
         steps = tf.shape(given[0])[0]
-    # TensorArrays, not slices: the gradient of each slice would be a tensor as long as the whole sequence.
-    readers = [tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x) for x in given]
+    if differentiable:
+        arrays = [tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x) for x in given]
+        readers = [array.read for array in arrays]
+    else:
+        readers = [sequence.__getitem__ for sequence in given]
     writers = tuple(
         tf.TensorArray(state[0].dtype, steps, element_shape=[*state[0].shape[:1], width]) for width in widths
     )
 
     def body(n, state, writers):
         t = steps - 1 - n if reverse else n
-        state, outputs = step(state, with_nones([reader.read(t) for reader in readers]))
+        state, outputs = step(state, with_nones([read(t) for read in readers]))
         return n + 1, state, tuple(writer.write(t, value) for writer, value in zip(writers, outputs, strict=True))
 
     _, state, writers = tf.while_loop(
