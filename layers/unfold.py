@@ -45,16 +45,20 @@ def unfold(step, sequences, state, widths, *, reverse=False, unroll=False, diffe
         steps = tf.shape(given[0])[0]
     if differentiable:
         arrays = [tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x) for x in given]
-        readers = [array.read for array in arrays]
-    else:
-        readers = [sequence.__getitem__ for sequence in given]
+
+    def read(t):
+        if differentiable:
+            return [array.read(t) for array in arrays]
+        at, behind = tf.reshape(t, [1]), tf.reshape(t + 1, [1])
+        return [tf.strided_slice(sequence, at, behind, shrink_axis_mask=1) for sequence in given]
+
     writers = tuple(
         tf.TensorArray(state[0].dtype, steps, element_shape=[*state[0].shape[:1], width]) for width in widths
     )
 
     def body(n, state, writers):
         t = steps - 1 - n if reverse else n
-        state, outputs = step(state, with_nones([read(t) for read in readers]))
+        state, outputs = step(state, with_nones(read(t)))
         return n + 1, state, tuple(writer.write(t, value) for writer, value in zip(writers, outputs, strict=True))
 
     _, state, writers = tf.while_loop(
