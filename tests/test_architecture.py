@@ -161,6 +161,32 @@ def test_no_import_by_string(name):
     assert [found for found in machinery if not found.startswith(("importlib.metadata", "importlib.resources"))] == []
 
 
+def calls(name: str, function: str) -> list[ast.Call]:
+    """The calls in a module of what is written `function`, such as "tf.function"; "tf.data.Dataset." begins many."""
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    found = [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node for text, node in found if text == function or (function[-1] == "." and text.startswith(function))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_dataset_tunes_itself(name):
+    """pipelines/common/loading.py says why."""
+    told = {ast.unparse(argument) for call in calls(name, "untuned") for argument in call.args}
+    made = {ast.unparse(call) for call in calls(name, "tf.data.Dataset.")}
+    assert [maker for maker in made - told if not maker.startswith("tf.data.Dataset.zip(")] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_function_is_converted_by_autograph(name):
+    """Graphs here are written with TensorFlow's own loops and choices; looking for Python's takes seconds."""
+    converted = [
+        ast.unparse(call)
+        for call in calls(name, "tf.function")
+        if not any(word.arg == "autograph" and ast.unparse(word.value) == "False" for word in call.keywords)
+    ]
+    assert converted == []
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_the_same_files(task):
     present = {path.name for path in (ROOT / "pipelines" / task).iterdir()}

@@ -84,7 +84,8 @@ def image_batches(
         order = np.random.default_rng((seed, epoch)).permutation(order)
     pixels = pixel_rows(found, preprocessing, order)
     if augment:
-        seeds = tf.data.Dataset.from_tensor_slices(order).map(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch]))
+        rows = untuned(tf.data.Dataset.from_tensor_slices(order))
+        seeds = rows.map(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch]))
         pixels = tf.data.Dataset.zip(pixels, seeds).map(
             lambda image, seed: augmented(image, seed, augment), num_parallel_calls=2
         )
@@ -101,7 +102,7 @@ def image_batches(
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
         return {"target": target, "real": real}
 
-    texts = tf.data.Dataset.from_tensor_slices(order).batch(batch_images).map(targets)
+    texts = untuned(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(targets)
     both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
     return both.map(lambda image, texts: {"image": image, **texts}).prefetch(2)
 

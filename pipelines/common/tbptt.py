@@ -196,8 +196,9 @@ def dataset(sequences, *, k1: int, k2: int, batch_size: int) -> tf.data.Dataset:
     first = next(windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), None)
     if first is None:
         raise UserError("there is no sequence with a step to train on")
-    found = tf.data.Dataset.from_generator(
-        lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size),
-        output_signature={name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()},
-    )
-    return untuned(found).prefetch(2)
+    signature = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()}
+    return untuned(
+        tf.data.Dataset.from_generator(
+            lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
+        )
+    ).prefetch(2)
