@@ -47,7 +47,7 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 test: $(stamp)  ## style and all quick tests
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
-	$(python) -m pytest -n 2 --dist loadfile
+	$(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(stamp)  ## the long forms alone: many kills, large memory checks
 	$(python) -m pytest -m slow

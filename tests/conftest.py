@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. Set before TensorFlow is imported: its log, for this process and those it starts."""
 
+import collections
 import os
 from pathlib import Path
 
@@ -9,6 +10,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests compare to the last bit; a GPU has other sums
 
 ROOT = Path(__file__).resolve().parents[1]
+LONG = ("test_killing", "test_train", "test_training")
+
+
+def pytest_collection_modifyitems(items):
+    """The files in turns from one folder and the next, the longest first: two processes then seldom wait for each
+    other, be it for the run that the tests of a folder share, or in the end for a long file."""
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    taken = collections.Counter()
+    order = []
+    for path in sorted(files, key=lambda path: (path.stem not in LONG, path)):
+        order.append((taken[path.parent], path))
+        taken[path.parent] += 1
+    items[:] = [item for _, path in sorted(order) for item in files[path]]
 
 
 @pytest.fixture(scope="session")

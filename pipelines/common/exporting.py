@@ -25,16 +25,19 @@ def write_saved_model(path, signatures: dict[str, Callable], resources: Iterable
     """
     path = pathlib.Path(path)
     refuse_strangers(path)
-    archive = keras.export.ExportArchive()
-    for resource in resources:
-        archive.track(resource)
-    for name, function in signatures.items():
-        archive.add_endpoint(name, function)
+    module = tf.Module()
+    # Of a Keras model its variables: the model would be traced once more for a signature of its own.
+    module.resources = [
+        [variable.value for variable in resource.variables] if isinstance(resource, keras.Layer) else resource
+        for resource in resources
+    ]
+    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    # Nobody differentiates answers; the gradients that layers and losses define took a third of the time.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Nobody differentiates answers; the gradients that layers and losses define took a third of the time.
-        archive.write_out(temporary, tf.saved_model.SaveOptions(experimental_custom_gradients=False), verbose=False)
+        tf.saved_model.save(module, str(temporary), signatures=concrete, options=options)
         sync_tree(temporary)
         replace_folder(temporary, path)
     except (OSError, tf.errors.OpError) as error:  # TensorFlow has errors of its own for a full disk

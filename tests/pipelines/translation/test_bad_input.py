@@ -86,8 +86,8 @@ def test_empty_lines_and_long_ones_are_left_out_and_counted(folder, tmp_path, co
     for language, extra in (("en", ["", "star " * 16_000, "A star.", "A car."]), ("fr", ["Un.", "x", " ", "Une."])):
         with open(folder / f"train.{language}", "a", encoding="utf-8") as file:
             file.write("".join(line + "\n" for line in extra))
-    arguments = ["train", "sample", "--data", folder, "--run", tmp_path / "run", *tiny, "--epochs", "1"]
-    assert command(*arguments, "--test-share", "0") == 0
+    arguments = ["train", "sample", "--data", folder, "--run", tmp_path / "run", *tiny]
+    assert command(*arguments, "--epochs", "1", "--layers", "1", "--test-share", "0") == 0
     assert "train: left out 2 with an empty side, 1 too long, of 24 pairs" in capsys.readouterr().err
 
 

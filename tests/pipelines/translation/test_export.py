@@ -172,9 +172,8 @@ def test_runs_that_read_other_words_are_no_ensemble(room, command, make, tiny, t
     make_pairs, write_parallel = make
     write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A new word.", "Un mot nouveau.")])
     write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
-    assert (
-        command("train", "sample", "--data", tmp_path / "data", "--run", tmp_path / "run", *tiny, "--epochs", "1") == 0
-    )
+    arguments = ["--data", tmp_path / "data", "--run", tmp_path / "run", *tiny, "--epochs", "1", "--layers", "1"]
+    assert command("train", "sample", *arguments) == 0
     capsys.readouterr()
     assert command("export", "--run", room.run, tmp_path / "run", "--to", tmp_path / "export") == 2
     assert "cannot be averaged: their source vocabularies differ" in capsys.readouterr().err

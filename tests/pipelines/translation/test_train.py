@@ -113,7 +113,7 @@ def test_every_option_trains_and_translates(room, command, tiny, tmp_path, optio
 def test_the_softmax_begins_with_the_frequencies_of_the_words(room, command, tiny, tmp_path, initial_range):
     """But where a range says how all weights begin; the learning rate is next to nothing."""
     run = tmp_path / "run"
-    changes = ["--epochs", "1", "--learning-rate", "1e-12", "--initial-range", initial_range]
+    changes = ["--epochs", "1", "--layers", "1", "--learning-rate", "1e-12", "--initial-range", initial_range]
     assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *changes) == 0
     begun = load_trained(Run.open(run, "translation"))
     bias = begun.model.softmax.bias.numpy()
