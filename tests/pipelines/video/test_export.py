@@ -17,27 +17,35 @@ ALONE = """
 import json, sys
 import numpy as np
 import tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-given = np.load(sys.argv[2])
+given = np.load(sys.argv[1])
 frames, lengths = tf.constant(given["frames"]), tf.constant(given["lengths"])
-found = {"whole": loaded.signatures["serving_default"](frames=frames, lengths=lengths)}
-features = loaded.signatures["encode"](frames=frames)["features"]
-found["label"] = loaded.signatures["label"](features=features, lengths=lengths)
-if "step" in loaded.signatures:
-    step = loaded.signatures["step"]
-    state = {name: tf.zeros([frames.shape[0], *spec.shape[1:]]) for name, spec in
-             step.structured_input_signature[1].items() if name != "frames"}
-    labels, probabilities = [], []
-    for t in range(frames.shape[1]):
-        answer = step(frames=frames[:, t], **state)
-        state = {name: answer[name] for name in state}
-        labels.append(answer["labels"].numpy()), probabilities.append(answer["probabilities"].numpy())
-    found["step"] = {"labels": np.stack(labels, 1), "probabilities": np.stack(probabilities, 1)}
+for export in sys.argv[2:]:
+    loaded = tf.saved_model.load(export)
+    found = {"whole": loaded.signatures["serving_default"](frames=frames, lengths=lengths)}
+    features = loaded.signatures["encode"](frames=frames)["features"]
+    found["label"] = loaded.signatures["label"](features=features, lengths=lengths)
+    if "step" in loaded.signatures:
+        step = loaded.signatures["step"]
+        state = {name: tf.zeros([frames.shape[0], *spec.shape[1:]]) for name, spec in
+                 step.structured_input_signature[1].items() if name != "frames"}
+        labels, probabilities = [], []
+        for t in range(frames.shape[1]):
+            answer = step(frames=frames[:, t], **state)
+            state = {name: answer[name] for name in state}
+            labels.append(answer["labels"].numpy()), probabilities.append(answer["probabilities"].numpy())
+        found["step"] = {"labels": np.stack(labels, 1), "probabilities": np.stack(probabilities, 1)}
+    print(json.dumps({signature: {name: np.asarray(value).tolist() for name, value in answer.items()}
+                      for signature, answer in found.items()}, default=bytes.decode))
 ours = sorted(name for name in sys.modules if name.split(".")[0] in ("layers", "pipelines"))
 assert not ours, ours
-print(json.dumps({signature: {name: np.asarray(value).tolist() for name, value in answer.items()}
-                  for signature, answer in found.items()}, default=bytes.decode))
 """
+VARIANTS = {
+    "as trained": {},
+    "vanilla RNN": {"cell": "rnn", "layers": 2},
+    "differences": {"deltas": 10.0},
+    "both directions": {"bidirectional": True, "cell": "rnn", "layers": 2},
+    "frame by frame": {"cell": "none", "projection": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,31 +88,32 @@ def expected_of(trained, frames, lengths):
     return tf.nn.softmax(trained.model(pixels, kept=kept)).numpy(), kept
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"cell": "rnn", "layers": 2},
-        {"deltas": 10.0},
-        {"bidirectional": True, "cell": "rnn", "layers": 2},
-        {"cell": "none", "projection": 0},
-    ],
-)
-def test_the_same_answers_in_a_process_of_tensorflow_alone(room, padded, tmp_path, changes):
-    """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""
+@pytest.fixture(scope="module")
+def alone(room, padded, tmp_path_factory):
+    """Of each variant its run, and what its export, moved elsewhere, says in a process of TensorFlow alone."""
+    folder = tmp_path_factory.mktemp("alone")
     frames, lengths = padded
-    run = variant(room, tmp_path / "run", **changes) if changes else room.run
-    folder = export(run, tmp_path / "moved")
-    np.savez(tmp_path / "given.npz", frames=frames, lengths=lengths)
+    np.savez(folder / "given.npz", frames=frames, lengths=lengths)
+    runs = {
+        name: variant(room, folder / name, **changes) if changes else room.run for name, changes in VARIANTS.items()
+    }
+    exports = [export(run, folder / "moved" / name) for name, run in runs.items()]
     answer = subprocess.run(
-        [sys.executable, "-c", ALONE, folder, tmp_path / "given.npz"], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", ALONE, folder / "given.npz", *exports], capture_output=True, text=True, cwd=folder,
         timeout=300,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout)
+    answers = map(json.loads, answer.stdout.splitlines())
+    return {name: (run, found) for (name, run), found in zip(runs.items(), answers, strict=True)}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_answers_in_a_process_of_tensorflow_alone(alone, padded, name):
+    """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""
+    run, found = alone[name]
     member = load_trained(Run.open(run, "video"))
-    expected, kept = expected_of(member, frames, lengths)
-    assert set(found) == ({"whole", "label"} if changes.get("bidirectional") else {"whole", "label", "step"})
+    expected, kept = expected_of(member, *padded)
+    assert set(found) == ({"whole", "label"} if member.config.bidirectional else {"whole", "label", "step"})
     for signature, each in found.items():
         labels, probabilities = np.array(each["labels"]), np.array(each["probabilities"])
         np.testing.assert_allclose(probabilities[kept], expected[kept], atol=1e-5, err_msg=signature)
