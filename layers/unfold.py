@@ -17,7 +17,8 @@ def unfold(step, sequences, state, widths, *, reverse=False, unroll=False, diffe
         reverse: go from the last step to the first; the outputs keep the order of the sequences.
         unroll: lay the steps out one after another in the graph instead of looping.
         differentiable: False where no gradient is taken through the loop: the steps are then read as slices of the
-            sequences, which copies nothing, but the gradient of each slice would be as long as the whole sequence.
+            sequences, which as a rule copies nothing, but the gradient of each slice would be as long as the whole
+            sequence.
 
     Returns:
         (outputs, state): tuple of float[time, batch, width] and the state after the last step made.

@@ -1,4 +1,5 @@
-"""Fixtures shared by all tests. Set before TensorFlow is imported: its log, for this process and those it starts."""
+"""Fixtures shared by all tests, and the order of the files. Set before TensorFlow is imported: its log, for this
+process and those it starts."""
 
 import collections
 import os
@@ -10,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests compare to the last bit; a GPU has other sums
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG = ("test_killing", "test_train", "test_training")
+LONG = ("test_killing", "test_train", "test_training", "test_pretrain", "test_export")
 
 
 def pytest_collection_modifyitems(items):

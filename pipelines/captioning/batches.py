@@ -17,7 +17,7 @@ from layers.text import PADDING
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.batching import FILLER, plan_batches
-from pipelines.common.loading import untuned
+from pipelines.common.loading import as_written, untuned
 
 
 def feature_batches(
@@ -49,7 +49,7 @@ def feature_batches(
         image = tf.gather(features, tf.gather(owners, known))
         return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
 
-    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(batch, num_parallel_calls=2).prefetch(4)
+    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(as_written(batch), num_parallel_calls=2).prefetch(4)
 
 
 def padded(sentences: tf.RaggedTensor, xla: bool):
@@ -85,9 +85,9 @@ def image_batches(
     pixels = pixel_rows(found, preprocessing, order)
     if augment:
         rows = untuned(tf.data.Dataset.from_tensor_slices(order))
-        seeds = rows.map(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch]))
+        seeds = rows.map(as_written(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
         pixels = tf.data.Dataset.zip(pixels, seeds).map(
-            lambda image, seed: augmented(image, seed, augment), num_parallel_calls=2
+            as_written(lambda image, seed: augmented(image, seed, augment)), num_parallel_calls=2
         )
     by_image = captions.by_image()
     most = int(counts.max())
@@ -102,9 +102,9 @@ def image_batches(
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
         return {"target": target, "real": real}
 
-    texts = untuned(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(targets)
+    texts = untuned(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(as_written(targets))
     both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
-    return both.map(lambda image, texts: {"image": image, **texts}).prefetch(2)
+    return both.map(as_written(lambda image, texts: {"image": image, **texts})).prefetch(2)
 
 
 def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
@@ -112,10 +112,11 @@ def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -
     rows = untuned(tf.data.Dataset.from_tensor_slices(order))
     if found.pixels is not None:
         pixels = tf.constant(found.pixels)
-        return rows.map(lambda row: tf.gather(pixels, row), num_parallel_calls=2)
+        return rows.map(as_written(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
     paths = tf.constant([str(path) for path in found.captioned.paths.values()])
     return rows.map(
-        lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row))), num_parallel_calls=2
+        as_written(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
+        num_parallel_calls=2,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pipelines.captioning.config import Config
 from pipelines.common import sources
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 from pipelines.common.runs import atomic_write
 from pipelines.common.tables import read_lines
 
@@ -227,7 +228,7 @@ def read_tfds(name: str, part: str, config: Config) -> Captioned:
     table = folder / f"captions_{split}.tsv"
     if not table.is_file():
         lines = []
-        rows = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        rows = untuned(builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}))
         for number, row in enumerate(rows.as_numpy_iterator()):
             given = row.get("image/filename", b"").decode()
             image = f"{split}-{pathlib.PurePath(given).name or number}"  # parts may use a name twice

@@ -21,7 +21,7 @@ from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common import encoders, feature_cache, images, sources
 from pipelines.common.errors import UserError
-from pipelines.common.loading import text_batches, untuned
+from pipelines.common.loading import as_written, text_batches, untuned
 from pipelines.common.runs import atomic_write
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
@@ -156,7 +156,7 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
     # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
     paths = untuned(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
     pixels = paths.enumerate().map(
-        lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path))),
+        as_written(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
         num_parallel_calls=2,
         deterministic=False,
     )
@@ -247,7 +247,7 @@ def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
     texts = captioned.captions
     counts = [len(each) for each in captioned.references.values()]
     owners = np.repeat(np.arange(len(counts)), counts)
-    read = list(text_batches(texts).map(preprocessing.encode, num_parallel_calls=2))
+    read = list(text_batches(texts).map(as_written(preprocessing.encode), num_parallel_calls=2))
     ids = tf.concat([found for found, _ in read], axis=0)
     cut = np.concatenate([was_cut.numpy() for _, was_cut in read])
     empty = np.asarray(ids.row_lengths()) == 0

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipelines.common import images, runs, small_encoders
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
+from pipelines.common.loading import CORES, as_written, untuned
 from pipelines.common.sources import reachable, real_data
 
 STORAGE = "https://storage.googleapis.com"
@@ -252,7 +252,7 @@ def encode_images(
     # One pipeline for all: images.decode makes a new one at each call, which takes longer than small images do.
     signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
     decoded = untuned(tf.data.Dataset.from_generator(contents, output_signature=signature))
-    decoded = decoded.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(batch).prefetch(1)
+    decoded = decoded.map(as_written(decode), num_parallel_calls=CORES).ignore_errors().batch(batch).prefetch(1)
 
     def failed(numbers) -> Iterator[str]:
         for number in numbers:

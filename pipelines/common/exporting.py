@@ -18,7 +18,8 @@ def write_saved_model(path, signatures: dict[str, Callable], resources: Iterable
 
     Args:
         signatures: name -> tf.function with an input signature, that gives a dict of named tensors.
-        resources: all that the functions use: Keras models and layers, lookup tables.
+        resources: all that the functions use: Keras models and layers (none that carries a state from call to call),
+            lookup tables, modules.
 
     Raises:
         UserError: `path` is something else than an export, or cannot be written.

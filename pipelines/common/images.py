@@ -16,7 +16,7 @@ import pathlib
 
 import tensorflow as tf
 
-from pipelines.common.loading import untuned
+from pipelines.common.loading import as_written, untuned
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -68,7 +68,7 @@ def decode(encoded, *, size: int, fit: str, pixel_limit: int):
     read = (
         untuned(tf.data.Dataset.from_tensor_slices(encoded))
         .enumerate()
-        .map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        .map(as_written(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)  # as many as it has cores
         .ignore_errors()
         .batch(tf.maximum(count, 1))
     )

@@ -10,7 +10,7 @@ from layers.text import PADDING
 from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
-from pipelines.common.loading import text_batches, untuned
+from pipelines.common.loading import CORES, as_written, text_batches, untuned
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import PARTS, Reviews, own_parts, read
 from pipelines.sentiment.text_options import TextOptions
@@ -167,7 +167,7 @@ def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...
 def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
     """`encode` without labels."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
-    for found, was_cut in text_batches(reviews.texts).map(preprocessing, num_parallel_calls=tf.data.AUTOTUNE):
+    for found, was_cut in text_batches(reviews.texts).map(as_written(preprocessing), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut += int(was_cut.numpy().sum())
@@ -219,4 +219,8 @@ def batches(
         }
 
     steps = tf.constant([steps for _, steps in plan], tf.int64)
-    return untuned(tf.data.Dataset.from_tensor_slices((rows, steps))).map(batch, num_parallel_calls=2).prefetch(4)
+    return (
+        untuned(tf.data.Dataset.from_tensor_slices((rows, steps)))
+        .map(as_written(batch), num_parallel_calls=2)
+        .prefetch(4)
+    )

@@ -11,7 +11,7 @@ from layers.tokenizer import Tokenizer
 from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
-from pipelines.common.loading import text_batches, untuned
+from pipelines.common.loading import CORES, as_written, text_batches, untuned
 from pipelines.translation.config import Config
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing
@@ -130,7 +130,7 @@ def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pai
 def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
     """Reads all texts once, so that an epoch need not."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-    for found, was_cut in text_batches(texts).map(tokenizer.encode, num_parallel_calls=tf.data.AUTOTUNE):
+    for found, was_cut in text_batches(texts).map(as_written(tokenizer.encode), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut.append(was_cut.numpy())
@@ -195,7 +195,7 @@ def batches(
         source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
         return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
 
-    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(batch, num_parallel_calls=2).prefetch(4)
+    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(as_written(batch), num_parallel_calls=2).prefetch(4)
 
 
 def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):

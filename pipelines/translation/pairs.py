@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pipelines.common import sources
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 from pipelines.common.tables import read_lines
 from pipelines.translation.config import Config
 
@@ -158,7 +159,7 @@ def read_tfds(name: str, part: str, config: Config) -> Pairs:
     if builder.info.splits and part not in builder.info.splits:
         raise UserError(f"{name} has no part {part}: it has {', '.join(builder.info.splits)}")
     pairs = Pairs([], [])
-    for row in builder.as_dataset(split=part).as_numpy_iterator():
+    for row in untuned(builder.as_dataset(split=part)).as_numpy_iterator():
         pairs.sources.append(row[config.source].decode(errors="replace"))
         pairs.targets.append(row[config.target].decode(errors="replace"))
     return pairs

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.common import sources
 from pipelines.common.errors import UserError
+from pipelines.common.loading import untuned
 from pipelines.common.tables import read_rows
 from pipelines.common.videos import Video as File
 from pipelines.common.videos import as_rate, resample
@@ -92,7 +93,8 @@ class TfdsVideo:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         clip = self.clip
-        (row,) = clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]").as_numpy_iterator()
+        found = untuned(clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]"))
+        (row,) = found.as_numpy_iterator()
         frames = ((number / TFDS_FPS, frame) for number, frame in enumerate(row["video"]))
         return resample(frames, self.rate, as_rate(TFDS_FPS))
 
@@ -263,7 +265,7 @@ def read_tfds(name: str, config: Config) -> list[Video]:
     names = getattr(features["label"], "names", None)
     videos = []
     for split in [split for split in PARTS if split in builder.info.splits] or ("train", "test"):
-        labels = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True}))
+        labels = untuned(builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True})))
         for number, row in enumerate(labels.as_numpy_iterator()):
             label = names[row["label"]] if names else str(row["label"])
             clip = Clip(f"{split}/{number}", TfdsClip(builder, split, number), label)

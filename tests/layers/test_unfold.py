@@ -20,12 +20,14 @@ def running_sums(x, y=None, **options):
 @pytest.mark.parametrize("with_y", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("mode", ["eager", "graph", "XLA"])
-def test_unfold_keeps_order_and_nones(unroll, with_y, reverse, mode):
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_unfold_keeps_order_and_nones(unroll, with_y, reverse, mode, differentiable):
     random = np.random.default_rng(0)
     x, y = random.normal(size=[2, 5, 3, 1])
 
     def run():
-        return running_sums(tf.constant(x), tf.constant(y) if with_y else None, reverse=reverse, unroll=unroll)
+        options = {"reverse": reverse, "unroll": unroll, "differentiable": differentiable}
+        return running_sums(tf.constant(x), tf.constant(y) if with_y else None, **options)
 
     (sums, both), (last,) = run() if mode == "eager" else tf.function(run, jit_compile=mode == "XLA")()
     difference = x - y * with_y
@@ -35,10 +37,11 @@ def test_unfold_keeps_order_and_nones(unroll, with_y, reverse, mode):
     np.testing.assert_allclose(last, expected[0 if reverse else -1], atol=1e-12)
 
 
-def test_unfold_with_an_unknown_number_of_steps():
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_unfold_with_an_unknown_number_of_steps(differentiable):
     @tf.function(input_signature=[tf.TensorSpec([None, None, 1])])
     def run(x):
-        outputs, last = running_sums(x)
+        outputs, last = running_sums(x, differentiable=differentiable)
         assert outputs[1].shape.as_list() == [None, None, 2]
         return outputs[0], last
 

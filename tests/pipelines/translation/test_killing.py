@@ -18,5 +18,5 @@ def test_two_kills(tmp_path, room):
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    command = [*SAMPLE, "--ema", "0.99", "--epochs", "6"]
+    command = [*SAMPLE, "--ema", "0.99", "--epochs", "12"]
     assert killing.check_command("translation", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
