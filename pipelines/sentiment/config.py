@@ -66,6 +66,10 @@ class Config(TextOptions):
     init_from: pathlib.Path | None = None
     """A run of the command pretrain, with whose vocabulary, word vectors and recurrent layers training starts."""
 
+    teachers: tuple[pathlib.Path, ...] = ()
+    """Runs of this command whose answers, averaged, training takes for the labels of the unlabelled reviews, which it
+    then reads as well (self-training: Xie et al. 2020)."""
+
     layer_decay: float = 1.0
     """Each layer below the head learns at this share of the rate of the layer above it, word vectors at the least
     (Howard & Ruder 2018: 0.38); 1: all at the same rate."""
@@ -105,9 +109,10 @@ class Config(TextOptions):
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        stored = {"init_from": None} | stored  # runs of the first version do not have it
+        stored = {"init_from": None, "teachers": ()} | stored  # runs of the first version do not have them
         paths = ("run", "manual_dir", "base", "init_from")
-        return config_from_json(cls, stored, paths=paths, tuples=("label_names", "pooling"))
+        config = config_from_json(cls, stored, paths=paths, tuples=("label_names", "pooling", "teachers"))
+        return dataclasses.replace(config, teachers=tuple(map(pathlib.Path, config.teachers)))
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is
@@ -120,6 +125,7 @@ class Config(TextOptions):
             "label_names",
             "class_weights",
             "init_from",
+            "teachers",
         )
         fresh = {field.name: field.default for field in dataclasses.fields(self) if field.name in begun}
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), **fresh)

@@ -1,7 +1,6 @@
 """What a language model reads: the training and the unlabelled reviews of a data set, or the lines of a text file."""
 
 import pathlib
-import sys
 from collections.abc import Iterator
 
 from pipelines.common import sources
@@ -9,7 +8,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.tables import COMPRESSIONS, read_lines
 from pipelines.sentiment import dataset
 from pipelines.sentiment.pretraining_config import PretrainingConfig
-from pipelines.sentiment.reviews import Reviews, join, read_unlabelled
+from pipelines.sentiment.reviews import Reviews, join
 
 TEXT_FILE = ".txt"
 
@@ -31,24 +30,10 @@ def load(config: PretrainingConfig) -> dict[str, Reviews]:
     parts = dataset.load(config, labelled=False)
     if "validation" not in parts:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
-    parts = {part: parts[part] for part in ("train", "validation")}
-    unlabelled = read_unlabelled(where, config)
+    unlabelled = dataset.load_unlabelled(config, parts)
     if unlabelled is not None:
-        parts["train"] = join(parts["train"], apart_from(parts["validation"], unlabelled))
-    return parts
-
-
-def apart_from(held_out: Reviews, found: Reviews) -> Reviews:
-    """The reviews that share neither a group nor the text with one that is held out; says how many do."""
-    groups, texts = set(held_out.groups), set(held_out.texts)
-    kept = [
-        row
-        for row, (group, text) in enumerate(zip(found.groups, found.texts, strict=True))
-        if group not in groups and text not in texts
-    ]
-    if len(kept) < len(found):
-        print(f"unlabelled: left out {len(found) - len(kept):,} reviews of what is held out", file=sys.stderr)
-    return found.take(kept)
+        parts["train"] = join(parts["train"], unlabelled)
+    return {part: parts[part] for part in ("train", "validation")}
 
 
 def is_text(path: pathlib.Path) -> bool:

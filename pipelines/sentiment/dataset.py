@@ -1,7 +1,9 @@
 """Reviews made ready for a model: split, read as ids once, given out in batches of similar length."""
 
 import dataclasses
+import functools
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +14,7 @@ from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
 from pipelines.common.loading import CORES, as_written, text_batches, untuned
 from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import PARTS, Reviews, own_parts, read
+from pipelines.sentiment.reviews import PARTS, Reviews, join, own_parts, read, read_unlabelled
 from pipelines.sentiment.text_options import TextOptions
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
@@ -43,9 +45,18 @@ class Texts:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded(Texts):
-    """Reviews as ids, and their labels, int32[reviews]."""
+    """Reviews as ids, and their answers.
 
-    labels: np.ndarray
+    Attributes:
+        targets: float32[reviews, classes], the probability of each label: 1 for that of a labelled review.
+    """
+
+    targets: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32[reviews]: the most probable label of each review."""
+        return self.targets.argmax(axis=1).astype(np.int32)
 
 
 def load(config: TextOptions, labelled: bool = True) -> dict[str, Reviews]:
@@ -95,6 +106,33 @@ def load_all(config: TextOptions, part: str) -> Reviews:
     if part not in own:
         raise UserError(f"--data {config.data} has no part {part}: it has {', '.join(own)}")
     return read(where, part, config, grouped=False)
+
+
+def load_unlabelled(config: TextOptions, parts: dict[str, Reviews]) -> Reviews | None:
+    """The unlabelled reviews of the config's data, None where it has none.
+
+    Those are left out that share a group or the text with a review that is held out: one of the part "validation" of
+    `parts`, which `load` gave, and of the part "test", where that was split off the training reviews.
+    """
+    where = sources.locate(config.data, "sentiment", NAMED)
+    found = read_unlabelled(where, config)
+    if found is None:
+        return None
+    held_out = [reviews for part, reviews in parts.items() if part == "validation" or part not in own_parts(where)]
+    return apart_from(functools.reduce(join, held_out), found) if held_out else found
+
+
+def apart_from(held_out: Reviews, found: Reviews) -> Reviews:
+    """The reviews that share neither a group nor the text with one that is held out; says how many do."""
+    groups, texts = set(held_out.groups), set(held_out.texts)
+    kept = [
+        row
+        for row, (group, text) in enumerate(zip(found.groups, found.texts, strict=True))
+        if group not in groups and text not in texts
+    ]
+    if len(kept) < len(found):
+        print(f"unlabelled: left out {len(found) - len(kept):,} reviews of what is held out", file=sys.stderr)
+    return found.take(kept)
 
 
 def split(reviews: Reviews, share: float, seed: int, where: str) -> tuple[Reviews, Reviews]:
@@ -159,9 +197,9 @@ def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
 
 def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> Encoded:
     """Reads all reviews once, so that an epoch need not."""
-    labels = label_ids(reviews, names)
+    targets = np.eye(len(names), dtype=np.float32)[label_ids(reviews, names)]
     texts = encode_texts(reviews, preprocessing)
-    return Encoded(texts.ids, texts.splits, texts.cut, labels)
+    return Encoded(texts.ids, texts.splits, texts.cut, targets)
 
 
 def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
@@ -174,8 +212,18 @@ def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
     return Texts(np.concatenate(ids), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]), cut)
 
 
+def join_encoded(first: Encoded, second: Encoded) -> Encoded:
+    """The reviews of both, behind each other."""
+    return Encoded(
+        np.concatenate([first.ids, second.ids]),
+        np.concatenate([first.splits, first.splits[-1] + second.splits[1:]]),
+        first.cut + second.cut,
+        np.concatenate([first.targets, second.targets]),
+    )
+
+
 def batches(
-    encoded: Encoded,
+    texts: Texts,
     *,
     batch_reviews: int,
     batch_words: int,
@@ -185,8 +233,9 @@ def batches(
 ) -> tf.data.Dataset:
     """Batches of reviews of similar length; all but the last have the same number of reviews unless they are long.
 
-    Each is a dict of `ids` int32[batch, time], `labels` int32[batch], `rows` int64[batch] (the review's number) and
-    `real` float32[batch]: 1, or 0 for an empty review that fills up a batch, with the row -1.
+    Each is a dict of `ids` int32[batch, time], `rows` int64[batch] (the review's number) and `real` float32[batch]: 1,
+    or 0 for an empty review that fills up a batch, with the row -1. Reviews with answers have these beside: `targets`
+    float32[batch, classes] and `labels` int32[batch].
 
     Args:
         batch_reviews: most reviews of a batch.
@@ -195,15 +244,16 @@ def batches(
         xla: let fewer shapes occur, as each is compiled.
     """
     plan = plan_batches(
-        encoded.lengths,
+        texts.lengths,
         most_rows=batch_reviews,
         most_steps=batch_words,
         seed=seed,
         epoch=epoch,
         shapes_per_octave=4 if xla else 8,
     )
-    reviews = tf.RaggedTensor.from_row_splits(encoded.ids, encoded.splits, validate=False)
-    labels = tf.constant(encoded.labels)
+    reviews = tf.RaggedTensor.from_row_splits(texts.ids, texts.splits, validate=False)
+    answered = isinstance(texts, Encoded)
+    answers = {"targets": tf.constant(texts.targets), "labels": tf.constant(texts.labels)} if answered else {}
     sizes = [len(rows) for rows, _ in plan]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
 
@@ -213,9 +263,9 @@ def batches(
         ids = tf.gather(reviews, taken).to_tensor(PADDING, shape=tf.stack([-1, steps]))
         return {
             "ids": tf.where(real[:, None], ids, PADDING),
-            "labels": tf.gather(labels, taken),
             "rows": rows,
             "real": tf.cast(real, tf.float32),
+            **{name: tf.gather(values, taken) for name, values in answers.items()},
         }
 
     steps = tf.constant([steps for _, steps in plan], tf.int64)

@@ -49,14 +49,14 @@ def make_predictor(model: keras.Model):
     )
 
 
-def predict_logits(predictor, encoded: dataset.Encoded, config: Config) -> np.ndarray:
+def predict_logits(predictor, texts: dataset.Texts, config: Config) -> np.ndarray:
     """float32[reviews, classes], in the order of the reviews."""
     rows, logits = [], []
-    for batch in dataset.batches(encoded, batch_reviews=4 * config.batch_reviews, batch_words=config.batch_words):
+    for batch in dataset.batches(texts, batch_reviews=4 * config.batch_reviews, batch_words=config.batch_words):
         rows.append(batch["rows"].numpy())
         logits.append(predictor(batch["ids"]).numpy())
     rows, logits = np.concatenate(rows), np.concatenate(logits)
-    ordered = np.zeros((len(encoded), logits.shape[1]), np.float32)
+    ordered = np.zeros((len(texts), logits.shape[1]), np.float32)
     ordered[rows[rows != FILLER]] = logits[rows != FILLER]
     return ordered
 

@@ -12,7 +12,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.loading import text_batches
 from pipelines.common.runs import Run, atomic_write, write_json
-from pipelines.sentiment import dataset, warm_start
+from pipelines.sentiment import dataset, self_training, warm_start
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
 from pipelines.sentiment.language_model import TrainedLanguageModel, load_language_model, open_language_model
@@ -48,9 +48,12 @@ def train(config: Config, preset: str | None = None) -> dict:
         warm_start.refuse_other_network(config, learned.config)
     reviews = dataset.load(config)
     names = choose_names(config, reviews, base)
+    if config.teachers:
+        reviews["unlabelled"] = self_training.load_unlabelled(config, reviews, names)
     run = run or Run.start(config.run, "sentiment", config, preset)
     with run:
-        vocabulary, names = prepare(run, config, reviews["train"], names, base, learned)
+        everything = join(reviews["train"], reviews["unlabelled"]) if config.teachers else reviews["train"]
+        vocabulary, names = prepare(run, config, everything, names, base, learned)
         summary = fit(run, config, reviews, vocabulary, names, base, learned)
     report(run)
     return summary
@@ -119,6 +122,9 @@ def fit(
     options = config.training
     preprocessing = make_preprocessing(config, vocabulary)
     encoded = {part: dataset.encode(reviews[part], preprocessing, names) for part in ("train", "validation")}
+    if config.teachers:
+        unlabelled = self_training.label(run, config, reviews["unlabelled"], preprocessing, names)
+        encoded["train"] = dataset.join_encoded(encoded["train"], unlabelled)
     for part in encoded.values():
         report_cut(part, config)
     model = build(config, vocabulary, names)
@@ -139,8 +145,8 @@ def fit(
             "val_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         }
 
-    labels = encoded["train"].labels
-    weights = metrics.class_weights(labels, len(names)) if config.class_weights else np.ones(len(names))
+    classes = len(names)
+    weights = metrics.class_weights(encoded["train"].labels, classes) if config.class_weights else np.ones(classes)
     return training.train(
         model,
         run=run,
@@ -161,7 +167,8 @@ def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> ker
 
 
 def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, adversarial: float = 0.0):
-    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, each review weighed by its label.
+    """loss(batch, training) -> name -> (total, weight): cross-entropy with the targets in nats, each review weighed by
+    its label.
 
     Args:
         weights: float[classes].
@@ -181,8 +188,7 @@ def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, a
         embed, classify = keras.Model(model.input, between), keras.Model(between, model.output)
 
     def loss(batch, training: bool):
-        right = tf.one_hot(batch["labels"], classes)
-        targets = right * (1 - label_smoothing) + label_smoothing / classes
+        targets = batch["targets"] * (1 - label_smoothing) + label_smoothing / classes
         weight = batch["real"] * tf.gather(weights, batch["labels"])
 
         def cross_entropy(logits):

@@ -138,6 +138,7 @@ def test_batches_hold_every_review_once():
         np.testing.assert_array_equal(real, rows >= 0)
         np.testing.assert_array_equal((ids != PADDING).sum(axis=1), np.where(rows < 0, 0, encoded.lengths[rows]))
         np.testing.assert_array_equal(labels[rows >= 0], rows[rows >= 0] % 2)
+        np.testing.assert_array_equal(batch["targets"].numpy(), np.eye(2)[labels])
         seen.extend(rows[rows >= 0])
     assert sorted(seen) == list(range(50))
 

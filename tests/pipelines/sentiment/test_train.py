@@ -168,11 +168,12 @@ def test_loss_leaves_fillers_out_and_smooths():
     batch = {
         "ids": np.zeros((3, 1), np.int32),
         "labels": np.array([0, 0, 1], np.int32),
+        "targets": np.array([[1, 0], [0.75, 0.25], [0, 1]], np.float32),
         "real": np.array([1, 1, 0], np.float32),
     }
     total, weight = make_loss(lambda ids, training: logits, np.array([2.0, 1.0]), 0.2)(batch, True)["loss"]
     log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    targets = np.array([[0.9, 0.1], [0.9, 0.1]])
+    targets = np.array([[0.9, 0.1], [0.7, 0.3]])
     assert float(weight) == 4
     assert float(total) == pytest.approx(-2 * (targets * log_softmax[:2]).sum(), rel=1e-5)
 
@@ -186,6 +187,7 @@ def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
     batch = {
         "ids": np.array([[3, 4, 5, 6], [7, 1, 0, 0], [0, 0, 0, 0]], np.int32),
         "labels": np.array([0, 1, 1], np.int32),
+        "targets": np.array([[1, 0], [0, 1], [0, 1]], np.float32),
         "real": np.array([1, 1, 1], np.float32),
     }
     plain, _ = make_loss(model, np.ones(2), 0.0)(batch, True)["loss"]

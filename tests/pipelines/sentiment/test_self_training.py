@@ -1,0 +1,146 @@
+import dataclasses
+import pathlib
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from pipelines.common.runs import Run
+from pipelines.sentiment import dataset, self_training
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.export import Classifier
+from pipelines.sentiment.model import load_trained
+from pipelines.sentiment.reviews import Reviews
+
+
+@dataclasses.dataclass(frozen=True)
+class School:
+    """Data with unlabelled reviews, two teachers with vocabularies of their own, and what a student is told."""
+
+    data: pathlib.Path
+    teachers: tuple[pathlib.Path, pathlib.Path]
+    arguments: list
+
+
+@pytest.fixture(scope="module")
+def school(room, tmp_path_factory, command, tiny, make):
+    make_reviews, write_csv = make
+    folder = tmp_path_factory.mktemp("school")
+    data = folder / "data"
+    data.mkdir()
+    write_csv(data / "train.csv", make_reviews(48, seed=4))
+    write_csv(data / "unsup.csv", [{"text": f"{row['text']} unheard"} for row in make_reviews(60, seed=5)])
+    other = folder / "other"
+    options = [*tiny, "--group-column", "film"]
+    assert command("train", "sample", "--data", data, "--run", other, "--vocabulary-size", "9", *options) == 0
+    teachers = (room.run, other)
+    return School(data, teachers, ["train", "sample", "--data", data, "--teachers", *teachers, *options])
+
+
+@pytest.fixture(scope="module")
+def student(school, command, tmp_path_factory):
+    run = tmp_path_factory.mktemp("student") / "run"
+    assert command(*school.arguments, "--run", run) == 0
+    return run
+
+
+def weights(run) -> list[np.ndarray]:
+    found = []
+    with h5py.File(run / "model.weights.h5") as file:
+        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_targets_are_what_the_teachers_export_would_answer(school, student):
+    trained = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
+    assert trained[0].preprocessing.vocabulary.words != trained[1].preprocessing.vocabulary.words
+    config = Config.from_json(Run.open(student, "sentiment").config)
+    assert config.teachers == school.teachers
+    texts = dataset.load_unlabelled(config, dataset.load(config)).texts
+    expected = Classifier(trained).classify(np.array(texts))["probabilities"]
+    np.testing.assert_allclose(np.load(student / "teachers.npy"), expected, atol=1e-5)
+    swapped = self_training.answers(school.teachers[0], Reviews(texts, texts, texts, texts), ("positive", "negative"))
+    alone = Classifier(trained[:1]).classify(np.array(texts))["probabilities"]
+    np.testing.assert_allclose(swapped, alone.numpy()[:, ::-1], atol=1e-5)
+
+
+def test_a_student_learns_words_and_answers_of_unlabelled_reviews(student, command):
+    assert "unheard" in (student / "vocabulary.txt").read_text().split()
+    assert command("evaluate", "--run", student) == 0
+    assert command("export", "--run", student) == 0
+
+
+def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
+    """A run that was killed before its first checkpoint comes to the same weights."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "vocabulary.txt", "labels.json", "teachers.npy"):
+        shutil.copy(student / name, run)
+    monkeypatch.setattr(self_training, "answers", None)
+    assert command(*school.arguments, "--run", run) == 0
+    for own, expected in zip(weights(run), weights(student), strict=True):
+        np.testing.assert_array_equal(own, expected)
+
+
+def test_soft_targets_are_learned_beside_the_true_labels():
+    first = dataset.Encoded(np.array([5, 6]), np.array([0, 1, 2]), 1, np.eye(2, dtype=np.float32))
+    second = dataset.Encoded(np.array([7, 8]), np.array([0, 2]), 0, np.array([[0.25, 0.75]], np.float32))
+    both = dataset.join_encoded(first, second)
+    (batch,) = dataset.batches(both, batch_reviews=4, batch_words=100)
+    place = {int(row): number for number, row in enumerate(batch["rows"])}
+    assert [word for word in batch["ids"].numpy()[place[2]] if word] == [7, 8]
+    np.testing.assert_array_equal(batch["targets"].numpy()[place[2]], [0.25, 0.75])
+    np.testing.assert_array_equal(batch["targets"].numpy()[place[1]], [0, 1])
+    np.testing.assert_array_equal(both.labels, [0, 1, 1])
+    assert both.cut == 1
+
+
+def test_what_is_held_out_is_not_read_unlabelled(tmp_path, make, capsys):
+    """Of validation always, of the test where it was split off."""
+    make_reviews, write_csv = make
+    rows = make_reviews(80, seed=1)
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "unsup.csv", [{**row, "text": f"{row['text']} {number}"} for number, row in enumerate(rows)])
+    config = Config(data=str(tmp_path), group_column="film")
+    parts = dataset.load(config)
+    found = dataset.load_unlabelled(config, parts)
+    assert set(found.groups) == set(parts["train"].groups)
+    assert f"left out {80 - len(found)} reviews" in capsys.readouterr().err
+    write_csv(tmp_path / "test.csv", rows)
+    parts = dataset.load(config)
+    found = dataset.load_unlabelled(config, parts)
+    assert set(found.groups) == set(parts["train"].groups) < set(parts["test"].groups)
+
+
+@pytest.fixture
+def refused(school, tmp_path, command, capsys):
+    def run(message, *arguments):
+        assert command(*school.arguments, "--run", tmp_path / "run", *arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error, error
+        assert not (tmp_path / "run").exists()
+
+    return run
+
+
+def test_data_without_unlabelled_reviews(refused, room):
+    message = f"--data {room.data} has no unlabelled reviews, which --teachers are to label: expected a folder with"
+    refused(message, "--data", room.data)
+
+
+def test_teachers_that_do_not_fit(refused, school, room, tmp_path):
+    names = ["negative", "positive", "neither"]
+    message = f"the teacher {room.run} has the labels negative, positive; expected negative, positive, neither"
+    refused(message, "--label-names", *names)
+    refused("--split-seed is 7, but 1 in the teacher", "--split-seed", "7")
+    refused("does not exist", "--teachers", tmp_path / "nowhere")
+
+
+def test_answers_to_other_reviews(student, room):
+    run, config = Run.open(student, "sentiment"), Config()
+    preprocessing = load_trained(run).preprocessing
+    with pytest.raises(Exception, match="has answers to 60 reviews, but --data sample has 1 unlabelled ones"):
+        self_training.label(
+            run, config, Reviews(["good"], [""], ["good"], [""]), preprocessing, ("negative", "positive")
+        )
