@@ -22,29 +22,24 @@ that is out of range raises ValueError, or InvalidArgumentError where it is know
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
+from layers.decoding_rules import (
+    IMPOSSIBLE,
+    NEVER,
+    Decoded,
+    Rules,
+    block_top_k,
+    decoded,
+    log_normalizer,
+    log_probability,
+    loop,
+    pick,
+    put,
+    scalar,
+)
 from layers.text import PADDING
-
-NEVER = float("-inf")
-IMPOSSIBLE = -1e4  # counts for a forced token of probability 0: its sentence is still one, if the last in any order
-BLOCK = 32
-
-
-class Decoded(NamedTuple):
-    """Sentences, the best candidate first; where there is no further candidate: score -inf, length 0, all PADDING.
-
-    Attributes:
-        ids: int32[batch, candidates, time], without start and end, PADDING behind each; time is the greatest length.
-        lengths: int32[batch, candidates].
-        scores: float32[batch, candidates].
-    """
-
-    ids: tf.Tensor
-    lengths: tf.Tensor
-    scores: tf.Tensor
 
 
 def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefix=None, forbidden=()) -> Decoded:
@@ -63,7 +58,7 @@ def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefi
     Raises:
         ValueError: a number is out of range, the end is forbidden, or the prefix has not as many rows as the state.
     """
-    rules = _Rules(state, end, max_length, min_length, prefix, forbidden)
+    rules = Rules(state, end, max_length, min_length, prefix, forbidden)
     return _one_by_one(step, state, start, rules, lambda logits, t: tf.argmax(logits, axis=1, output_type=tf.int32))
 
 
@@ -99,10 +94,10 @@ def sample(
     Raises:
         ValueError: see `greedy`.
     """
-    rules = _Rules(state, end, max_length, min_length, prefix, forbidden)
-    temperature = tf.maximum(_scalar("temperature", temperature, tf.float32, least=0), 1e-6)
-    top_k = _scalar("top_k", top_k, tf.int32, least=0)
-    top_p = _scalar("top_p", top_p, tf.float32, least=0)
+    rules = Rules(state, end, max_length, min_length, prefix, forbidden)
+    temperature = tf.maximum(scalar("temperature", temperature, tf.float32, least=0), 1e-6)
+    top_k = scalar("top_k", top_k, tf.int32, least=0)
+    top_p = scalar("top_p", top_p, tf.float32, least=0)
     seed = tf.cast(seed, tf.int64)
 
     def choose(logits, t):
@@ -157,9 +152,9 @@ def beam_search(
     Raises:
         ValueError: see `greedy`.
     """
-    rules = _Rules(state, end, max_length, min_length, prefix, forbidden)
-    beam = _scalar("beam_size", beam_size, tf.int32, least=1)
-    alpha = _scalar("length_penalty", length_penalty, tf.float32, least=0)
+    rules = Rules(state, end, max_length, min_length, prefix, forbidden)
+    beam = scalar("beam_size", beam_size, tf.int32, least=1)
+    alpha = scalar("length_penalty", length_penalty, tf.float32, least=0)
     batch = rules.batch
 
     def penalty(length):
@@ -186,9 +181,9 @@ def beam_search(
         rival_ids = tf.concat([tf.gather(kept_ids, sentences), ended_ids], axis=1)
         rival_lengths = tf.concat([tf.gather(kept_lengths, sentences), tf.fill(tf.shape(best), t)], axis=1)
         rivals, order = tf.math.top_k(rivals, beam)
-        kept_scores = _put(kept_scores, sentences, rivals)
-        kept_lengths = _put(kept_lengths, sentences, tf.gather(rival_lengths, order, batch_dims=1))
-        kept_ids = _put(kept_ids, sentences, tf.gather(rival_ids, order, batch_dims=1))
+        kept_scores = put(kept_scores, sentences, rivals)
+        kept_lengths = put(kept_lengths, sentences, tf.gather(rival_lengths, order, batch_dims=1))
+        kept_ids = put(kept_ids, sentences, tf.gather(rival_ids, order, batch_dims=1))
 
         # Open hypotheses, of the sentences whose search goes on.
         goes_on = tf.where(word_scores[:, 0] / penalty(rules.max_length) > rivals[:, -1])[:, 0]
@@ -203,7 +198,7 @@ def beam_search(
         return t + 1, sentences, tokens, state, scores, ids, kept_scores, kept_lengths, kept_ids
 
     first_alone = tf.where(tf.range(beam) == 0, 0.0, NEVER)  # the hypotheses of a sentence are all alike as yet
-    _, _, scores, lengths, ids = _loop(
+    _, _, scores, lengths, ids = loop(
         body,
         rules,
         tf.repeat(tf.broadcast_to(tf.cast(start, tf.int32), [batch]), beam),
@@ -214,7 +209,7 @@ def beam_search(
         tf.zeros([batch, beam], tf.int32),
         tf.zeros([batch, beam, 0], tf.int32),
     )
-    return _decoded(ids, lengths, scores)
+    return decoded(ids, lengths, scores)
 
 
 def ensemble(steps: Sequence[Callable]) -> Callable:
@@ -235,40 +230,6 @@ def ensemble(steps: Sequence[Callable]) -> Callable:
     return step
 
 
-class _Rules:
-    """Which tokens are forced, and which are ruled out, at step t, when every open sentence has t tokens."""
-
-    def __init__(self, state, end, max_length, min_length, prefix, forbidden):
-        tensors = tf.nest.flatten(state)
-        if not tensors:
-            raise ValueError("the state holds no tensor, expected one or more: their first axis is the batch")
-        if end in forbidden:
-            raise ValueError(f"the end token {end} is among the forbidden {tuple(forbidden)}: no sentence could end")
-        self.batch = tf.shape(tensors[0])[0]
-        self.end = end
-        self.forbidden = tf.constant(list(forbidden), tf.int32)
-        self.min_length = _scalar("min_length", min_length, tf.int32, least=0)
-        self.max_length = _scalar("max_length", max_length, tf.int32, least=0)
-        prefix = tf.zeros([self.batch, 0], tf.int32) if prefix is None else tf.cast(prefix, tf.int32)
-        prefix = _with_rows_of(tensors[0], prefix)
-        self.prefix_lengths = tf.math.count_nonzero(prefix != PADDING, axis=1, dtype=tf.int32)
-        self.prefix = tf.pad(prefix, [[0, 0], [0, 1]])  # a column at least, to be read beyond the last
-        self.steps = tf.maximum(self.max_length, tf.shape(prefix)[1]) + 1  # one more for the end
-
-    def forced(self, t, sentences):
-        """For the open sentences, int32[open]: is the next token forced, bool[open], and which, int32[open]."""
-        inside = t < self.prefix_lengths
-        tokens = tf.gather(self.prefix, tf.minimum(t, tf.shape(self.prefix)[1] - 1), axis=1)
-        tokens = tf.where(inside, tokens, self.end)
-        return tf.gather(inside | (t >= self.max_length), sentences), tf.gather(tokens, sentences)
-
-    def ruled_out(self, t, vocabulary):
-        """bool[vocabulary]: what may not be chosen at step t."""
-        tokens = tf.range(vocabulary)
-        forbidden = tf.reduce_any(tokens == self.forbidden[:, None], axis=0)
-        return forbidden | ((t < self.min_length) & (tokens == self.end))
-
-
 def _one_by_one(step, state, start, rules, choose) -> Decoded:
     """Greedy search and sampling: `choose(logits float32[open, vocabulary], t)` gives the next tokens, int32[open];
     what is ruled out has the logit -inf."""
@@ -276,23 +237,23 @@ def _one_by_one(step, state, start, rules, choose) -> Decoded:
     def body(t, sentences, tokens, state, scores, lengths, ids):
         logits, state = step(tokens, state)
         logits = tf.cast(logits, tf.float32)
-        normalizer = _log_normalizer(logits, tf.reduce_max(logits, axis=1))
+        normalizer = log_normalizer(logits, tf.reduce_max(logits, axis=1))
         allowed = tf.where(rules.ruled_out(t, tf.shape(logits)[1]) | tf.math.is_nan(logits), NEVER, logits)
         forced, given = rules.forced(t, sentences)
         tokens = tf.where(forced, given, choose(allowed, t))
-        gained = _log_probability(_pick(tf.where(forced[:, None], logits, allowed), tokens), normalizer)
+        gained = log_probability(pick(tf.where(forced[:, None], logits, allowed), tokens), normalizer)
         gained = tf.where(forced, tf.maximum(gained, IMPOSSIBLE), gained)
         scores = tf.tensor_scatter_nd_add(scores, sentences[:, None], gained)
 
         goes_on = tf.where((tokens != rules.end) & (gained > NEVER))[:, 0]  # nothing possible: no sentence
         sentences, tokens = tf.gather(sentences, goes_on), tf.gather(tokens, goes_on)
         state = tf.nest.map_structure(lambda x: tf.gather(x, goes_on), state)
-        lengths = _put(lengths, sentences, tf.fill(tf.shape(sentences), t + 1))
-        column = _put(tf.fill([rules.batch], PADDING), sentences, tokens)
+        lengths = put(lengths, sentences, tf.fill(tf.shape(sentences), t + 1))
+        column = put(tf.fill([rules.batch], PADDING), sentences, tokens)
         return t + 1, sentences, tokens, state, scores, lengths, tf.concat([ids, column[:, None]], axis=1)
 
     batch = rules.batch
-    scores, lengths, ids = _loop(
+    scores, lengths, ids = loop(
         body,
         rules,
         tf.broadcast_to(tf.cast(start, tf.int32), [batch]),
@@ -301,7 +262,7 @@ def _one_by_one(step, state, start, rules, choose) -> Decoded:
         tf.zeros([batch], tf.int32),
         tf.zeros([batch, 0], tf.int32),
     )
-    return _decoded(ids[:, None], lengths[:, None], scores[:, None])
+    return decoded(ids[:, None], lengths[:, None], scores[:, None])
 
 
 def _extensions(logits, t, sentences, beam, rules):
@@ -321,16 +282,16 @@ def _extensions(logits, t, sentences, beam, rules):
 
     # Rather than mask the vocabulary, take as many more words as can turn out to be ruled out.
     excluded = tf.concat([rules.forbidden, [rules.end]], axis=0)
-    largest, words = _top_k(logits, beam + tf.size(excluded))
-    normalizer = _log_normalizer(logits, largest[:, 0])
-    word_scores = _log_probability(largest, normalizer[:, None])
+    largest, words = block_top_k(logits, beam + tf.size(excluded))
+    normalizer = log_normalizer(logits, largest[:, 0])
+    word_scores = log_probability(largest, normalizer[:, None])
     word_scores = tf.where(tf.reduce_any(words[:, :, None] == excluded, axis=2), NEVER, word_scores)
     words, word_scores = by_sentence(words), by_sentence(word_scores)
-    end_scores = by_sentence(_log_probability(logits[:, rules.end], normalizer))
+    end_scores = by_sentence(log_probability(logits[:, rules.end], normalizer))
     end_scores = tf.where(t < rules.min_length, NEVER, end_scores)
 
     forced, given = rules.forced(t, sentences)
-    given_scores = by_sentence(_log_probability(_pick(logits, tf.repeat(given, beam)), normalizer))
+    given_scores = by_sentence(log_probability(pick(logits, tf.repeat(given, beam)), normalizer))
     given_scores = tf.maximum(given_scores, IMPOSSIBLE)
     is_end = given == rules.end
     end_scores = tf.where(forced[:, None], tf.where(is_end[:, None], given_scores, NEVER), end_scores)
@@ -338,87 +299,3 @@ def _extensions(logits, t, sentences, beam, rules):
     forced, given_scores = forced[:, None, None], given_scores[:, :, None]
     word_scores = tf.where(forced, tf.where(only_choice, given_scores, NEVER), word_scores)
     return tf.where(forced, given[:, None, None], words), word_scores, end_scores
-
-
-def _top_k(x, k):
-    """(values, indices) of the k largest of each row of float32[rows, n], or of all n if there are no more.
-
-    They lie in the k blocks whose largest values are the largest. Those values are found quickly, which leaves little
-    to tf.math.top_k: it is slow for more than one (measured: half of the time at n = 8,000, a sixth at 80,000).
-    """
-    rows, n = tf.unstack(tf.shape(x))
-    k = tf.minimum(k, n)
-    blocks = -(-n // BLOCK)
-    if x.shape[1] is None or x.shape[1] % BLOCK:
-        x = tf.pad(x, [[0, 0], [0, blocks * BLOCK - n]], constant_values=NEVER)
-    x = tf.reshape(x, [rows, blocks, BLOCK])
-    _, best = tf.math.top_k(tf.reduce_max(x, axis=2), tf.minimum(k, blocks))
-    values, indices = tf.math.top_k(tf.reshape(tf.gather(x, best, batch_dims=1), [rows, -1]), k)
-    indices = tf.gather(best, indices // BLOCK, batch_dims=1) * BLOCK + indices % BLOCK
-    return values, tf.minimum(indices, n - 1)  # where less than k are above -inf, padding may be among them
-
-
-def _log_normalizer(logits, highest):
-    """log sum exp of each row, [rows, vocabulary] -> [rows], given its highest logit; inf where that is no number."""
-    normalizer = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=1))
-    return tf.where(tf.math.is_nan(normalizer), -NEVER, normalizer)
-
-
-def _log_probability(logits, normalizer):
-    return tf.where(tf.math.is_finite(logits), logits - normalizer, NEVER)  # -inf less -inf is NaN
-
-
-def _pick(x, columns):
-    """The value in one column of each row: [rows, n], int32[rows] -> [rows]."""
-    return tf.gather(x, columns, batch_dims=1)
-
-
-def _put(x, rows, values):
-    """x with other values in these rows."""
-    return tf.tensor_scatter_nd_update(x, rows[:, None], values)
-
-
-def _loop(body, rules, tokens, state, *results):
-    """Runs `body(t, sentences, tokens, state, *results)` until no sentence is open; gives the results."""
-    variables = (tf.constant(0), tf.range(rules.batch), tokens, state, *results)
-    any_rows = tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), state)
-    shapes = (*(tf.TensorShape(shape) for shape in ([], [None], [None])), any_rows)
-    shapes += tuple(tf.TensorShape([None] * x.shape.rank) for x in results)
-    _, _, _, _, *results = tf.while_loop(
-        lambda t, sentences, *_: tf.size(sentences) > 0, body, variables, shapes, maximum_iterations=rules.steps
-    )
-    return results
-
-
-def _decoded(ids, lengths, scores) -> Decoded:
-    lengths = tf.where(scores > NEVER, lengths, 0)
-    longest = tf.maximum(tf.reduce_max(lengths), 0)  # of an empty batch, the maximum is the lowest number
-    return Decoded(tf.where(scores[:, :, None] > NEVER, ids, PADDING)[:, :, :longest], lengths, scores)
-
-
-def _scalar(name, value, dtype, *, least):
-    """The number as a tensor, which is not below `least`."""
-    known = tf.get_static_value(value)
-    if known is not None and not known >= least:
-        raise ValueError(f"{name} is {known}, expected {least} or more")
-    value = tf.cast(value, dtype)
-    if known is None:
-        return _checked(value, value >= tf.cast(least, dtype), f"{name}, expected {least} or more, is", value)
-    return value
-
-
-def _with_rows_of(tensor, prefix):
-    """The prefix, which has as many rows as the tensor."""
-    known = prefix.shape[0], tensor.shape[0]
-    if None in known:
-        rows = tf.shape(prefix)[0], tf.shape(tensor)[0]
-        message = "the numbers of rows of the prefix and of the state, expected equal, are"
-        return _checked(prefix, rows[0] == rows[1], message, *rows)
-    if known[0] != known[1]:
-        raise ValueError(f"the prefix has {known[0]} rows and the state {known[1]}, expected as many")
-    return prefix
-
-
-def _checked(x, condition, *message):
-    with tf.control_dependencies([tf.debugging.Assert(condition, message)]):
-        return tf.identity(x)  # else what reads x would not wait, and might fail first with a message of its own

@@ -1,13 +1,19 @@
-"""Kills a training process with SIGKILL, starts it again, and compares its run with one that was never killed."""
+"""Kills a training process with SIGKILL, starts it again, and compares its run with one that was never killed.
+
+The processes are forked from one that has TensorFlow imported and has done nothing with it: importing takes longer than
+a small training.
+"""
 
 import csv
 import json
+import multiprocessing
 import os
 import random
+import runpy
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
@@ -17,18 +23,37 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 600  # seconds that no process takes
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen:
-    """The command in a process group of its own, in the checkout, with what it prints at the end of `log`."""
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tensorflow", "keras"])
+
+
+def start(module: str, arguments: list, log: Path) -> BaseProcess:
+    """`python -m module arguments` in a process group of its own, with what it prints at the end of `log`."""
+    process = FORKS.Process(target=execute, args=(module, [*map(str, arguments)], str(log)))
+    process.start()
+    return process
+
+
+def execute(module: str, arguments: list[str], log: str):
+    os.setsid()
+    os.chdir(ROOT)
     with open(log, "a") as output:
-        return subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True, env={**os.environ}
-        )
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(output.fileno(), stream.fileno())
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def finish(command: list[str], log: Path):
-    """Runs the command to its end, which must be a good one."""
-    status = start(command, log).wait(timeout=LONGEST)
-    assert status == 0, f"exit status {status} of {' '.join(command)}:\n{log.read_text()[-4000:]}"
+def status_of(process: BaseProcess, seconds: float) -> int | None:
+    """Its exit status as soon as it has ended; None: it has not in so many seconds."""
+    process.join(seconds)
+    return process.exitcode
+
+
+def finish(module: str, arguments: list, log: Path):
+    """Runs the module to its end, which must be a good one."""
+    status = status_of(start(module, arguments, log), LONGEST)
+    assert status == 0, f"exit status {status} of {module} {arguments}:\n{log.read_text()[-4000:]}"
 
 
 def footprints(folder: Path, sign: str = "*") -> dict[str, int]:
@@ -42,44 +67,42 @@ def footprints(folder: Path, sign: str = "*") -> dict[str, int]:
     return found
 
 
-def kill_after(command: list[str], folder: Path, delay: float, log: Path, sign: str = "*") -> bool:
-    """Starts the command, waits until it writes a file like `sign` into the run folder, and `delay` seconds, and kills
+def kill_after(module: str, arguments: list, folder: Path, delay: float, log: Path, sign: str = "*") -> bool:
+    """Starts the module, waits until it writes a file like `sign` into the run folder, and `delay` seconds, and kills
     it; False when it had come to its end before."""
     before = footprints(folder, sign)
-    process = start(command, log)
+    process = start(module, arguments, log)
     deadline = time.monotonic() + LONGEST
-    while process.poll() is None and footprints(folder, sign) == before:
+    while process.exitcode is None and footprints(folder, sign) == before:
         assert time.monotonic() < deadline, f"no sign of life:\n{log.read_text()[-4000:]}"
         time.sleep(0.005)
-    try:
-        status = process.wait(timeout=delay)
-        assert status == 0, f"exit status {status}:\n{log.read_text()[-4000:]}"
-        return False
-    except subprocess.TimeoutExpired:
+    status = status_of(process, delay)
+    if status is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
         return True
+    assert status == 0, f"exit status {status}:\n{log.read_text()[-4000:]}"
+    return False
 
 
 def kill_and_resume(
-    command: list[str], folder: Path, kills: int, longest_delay: float, log: Path, seed: int = 0, sign: str = "*"
+    module: str,
+    arguments: list,
+    folder: Path,
+    kills: int,
+    longest_delay: float,
+    log: Path,
+    seed: int = 0,
+    sign: str = "*",
 ) -> int:
-    """Kills the command at random moments and resumes it, then lets it finish; gives how many kills it took."""
+    """Kills the module at random moments and resumes it, then lets it finish; gives how many kills it took."""
     draw, killed = random.Random(seed), 0
     for _ in range(kills):
-        if not kill_after(command, folder, draw.uniform(0, longest_delay), log, sign):
+        if not kill_after(module, arguments, folder, draw.uniform(0, longest_delay), log, sign):
             break
         killed += 1
-    finish(command, log)
+    finish(module, arguments, log)
     return killed
-
-
-BOTH = """
-import importlib, json, sys
-task, command, *runs = json.loads(sys.argv[1])
-main = importlib.import_module(f"pipelines.{task}.__main__").main
-sys.exit(any([main([*command, "--run", run]) for run in runs]))
-"""
 
 
 def check_command(
@@ -88,12 +111,11 @@ def check_command(
     """Trains a run that is killed so many times (the first time in the process that has trained a whole one before),
     and compares the two; gives how many of the processes went on from a checkpoint."""
     log, whole, killed = folder / "log", folder / "whole", folder / "killed"
-    command = [*map(str, command)]
     killed.mkdir()
-    both = python("-c", BOTH, json.dumps([task, command, str(whole), str(killed)]))
-    again = python("-m", f"pipelines.{task}", *command, "--run", killed)
-    taken = kill_after(both, killed, longest_delay / 2, log, sign)
-    taken += kill_and_resume(again, killed, kills - 1, longest_delay, log, sign=sign)
+    both = [f"pipelines.{task}", json.dumps([[*map(str, command), "--run", str(run)] for run in (whole, killed)])]
+    taken = kill_after("tests.in_turn", both, killed, longest_delay / 2, log, sign)
+    again = [*command, "--run", killed]
+    taken += kill_and_resume(f"pipelines.{task}", again, killed, kills - 1, longest_delay, log, sign=sign)
     assert taken == kills, f"the training was over after {taken} kills"
     assert_same_run(whole, killed)
     return log.read_text().count("going on after step")
@@ -120,7 +142,3 @@ def assert_same_run(one: Path, other: Path):
 def history(run: Path) -> list[dict]:
     with open(run / "history.csv", newline="") as file:
         return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
-
-
-def python(*arguments) -> list[str]:
-    return [sys.executable, *map(str, arguments)]

@@ -184,6 +184,7 @@ def turn(image, orientation):
     return tf.cond(orientation == 1, lambda: image, turned)
 
 
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # traced once, not by every graph anew
 def orientation(encoded):
     """The Exif orientation in the bytes of an image, string[] to int64[] from 1 to 8; 1 when none is given."""
 

@@ -40,12 +40,14 @@ def curves(history_csv, png):
     panels = list(dict.fromkeys(name.removeprefix("val_") for name in names))
     across = min(3, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
-    with picture(png, 0.6 + 4.2 * across, 0.3 + 3.0 * down) as figure:
+    width, height = 4.3 * across, 3.1 * down  # inches
+    with picture(png, width, height) as figure:
         if not panels:
             figure.text(0.5, 0.5, "no epoch has ended yet", ha="center", va="center")
             return
         for position, panel in enumerate(panels):
-            axes = figure.add_subplot(down, across, position + 1)
+            left, top = 4.3 * (position % across), 3.1 * (position // across)
+            axes = figure.add_axes(((left + 0.75) / width, 1 - (top + 2.5) / height, 3.35 / width, 2.1 / height))
             for name, colour, meaning in ((panel, BLUE, "training"), (f"val_{panel}", ORANGE, "validation")):
                 if name in columns:
                     axes.plot(
@@ -58,7 +60,6 @@ def curves(history_csv, png):
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(axis="y", color=FAINT, linewidth=0.6)
-        figure.tight_layout(pad=1.2)
 
 
 def mark_best(axes, epochs, values, name):

@@ -19,16 +19,15 @@ OPTIONS = {
 
 
 def command(folder, *flags, pause=0.02, **options):
-    module = "tests.pipelines.common.small_training"
     text = json.dumps({**OPTIONS, **options})
-    return killing.python("-m", module, folder, "--pause", pause, "--options", text, *flags)
+    return "tests.pipelines.common.small_training", [folder, "--pause", pause, "--options", text, *flags]
 
 
 def check(tmp_path, kills: int, longest_delay: float, *flags, **options):
     log = tmp_path / "log"
-    killing.finish(command(tmp_path / "whole", *flags, **options), log)
+    killing.finish(*command(tmp_path / "whole", *flags, **options), log)
     killed = command(tmp_path / "killed", *flags, **options)
-    taken = killing.kill_and_resume(killed, tmp_path / "killed", kills, longest_delay, log)
+    taken = killing.kill_and_resume(*killed, tmp_path / "killed", kills, longest_delay, log)
     assert taken == kills, f"the training was over after {taken} kills"
     assert log.read_text().count("going on after step") >= kills // 2
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")

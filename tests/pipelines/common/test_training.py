@@ -158,7 +158,7 @@ def test_a_progress_bar_on_a_terminal(tmp_path):
     import pty
 
     leader, follower = pty.openpty()
-    command = killing.python("-m", "tests.pipelines.common.small_training", tmp_path / "run", "--tbptt")
+    command = [sys.executable, "-m", "tests.pipelines.common.small_training", tmp_path / "run", "--tbptt"]
     command += ["--options", json.dumps({"epochs": 1})]
     with subprocess.Popen(command, stdout=follower, stderr=subprocess.PIPE, cwd=killing.ROOT) as process:
         os.close(follower)
