@@ -2,7 +2,7 @@
 
 Xie et al. 2020, "Self-training with noisy student improves ImageNet classification": the teachers read the unlabelled
 reviews without noise and give each label its probability; the student learns these with noise (dropout of words and of
-units), and so cannot but find more in them than the teachers did. A target is the mean of the teachers' answers:
+units), so that it has to find more in a review than its teachers needed. A target is the mean of their answers:
 
     targets = 1/N sum softmax(teacher_n(review))
 """
