@@ -84,6 +84,7 @@ def log_normalizer(logits, highest):
 
 
 def log_probability(logits, normalizer):
+    """log softmax of logits, given what log_normalizer says of their row, of a shape that broadcasts."""
     return tf.where(tf.math.is_finite(logits), logits - normalizer, NEVER)  # -inf less -inf is NaN
 
 
@@ -98,7 +99,11 @@ def put(x, rows, values):
 
 
 def loop(body, rules, tokens, state, *results):
-    """Runs `body(t, sentences, tokens, state, *results)` until no sentence is open; gives the results."""
+    """Runs `body(t, sentences, tokens, state, *results)` until no sentence is open; gives the results.
+
+    t: int32[], tokens that each open sentence has. sentences: int32[open], their numbers. tokens: int32[rows], the last
+    of each row. state: structure of tensors [rows, ...].
+    """
     variables = (tf.constant(0), tf.range(rules.batch), tokens, state, *results)
     any_rows = tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), state)
     shapes = (*(tf.TensorShape(shape) for shape in ([], [None], [None])), any_rows)

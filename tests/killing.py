@@ -1,9 +1,11 @@
 """Kills a training process with SIGKILL, starts it again, and compares its run with one that was never killed.
 
-The processes are forked from one that has TensorFlow imported and has done nothing with it: importing takes longer than
-a small training.
+The processes that are killed are forked from one that has TensorFlow imported and has done nothing with it: importing
+takes longer than a small training. The one that ends the training is the real command, in a Python of its own: it
+hashes strings otherwise, which must not be noticed.
 """
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -11,6 +13,7 @@ import os
 import random
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from multiprocessing.process import BaseProcess
@@ -21,17 +24,22 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 600  # seconds that no process takes
-
-
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "keras"])
 
 
 def start(module: str, arguments: list, log: Path) -> BaseProcess:
     """`python -m module arguments` in a process group of its own, with what it prints at the end of `log`."""
-    process = FORKS.Process(target=execute, args=(module, [*map(str, arguments)], str(log)))
+    process = FORKS.Process(target=execute, args=(module, [*map(str, arguments)], str(log)), daemon=True)
     process.start()
     return process
+
+
+def kill(process: BaseProcess):
+    """Kills its group; one that has come to its end by itself is left as it is."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
 
 
 def execute(module: str, arguments: list[str], log: str):
@@ -40,20 +48,17 @@ def execute(module: str, arguments: list[str], log: str):
     with open(log, "a") as output:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
+    np.random.seed()  # otherwise all would draw what the process they are forked from would
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def status_of(process: BaseProcess, seconds: float) -> int | None:
-    """Its exit status as soon as it has ended; None: it has not in so many seconds."""
-    process.join(seconds)
-    return process.exitcode
-
-
 def finish(module: str, arguments: list, log: Path):
     """Runs the module to its end, which must be a good one."""
-    status = status_of(start(module, arguments, log), LONGEST)
-    assert status == 0, f"exit status {status} of {module} {arguments}:\n{log.read_text()[-4000:]}"
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    with open(log, "a") as output:
+        done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, timeout=LONGEST)
+    assert done.returncode == 0, f"exit status {done.returncode} of {command}:\n{log.read_text()[-4000:]}"
 
 
 def footprints(folder: Path, sign: str = "*") -> dict[str, int]:
@@ -74,14 +79,16 @@ def kill_after(module: str, arguments: list, folder: Path, delay: float, log: Pa
     process = start(module, arguments, log)
     deadline = time.monotonic() + LONGEST
     while process.exitcode is None and footprints(folder, sign) == before:
-        assert time.monotonic() < deadline, f"no sign of life:\n{log.read_text()[-4000:]}"
+        if time.monotonic() > deadline:
+            kill(process)
+            raise AssertionError(f"no sign of life:\n{log.read_text()[-4000:]}")
         time.sleep(0.005)
-    status = status_of(process, delay)
-    if status is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
+    process.join(delay)
+    if process.exitcode is None:
+        kill(process)
+    if process.exitcode == -signal.SIGKILL:
         return True
-    assert status == 0, f"exit status {status}:\n{log.read_text()[-4000:]}"
+    assert process.exitcode == 0, f"exit status {process.exitcode}:\n{log.read_text()[-4000:]}"
     return False
 
 

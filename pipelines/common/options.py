@@ -125,15 +125,19 @@ def check(config, field: str, good: bool, expected: str):
         raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
 
 
-def config_from_json(kind: type, stored: dict, *, paths: Sequence[str], tuples: Sequence[str] = ()):
-    """The config of a class `kind` that a run's config.json holds; `paths` and `tuples` name the fields that JSON has
-    no type for. UserError when a field is missing, unknown or of no use."""
+def config_from_json(
+    kind: type, stored: dict, *, paths: Sequence[str], tuples: Sequence[str] = (), tuples_of_paths: Sequence[str] = ()
+):
+    """The config of a class `kind` that a run's config.json holds; `paths`, `tuples` and `tuples_of_paths` name the
+    fields that JSON has no type for. UserError when a field is missing, unknown or of no use."""
     fields = dict(stored)
     try:
         for name in paths:
             fields[name] = None if fields[name] is None else pathlib.Path(fields[name])
         for name in tuples:
             fields[name] = tuple(fields[name])
+        for name in tuples_of_paths:
+            fields[name] = tuple(map(pathlib.Path, fields[name]))
         fields["training"] = TrainingOptions(**fields["training"])
         return kind(**fields)
     except (TypeError, KeyError) as error:

@@ -40,7 +40,7 @@ def curves(history_csv, png):
     panels = list(dict.fromkeys(name.removeprefix("val_") for name in names))
     across = min(3, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
-    width, height = 4.3 * across, 3.1 * down  # inches
+    width, height = 4.3 * across, 3.1 * down  # inches, as below: matplotlib's own layout takes as long as the drawing
     with picture(png, width, height) as figure:
         if not panels:
             figure.text(0.5, 0.5, "no epoch has ended yet", ha="center", va="center")

@@ -139,10 +139,11 @@ class Run:
         other files, when another process trains in it, or when it cannot be made.
         """
         path = pathlib.Path(path)
+        defaults = as_json(type(config)()) if dataclasses.is_dataclass(config) else {}
         config = as_json(config)
         if (path / "config.json").is_file():
             run = cls.open(path, task)
-            run._refuse_other_config(config)
+            run._refuse_other_config(config, defaults)
             if not run.finished:
                 run._take_lock()
                 run._sweep()
@@ -211,8 +212,10 @@ class Run:
     def __exit__(self, *unused):
         self.close()
 
-    def _refuse_other_config(self, config: dict):
+    def _refuse_other_config(self, config: dict, defaults: dict):
+        """A field that the stored config does not have is newer than the run, which was then made with its default."""
         stored, wanted = flatten({**self.config, "run": None}), flatten({**config, "run": None})
+        stored = flatten(defaults) | stored
         missing = "(none)"
         changes = [
             f"{field} was {json.dumps(stored[field]) if field in stored else missing}"

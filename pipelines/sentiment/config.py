@@ -67,8 +67,8 @@ class Config(TextOptions):
     """A run of the command pretrain, with whose vocabulary, word vectors and recurrent layers training starts."""
 
     teachers: tuple[pathlib.Path, ...] = ()
-    """Runs of this command whose answers, averaged, training takes for the labels of the unlabelled reviews, which it
-    then reads as well (self-training: Xie et al. 2020)."""
+    """Runs of this command whose probabilities, averaged, are the pseudo-labels of the unlabelled reviews, which
+    training then reads as well (self-training: Xie et al. 2020)."""
 
     layer_decay: float = 1.0
     """Each layer below the head learns at this share of the rate of the layer above it, word vectors at the least
@@ -111,8 +111,8 @@ class Config(TextOptions):
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
         stored = {"init_from": None, "teachers": ()} | stored  # runs of the first version do not have them
         paths = ("run", "manual_dir", "base", "init_from")
-        config = config_from_json(cls, stored, paths=paths, tuples=("label_names", "pooling", "teachers"))
-        return dataclasses.replace(config, teachers=tuple(map(pathlib.Path, config.teachers)))
+        tuples = ("label_names", "pooling")
+        return config_from_json(cls, stored, paths=paths, tuples=tuples, tuples_of_paths=("teachers",))
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is

@@ -1,7 +1,7 @@
 """Reviews made ready for a model: split, read as ids once, given out in batches of similar length."""
 
+import contextlib
 import dataclasses
-import functools
 import pathlib
 import sys
 
@@ -13,10 +13,13 @@ from pipelines.common import sources
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
 from pipelines.common.loading import CORES, as_written, text_batches, untuned
+from pipelines.common.options import flag
 from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import PARTS, Reviews, join, own_parts, read, read_unlabelled
+from pipelines.sentiment.reviews import PARTS, Reviews, own_parts, read, read_unlabelled
 from pipelines.sentiment.text_options import TextOptions
 
+# Where two runs read the same data, these say which reviews belong to which part of it.
+SPLIT = ("group_column", "validation_share", "test_share", "split_seed")
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
 
 
@@ -45,7 +48,7 @@ class Texts:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded(Texts):
-    """Reviews as ids, and their answers.
+    """Reviews as ids, and their targets.
 
     Attributes:
         targets: float32[reviews, classes], the probability of each label: 1 for that of a labelled review.
@@ -111,20 +114,18 @@ def load_all(config: TextOptions, part: str) -> Reviews:
 def load_unlabelled(config: TextOptions, parts: dict[str, Reviews]) -> Reviews | None:
     """The unlabelled reviews of the config's data, None where it has none.
 
-    Those are left out that share a group or the text with a review that is held out: one of the part "validation" of
-    `parts`, which `load` gave, and of the part "test", where that was split off the training reviews.
+    Those are left out whose text is held out, in any of `parts` (which `load` gave) but "train", or whose group is: of
+    "validation", and of "test" where that was split off the training reviews. Of a test part that the data itself has,
+    the groups are not known as a rule.
     """
     where = sources.locate(config.data, "sentiment", NAMED)
     found = read_unlabelled(where, config)
     if found is None:
         return None
-    held_out = [reviews for part, reviews in parts.items() if part == "validation" or part not in own_parts(where)]
-    return apart_from(functools.reduce(join, held_out), found) if held_out else found
-
-
-def apart_from(held_out: Reviews, found: Reviews) -> Reviews:
-    """The reviews that share neither a group nor the text with one that is held out; says how many do."""
-    groups, texts = set(held_out.groups), set(held_out.texts)
+    own = own_parts(where)
+    texts = {text for part, reviews in parts.items() if part != "train" for text in reviews.texts}
+    apart = [reviews for part, reviews in parts.items() if part == "validation" or part not in own]
+    groups = {group for reviews in apart for group in reviews.groups}
     kept = [
         row
         for row, (group, text) in enumerate(zip(found.groups, found.texts, strict=True))
@@ -133,6 +134,30 @@ def apart_from(held_out: Reviews, found: Reviews) -> Reviews:
     if len(kept) < len(found):
         print(f"unlabelled: left out {len(found) - len(kept):,} reviews of what is held out", file=sys.stderr)
     return found.take(kept)
+
+
+def refuse_other_split(config: TextOptions, learned: TextOptions, what: str):
+    """UserError when a run with the config `learned`, called `what` in the message, has read the same data as this
+    config's, and other reviews of it were held out."""
+    if not same_data(config.data, learned.data):
+        return
+    for field in SPLIT:
+        if getattr(config, field) != getattr(learned, field):
+            raise UserError(
+                f"{flag(field)} is {getattr(config, field)!r}, but {getattr(learned, field)!r} in {what}, which has"
+                " read the same data: it may have read what is held out here"
+            )
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether two values of --data mean the same place, however they are written."""
+    places = []
+    for data in (one, other):
+        place = data
+        with contextlib.suppress(UserError):  # gone since: its name is all that is left
+            place = sources.locate(data, "sentiment", NAMED)
+        places.append(place.resolve() if isinstance(place, pathlib.Path) else place)
+    return one == other or places[0] == places[1]
 
 
 def split(reviews: Reviews, share: float, seed: int, where: str) -> tuple[Reviews, Reviews]:
@@ -234,8 +259,8 @@ def batches(
     """Batches of reviews of similar length; all but the last have the same number of reviews unless they are long.
 
     Each is a dict of `ids` int32[batch, time], `rows` int64[batch] (the review's number) and `real` float32[batch]: 1,
-    or 0 for an empty review that fills up a batch, with the row -1. Reviews with answers have these beside: `targets`
-    float32[batch, classes] and `labels` int32[batch].
+    or 0 for an empty review that fills up a batch, with the row -1. Encoded reviews have `targets` float32[batch,
+    classes] and `labels` int32[batch] beside.
 
     Args:
         batch_reviews: most reviews of a batch.
@@ -252,8 +277,8 @@ def batches(
         shapes_per_octave=4 if xla else 8,
     )
     reviews = tf.RaggedTensor.from_row_splits(texts.ids, texts.splits, validate=False)
-    answered = isinstance(texts, Encoded)
-    answers = {"targets": tf.constant(texts.targets), "labels": tf.constant(texts.labels)} if answered else {}
+    known = isinstance(texts, Encoded)
+    answers = {"targets": tf.constant(texts.targets), "labels": tf.constant(texts.labels)} if known else {}
     sizes = [len(rows) for rows, _ in plan]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
 

@@ -2,38 +2,49 @@
 
 Xie et al. 2020, "Self-training with noisy student improves ImageNet classification": the teachers read the unlabelled
 reviews without noise and give each label its probability; the student learns these with noise (dropout of words and of
-units), so that it has to find more in a review than its teachers needed. A target is the mean of their answers:
+units), so that it has to find more in a review than its teachers needed. Pseudo-labels are the mean over the teachers:
 
     targets = 1/N sum softmax(teacher_n(review))
 """
 
-import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, atomic_write
-from pipelines.sentiment import dataset, warm_start
+from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
-from pipelines.sentiment.model import load_names, load_trained
+from pipelines.sentiment.model import Trained, load_trained
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import Reviews
 
-TARGETS_FILE = "teachers.npy"  # in the run: float32[unlabelled reviews, classes]
+TARGETS_FILE = "pseudo_labels.npy"  # in the run: float32[unlabelled reviews, classes]
 
 
-def load_unlabelled(config: Config, parts: dict[str, Reviews], names: tuple[str, ...]) -> Reviews:
-    """The unlabelled reviews of the config's data, for a student with labels of these names.
+def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
+    """The teachers of a student with labels of these names; none where its run keeps what they have said.
 
     Raises:
-        UserError: there are none, or a teacher is no trained run, has other labels, or may have learned what is held
-            out here.
+        UserError: a teacher is no trained run, is damaged, has other labels, or may have learned what is held out here.
     """
-    if not (config.run / TARGETS_FILE).is_file():
-        for path in config.teachers:
-            refuse_other_teacher(config, Run.open(path, "sentiment").require_weights(), names)
+    if (config.run / TARGETS_FILE).is_file():
+        return []
+    teachers = []
+    for path in config.teachers:
+        teacher = load_trained(Run.open(path, "sentiment"))
+        if sorted(teacher.names) != sorted(names):
+            known = ", ".join(teacher.names)
+            raise UserError(f"the teacher {path} has the labels {known}; expected {', '.join(names)}")
+        dataset.refuse_other_split(config, teacher.config, f"the teacher {path}")
+        teachers.append(teacher)
+    return teachers
+
+
+def load_unlabelled(config: Config, parts: dict[str, Reviews]) -> Reviews:
+    """The unlabelled reviews of the config's data, apart from what is held out in `parts`; UserError: none."""
     found = dataset.load_unlabelled(config, parts)
     if found is None or not len(found):
         raise UserError(
@@ -43,39 +54,30 @@ def load_unlabelled(config: Config, parts: dict[str, Reviews], names: tuple[str,
     return found
 
 
-def refuse_other_teacher(config: Config, teacher: Run, names: tuple[str, ...]):
-    """UserError when a run cannot label reviews for this config."""
-    known = load_names(teacher)
-    if sorted(known) != sorted(names):
-        raise UserError(f"the teacher {teacher.path} has the labels {', '.join(known)}; expected {', '.join(names)}")
-    warm_start.refuse_other_split(config, Config.from_json(teacher.config), f"the teacher {teacher.path}")
+def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: Reviews, names: tuple[str, ...]):
+    """Stores the teachers' mean probabilities in the run, so that going on needs no teacher."""
+    targets = np.mean([probabilities(teacher, reviews, names) for teacher in teachers], axis=0)
+    with atomic_write(run.path / TARGETS_FILE, "wb") as file:
+        np.save(file, targets)
 
 
-def label(
-    run: Run, config: Config, reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]
-) -> dataset.Encoded:
-    """The reviews as ids, with the teachers' answers, which the run keeps: going on needs no teacher."""
-    texts = dataset.encode_texts(reviews, preprocessing)
-    path = run.path / TARGETS_FILE
-    if not path.is_file():
-        targets = np.mean([answers(teacher, reviews, names) for teacher in config.teachers], axis=0)
-        with atomic_write(path, "wb") as file:
-            np.save(file, targets)
+def probabilities(teacher: Trained, reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
+    """float32[reviews, classes]: what a classifier says of the labels of these names."""
+    texts = dataset.encode_texts(reviews, teacher.preprocessing)
+    logits = predict_logits(make_predictor(teacher.model), texts, teacher.config)
+    return tf.nn.softmax(logits).numpy()[:, [teacher.names.index(name) for name in names]]
+
+
+def encode(run: Run, reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> dataset.Encoded:
+    """The unlabelled reviews as ids, with the pseudo-labels that the run keeps."""
+    texts, path = dataset.encode_texts(reviews, preprocessing), run.path / TARGETS_FILE
     try:
         targets = np.load(path)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, and the teachers answer anew") from error
-    if len(targets) != len(texts):
+    if targets.shape != (len(texts), len(names)):
         raise UserError(
-            f"{path} has answers to {len(targets):,} reviews, but --data {config.data} has {len(texts):,} unlabelled"
-            " ones; expected the data that the run began with"
+            f"{path} has the shape {targets.shape}, but the data {len(texts):,} unlabelled reviews and {len(names)}"
+            " labels; expected the data that the run began with"
         )
     return dataset.Encoded(texts.ids, texts.splits, texts.cut, targets)
-
-
-def answers(teacher: pathlib.Path, reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
-    """float32[reviews, classes]: the probabilities that a run gives to the labels of these names."""
-    trained = load_trained(Run.open(teacher, "sentiment"))
-    texts = dataset.encode_texts(reviews, trained.preprocessing)
-    logits = predict_logits(make_predictor(trained.model), texts, trained.config)
-    return tf.nn.softmax(logits).numpy()[:, [trained.names.index(name) for name in names]]

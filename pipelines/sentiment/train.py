@@ -48,12 +48,16 @@ def train(config: Config, preset: str | None = None) -> dict:
         warm_start.refuse_other_network(config, learned.config)
     reviews = dataset.load(config)
     names = choose_names(config, reviews, base)
+    teachers = []
     if config.teachers:
-        reviews["unlabelled"] = self_training.load_unlabelled(config, reviews, names)
+        teachers = self_training.load_teachers(config, names)
+        reviews["unlabelled"] = self_training.load_unlabelled(config, reviews)
     run = run or Run.start(config.run, "sentiment", config, preset)
     with run:
         everything = join(reviews["train"], reviews["unlabelled"]) if config.teachers else reviews["train"]
         vocabulary, names = prepare(run, config, everything, names, base, learned)
+        if teachers:
+            self_training.pseudo_label(run, teachers, reviews["unlabelled"], names)
         summary = fit(run, config, reviews, vocabulary, names, base, learned)
     report(run)
     return summary
@@ -123,7 +127,7 @@ def fit(
     preprocessing = make_preprocessing(config, vocabulary)
     encoded = {part: dataset.encode(reviews[part], preprocessing, names) for part in ("train", "validation")}
     if config.teachers:
-        unlabelled = self_training.label(run, config, reviews["unlabelled"], preprocessing, names)
+        unlabelled = self_training.encode(run, reviews["unlabelled"], preprocessing, names)
         encoded["train"] = dataset.join_encoded(encoded["train"], unlabelled)
     for part in encoded.values():
         report_cut(part, config)

@@ -17,14 +17,11 @@ from pipelines.common.errors import UserError
 from pipelines.common.layer_rates import LayerRates
 from pipelines.common.optimizers import OwnRate
 from pipelines.common.options import flag
+from pipelines.sentiment import dataset
 from pipelines.sentiment.config import LEARNED, Config
 from pipelines.sentiment.language_model import TrainedLanguageModel
 from pipelines.sentiment.model import recurrent_layers
 from pipelines.sentiment.pretraining_config import PretrainingConfig
-from pipelines.sentiment.text_options import TextOptions
-
-# Where both are trained on the same data, these say which reviews belong to which part of it.
-SPLIT = ("group_column", "validation_share", "test_share", "split_seed")
 
 
 def refuse_other_network(config: Config, learned: PretrainingConfig):
@@ -40,18 +37,7 @@ def refuse_other_network(config: Config, learned: PretrainingConfig):
                 f"{flag(field)} is {getattr(config, field)}, but the language model {config.init_from} has"
                 f" {getattr(learned, field)}; expected the same"
             )
-    refuse_other_split(config, learned, f"the language model {config.init_from}")
-
-
-def refuse_other_split(config: Config, learned: TextOptions, what: str):
-    """UserError when a run with the config `learned`, called `what` in the message, has read the same data as this
-    config's, and other reviews of it were held out."""
-    for field in SPLIT:
-        if config.data == learned.data and getattr(config, field) != getattr(learned, field):
-            raise UserError(
-                f"{flag(field)} is {getattr(config, field)!r}, but {getattr(learned, field)!r} in {what}, which has"
-                " read the same data: it may have read what is held out here"
-            )
+    dataset.refuse_other_split(config, learned, f"the language model {config.init_from}")
 
 
 def carry_over(learned: Vocabulary, own: Vocabulary, size: int) -> Vocabulary:

@@ -94,6 +94,18 @@ def test_another_config_names_the_fields(tmp_path):
     assert "rates" not in message
 
 
+def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        units: int = 2
+        newer: tuple[str, ...] = ()
+
+    runs.write_json(tmp_path / "config.json", {"task": "sentiment", "preset": None, "config": {"units": 3}})
+    Run.start(tmp_path, "sentiment", Config(units=3)).close()
+    with pytest.raises(UserError, match=r'newer was \[\] and is now \["a"\]'):
+        Run.start(tmp_path, "sentiment", Config(units=3, newer=("a",)))
+
+
 def test_a_second_training_of_the_same_run_is_refused(tmp_path):
     with Run.start(tmp_path, "sentiment", {}):
         program = (

@@ -40,9 +40,14 @@ def test_a_preset_that_starts_from_a_language_model_has_its_network():
 
 def test_a_config_of_before_there_were_language_models():
     stored = as_json(Config())
-    for field in ("init_from", "layer_decay", "unfreeze_every"):
+    for field in ("init_from", "layer_decay", "unfreeze_every", "teachers"):
         del stored[field]
     assert Config.from_json(stored) == Config()
+
+
+def test_paths_that_are_none():
+    with pytest.raises(UserError, match="the config of the run is not one of this version"):
+        Config.from_json(as_json(Config()) | {"teachers": [1]})
 
 
 def test_the_builder_has_no_defaults_of_its_own_that_differ():

@@ -2,7 +2,6 @@ import dataclasses
 import pathlib
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from pipelines.sentiment.config import Config
 from pipelines.sentiment.export import Classifier
 from pipelines.sentiment.model import load_trained
 from pipelines.sentiment.reviews import Reviews
+from tests import killing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,6 @@ def student(school, command, tmp_path_factory):
     return run
 
 
-def weights(run) -> list[np.ndarray]:
-    found = []
-    with h5py.File(run / "model.weights.h5") as file:
-        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
 def test_targets_are_what_the_teachers_export_would_answer(school, student):
     trained = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
     assert trained[0].preprocessing.vocabulary.words != trained[1].preprocessing.vocabulary.words
@@ -59,8 +52,9 @@ def test_targets_are_what_the_teachers_export_would_answer(school, student):
     assert config.teachers == school.teachers
     texts = dataset.load_unlabelled(config, dataset.load(config)).texts
     expected = Classifier(trained).classify(np.array(texts))["probabilities"]
-    np.testing.assert_allclose(np.load(student / "teachers.npy"), expected, atol=1e-5)
-    swapped = self_training.answers(school.teachers[0], Reviews(texts, texts, texts, texts), ("positive", "negative"))
+    np.testing.assert_allclose(np.load(student / "pseudo_labels.npy"), expected, atol=1e-5)
+    reviews = Reviews(texts, texts, texts, texts)
+    swapped = self_training.probabilities(trained[0], reviews, ("positive", "negative"))
     alone = Classifier(trained[:1]).classify(np.array(texts))["probabilities"]
     np.testing.assert_allclose(swapped, alone.numpy()[:, ::-1], atol=1e-5)
 
@@ -71,16 +65,51 @@ def test_a_student_learns_words_and_answers_of_unlabelled_reviews(student, comma
     assert command("export", "--run", student) == 0
 
 
-def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
-    """A run that was killed before its first checkpoint comes to the same weights."""
-    run = tmp_path / "run"
+def begun(student, run, pseudo_labels=lambda known: known):
+    """The run as a kill before its first checkpoint left it, maybe with other pseudo-labels."""
     run.mkdir()
-    for name in ("config.json", "vocabulary.txt", "labels.json", "teachers.npy"):
+    for name in ("config.json", "vocabulary.txt", "labels.json"):
         shutil.copy(student / name, run)
-    monkeypatch.setattr(self_training, "answers", None)
+    np.save(run / "pseudo_labels.npy", pseudo_labels(np.load(student / "pseudo_labels.npy")))
+    return run
+
+
+def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
+    monkeypatch.setattr(self_training, "load_trained", None)
+    run = begun(student, tmp_path / "run")
     assert command(*school.arguments, "--run", run) == 0
-    for own, expected in zip(weights(run), weights(student), strict=True):
-        np.testing.assert_array_equal(own, expected)
+    killing.assert_same_run(run, student)
+
+
+def test_pseudo_labels_are_what_is_learned(school, student, tmp_path, command):
+    """Where they say the same of every review, so does the student in the end, rather."""
+    texts = ["the film was good", "the film was bad"]
+    said = []
+    for label in (0, 1):
+        run = begun(student, tmp_path / f"run{label}", lambda known, label=label: np.eye(2)[[label] * len(known)])
+        assert command(*school.arguments, "--run", run) == 0
+        trained = load_trained(Run.open(run, "sentiment"))
+        said.append(self_training.probabilities(trained, Reviews(texts, texts, texts, texts), trained.names))
+    assert (said[0][:, 0] > said[1][:, 0] + 0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "pseudo_labels.npy is damaged"),
+        (b"no array", "pseudo_labels.npy is damaged"),
+        (np.zeros([59, 2], np.float32), "has the shape (59, 2), but the data 60 unlabelled reviews and 2 labels"),
+        (np.zeros([60, 3], np.float32), "has the shape (60, 3)"),
+    ],
+)
+def test_pseudo_labels_that_are_of_no_use(school, student, tmp_path, command, capsys, content, message):
+    run = begun(student, tmp_path / "run")
+    if isinstance(content, bytes):
+        (run / "pseudo_labels.npy").write_bytes(content)
+    else:
+        np.save(run / "pseudo_labels.npy", content)
+    assert command(*school.arguments, "--run", run) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_soft_targets_are_learned_beside_the_true_labels():
@@ -97,7 +126,7 @@ def test_soft_targets_are_learned_beside_the_true_labels():
 
 
 def test_what_is_held_out_is_not_read_unlabelled(tmp_path, make, capsys):
-    """Of validation always, of the test where it was split off."""
+    """Films of validation always, of the test where it was split off; and no text of either."""
     make_reviews, write_csv = make
     rows = make_reviews(80, seed=1)
     write_csv(tmp_path / "train.csv", rows)
@@ -107,10 +136,11 @@ def test_what_is_held_out_is_not_read_unlabelled(tmp_path, make, capsys):
     found = dataset.load_unlabelled(config, parts)
     assert set(found.groups) == set(parts["train"].groups)
     assert f"left out {80 - len(found)} reviews" in capsys.readouterr().err
-    write_csv(tmp_path / "test.csv", rows)
+    write_csv(tmp_path / "test.csv", [{**rows[0], "text": found.texts[0]}, rows[1]])
     parts = dataset.load(config)
-    found = dataset.load_unlabelled(config, parts)
-    assert set(found.groups) == set(parts["train"].groups) < set(parts["test"].groups)
+    again = dataset.load_unlabelled(config, parts)
+    assert set(again.groups) == set(parts["train"].groups) > set(parts["test"].groups)
+    assert found.texts[0] not in again.texts
 
 
 @pytest.fixture
@@ -135,12 +165,10 @@ def test_teachers_that_do_not_fit(refused, school, room, tmp_path):
     refused(message, "--label-names", *names)
     refused("--split-seed is 7, but 1 in the teacher", "--split-seed", "7")
     refused("does not exist", "--teachers", tmp_path / "nowhere")
+    damaged = shutil.copytree(room.run, tmp_path / "damaged")
+    (damaged / "model.weights.h5").write_bytes((damaged / "model.weights.h5").read_bytes()[:2000])
+    refused("damaged/model.weights.h5 does not hold the weights of this model", "--teachers", damaged)
 
 
-def test_answers_to_other_reviews(student, room):
-    run, config = Run.open(student, "sentiment"), Config()
-    preprocessing = load_trained(run).preprocessing
-    with pytest.raises(Exception, match="has answers to 60 reviews, but --data sample has 1 unlabelled ones"):
-        self_training.label(
-            run, config, Reviews(["good"], [""], ["good"], [""]), preprocessing, ("negative", "positive")
-        )
+def test_the_same_data_by_another_name(refused, school):
+    refused("--split-seed is 7, but 1 in the teacher", "--data", f"{school.data}/../data", "--split-seed", "7")
