@@ -113,12 +113,15 @@ PRESETS: dict[str, tuple[str, PretrainingConfig]] = {
         ),
     ),
     "imdb": (
-        "All film reviews of Maas et al. 2011 but those of the test, 71,000 of them.",
+        "All film reviews of Maas et al. 2011 but those of the test, 71,000 of them, in both directions: 80 minutes.",
         PretrainingConfig(
             data="imdb",
             run=pathlib.Path("saved_models/sentiment/imdb-language-model"),
             group_column="movie",
-            units=512,
+            # Perplexity 93 in each direction, as of 512 units forwards; but a classifier that starts from both is right
+            # on 92.0 % of its validation reviews, from the 512 forwards on 90.9 %.
+            bidirectional=True,
+            units=256,
             embedding_units=256,
             # Small windows, large steps: of all that was tried, these learn the most in the first 80 seconds.
             k1=50,
@@ -126,7 +129,7 @@ PRESETS: dict[str, tuple[str, PretrainingConfig]] = {
             streams=64,
             softmax_samples=2048,
             embedding_dropout=0.1,
-            training=TrainingOptions(epochs=1.2, learning_rate=3e-3, schedule="linear"),
+            training=TrainingOptions(epochs=2.3, learning_rate=3e-3, schedule="linear"),
         ),
     ),
 }

@@ -34,6 +34,8 @@ def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
         return []
     teachers = []
     for path in config.teachers:
+        if not path.exists():
+            raise UserError(f"the teacher {path} does not exist: train it first, or give other --teachers")
         teacher = load_trained(Run.open(path, "sentiment"))
         if sorted(teacher.names) != sorted(names):
             known = ", ".join(teacher.names)

@@ -1,7 +1,7 @@
 """Speed of pre-training a language model: an update at the size of the preset imdb.
 
     python tests/benchmarks/bench_pretraining.py [--rounds 5] [--units N] [--streams N] [--k1 N] [--k2 N]
-        [--vocabulary-size N] [--bidirectional] [--full-softmax]
+        [--vocabulary-size N] [--no-bidirectional] [--full-softmax]
 
 An update reads a window of every stream, propagates back, clips and lets Adam change all weights, those of 30,000 word
 vectors included. Words are drawn as often as Zipf's law says. FLOP/s count the matrix products alone (of the LSTM, of
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     for name in ("units", "streams", "k1", "k2", "vocabulary_size"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(preset, name))
-    parser.add_argument("--bidirectional", action="store_true")
+    parser.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=preset.bidirectional)
     parser.add_argument("--full-softmax", action="store_true")
     given = vars(parser.parse_args())
     rounds, softmax = given.pop("rounds"), "full" if given.pop("full_softmax") else preset.softmax

@@ -47,6 +47,7 @@ def main():
     parser.add_argument("--tested", type=int, default=5000)
     options = parser.parse_args()
     network = PRESETS["imdb-pretrained"][1]
+    directions = ["--bidirectional" if network.bidirectional else "--no-bidirectional"]
     parts = dataset.load(network)
     test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]
     scores: dict[str, list[float]] = {"warm": [], "random": []}
@@ -58,7 +59,7 @@ def main():
         write(data / "test.csv", parts["test"], test)
         starts = {
             "warm": ["imdb-pretrained", "--init-from", options.language_model],
-            "random": ["imdb", "--no-bidirectional", "--units", network.units, "--word-dropout", network.word_dropout],
+            "random": ["imdb", *directions, "--units", network.units, "--word-dropout", network.word_dropout],
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{options.reviews}-{seed}"

@@ -1,7 +1,7 @@
 """What the windows of truncated back-propagation through time are worth: perplexity, time and memory for each.
 
     python tests/benchmarks/tbptt_windows.py --to saved_models/sentiment/windows [--updates 1000] [--data imdb]
-        [--windows 50,50 100,100 400,400 50,200] [--units 512] [--streams 64]
+        [--windows 50,50 100,100 400,400 50,200] [--units 256] [--streams 64]
 
 Each pair k1,k2 trains the language model of the preset imdb anew, forwards, for as many updates at a constant learning
 rate, and is measured on the same held-out reviews, each read by itself. With k1 = 400 an update has 8 times as many
@@ -42,6 +42,7 @@ def configs(options) -> list[PretrainingConfig]:
             data=options.data,
             run=options.to / f"k1-{k1}-k2-{k2}",
             group_column="movie" if options.data == preset.data else "",
+            bidirectional=False,
             units=options.units,
             streams=options.streams,
             k1=k1,
