@@ -21,9 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS
+from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
 from pipelines.sentiment.reviews import Reviews
 from tests.benchmarks.commands import call
 
@@ -47,7 +49,8 @@ def main():
     parser.add_argument("--tested", type=int, default=5000)
     options = parser.parse_args()
     network = PRESETS["imdb-pretrained"][1]
-    directions = ["--bidirectional" if network.bidirectional else "--no-bidirectional"]
+    learned = PretrainingConfig.from_json(Run.open(options.language_model, LANGUAGE_MODEL).config)
+    directions = "--bidirectional" if learned.bidirectional else "--no-bidirectional"
     parts = dataset.load(network)
     test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]
     scores: dict[str, list[float]] = {"warm": [], "random": []}
@@ -59,7 +62,7 @@ def main():
         write(data / "test.csv", parts["test"], test)
         starts = {
             "warm": ["imdb-pretrained", "--init-from", options.language_model],
-            "random": ["imdb", *directions, "--units", network.units, "--word-dropout", network.word_dropout],
+            "random": ["imdb", directions, "--units", learned.units, "--word-dropout", network.word_dropout],
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{options.reviews}-{seed}"

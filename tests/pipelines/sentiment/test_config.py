@@ -45,7 +45,7 @@ def test_a_config_of_before_there_were_language_models():
     assert Config.from_json(stored) == Config()
 
 
-def test_paths_that_are_none():
+def test_paths_that_are_numbers():
     with pytest.raises(UserError, match="the config of the run is not one of this version"):
         Config.from_json(as_json(Config()) | {"teachers": [1]})
 
