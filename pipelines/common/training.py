@@ -70,6 +70,7 @@ def train(
     step=None,
     own_rate: OwnRate | None = None,
     callbacks=(),
+    at_end: Callable[[], dict] | None = None,
 ) -> dict:
     """Trains a built model in a started run, or goes on where the run stopped; gives the summary.
 
@@ -86,13 +87,15 @@ def train(
     own_rate: weights that learn at a rate of their own, maybe from a later epoch on; with that epoch data(epoch) may
         give batches of another structure.
     callbacks: more Keras callbacks; they are given plain floats.
+    at_end() is called when the best weights are in the model; it may change them, and gives what the summary is to say
+        of it. A run that is killed meanwhile calls it again, with the best weights as they were.
 
     Afterwards the best (averaged, with options.ema) weights are in the model and in run.weights_file. Raises UserError
     when the loss is no longer finite, when there is no data, and when a file cannot be written; KeyboardInterrupt,
     after a checkpoint, on Ctrl-C and SIGTERM.
     """
     return _Training(
-        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks
+        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks, at_end
     ).complete()
 
 
@@ -100,7 +103,20 @@ class _Training:
     """One call of train: the loop's state (`state`, JSON values alone) and what it needs."""
 
     def __init__(
-        self, model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks
+        self,
+        model,
+        run,
+        options,
+        data,
+        steps_per_epoch,
+        loss,
+        validate,
+        monitor,
+        mode,
+        step,
+        own_rate,
+        callbacks,
+        at_end,
     ):
         if mode not in ("max", "min"):
             raise ValueError(f"mode is {mode!r}, expected 'max' or 'min'")
@@ -116,7 +132,7 @@ class _Training:
             raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
         if not float(options.epochs).is_integer() and not steps_per_epoch:
             raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
-        self.own_rate = own_rate
+        self.own_rate, self.at_end = own_rate, at_end
         self.updates = self._make_updates(loss or step)
         self.carried = list(step.variables) if step is not None else []
         self.checkpoints = Checkpoints(run.checkpoints)
@@ -346,6 +362,9 @@ class _Training:
             "steps": state["step"],
             "seconds": round(state["seconds"], 3),
         }
+        if self.at_end:
+            summary |= self.at_end()
+            runs.save_weights(self.model, self.run.weights_file)
         self.run.finish(summary)
         return summary
 

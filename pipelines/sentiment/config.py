@@ -57,6 +57,10 @@ class Config(TextOptions):
     class_weights: bool = False
     """Weigh each review by how rare its label is, so that all labels count the same."""
 
+    calibrate: bool = False
+    """When training is over, fit a scale of the logits and a bias of each label to the validation reviews, so that a
+    probability is how often the label is right (Guo et al. 2017). It may change answers."""
+
     batch_reviews: int = 64
     """Most reviews in a batch."""
 
@@ -195,6 +199,7 @@ PRESETS["imdb-self-trained"] = (
         PRESETS["imdb-pretrained"][1],
         run=pathlib.Path("saved_models/sentiment/imdb-self-trained"),
         teachers=(PRESETS["imdb-pretrained"][1].run, PRESETS["imdb"][1].run),
-        training=dataclasses.replace(PRESETS["imdb-pretrained"][1].training, epochs=1),
+        # A student of one epoch called 55.8 % of the validation reviews positive, of which 54.2 % are.
+        calibrate=True,
     ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import UNKNOWN, Vocabulary
-from pipelines.common import metrics, training
+from pipelines.common import calibration, metrics, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.loading import text_batches
@@ -142,15 +142,22 @@ def fit(
     def data(epoch: int) -> tf.data.Dataset:
         return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
 
+    classes, labels = len(names), encoded["validation"].labels
+    weights = metrics.class_weights(encoded["train"].labels, classes) if config.class_weights else np.ones(classes)
+
     def validate() -> dict[str, float]:
-        logits, labels = predict_logits(predictor, encoded["validation"], config), encoded["validation"].labels
+        logits = predict_logits(predictor, encoded["validation"], config)
         return {
             "val_loss": metrics.cross_entropy(logits, labels),
             "val_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         }
 
-    classes = len(names)
-    weights = metrics.class_weights(encoded["train"].labels, classes) if config.class_weights else np.ones(classes)
+    def calibrate() -> dict:
+        logits, head = predict_logits(predictor, encoded["validation"], config), model.get_layer("head")
+        scale, bias = calibration.fit(logits, labels, weights[labels])
+        head.set_weights(calibration.fold(scale, bias, *head.get_weights()))
+        return {"calibration": {"scale": scale, "bias": bias.tolist(), **validate()}}
+
     return training.train(
         model,
         run=run,
@@ -162,6 +169,7 @@ def fit(
         monitor="val_accuracy",
         mode="max",
         own_rate=warm_start.layer_rates(config, model),
+        at_end=calibrate if config.calibrate else None,
     )
 
 
@@ -254,3 +262,10 @@ def report(run: Run):
         f"{run.path}: finished, validation accuracy {summary['best_score']:.4f} after epoch {summary['best_epoch']} of"
         f" {summary['epochs']}, {summary['seconds']:.0f} s"
     )
+    if "calibration" in summary:
+        found, before = summary["calibration"], summary["scores"]
+        print(
+            f"calibrated: logits times {found['scale']:.2f}, plus {', '.join(f'{bias:.2f}' for bias in found['bias'])};"
+            f" validation loss {before['val_loss']:.4f} -> {found['val_loss']:.4f}, accuracy"
+            f" {before['val_accuracy']:.4f} -> {found['val_accuracy']:.4f}"
+        )

@@ -73,11 +73,35 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command,
     assert same(weights(tmp_path / "run"), weights(room.run))
 
 
+def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(room, tmp_path, command, tiny, capsys, monkeypatch):
+    run = tmp_path / "run"
+    arguments = ["train", "sample", "--data", room.data, "--group-column", "film", *tiny, "--calibrate"]
+
+    def killed(*unused):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "finish", killed)  # the weights are written by then
+    assert command(*arguments, "--run", run) == 130
+    monkeypatch.undo()
+    assert command(*arguments, "--run", run) == 0
+    assert "calibrated: logits times" in capsys.readouterr().out
+    before, found = (Run.open(run, "sentiment").summary[name] for name in ("scores", "calibration"))
+    assert found["val_loss"] < before["val_loss"]
+    assert command("evaluate", "--run", run, "--split", "validation") == 0
+    assert json.loads((run / "metrics.json").read_text())["loss"] == pytest.approx(found["val_loss"], rel=1e-5)
+    own, plain = weights(run), weights(room.run)  # the same training
+    kernel, bias = "layers/dense/vars/0", "layers/dense/vars/1"  # of the head
+    assert all(np.array_equal(own[name], plain[name]) for name in own.keys() - {kernel, bias})
+    np.testing.assert_allclose(own[kernel], found["scale"] * plain[kernel], rtol=1e-5)
+    np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5)
+
+
 def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, capsys):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
     options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max --no-bidirectional"
     options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
+    options += " --calibrate"
     assert command("train", "sample", "--data", data, "--run", tmp_path / "run", "--group-column", "",
                    *tiny, *options.split()) == 0  # fmt: skip
     assert command("evaluate", "--run", tmp_path / "run") == 0
