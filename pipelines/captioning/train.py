@@ -25,7 +25,7 @@ from pipelines.captioning.model import (
 )
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
-from pipelines.common import encoders, training
+from pipelines.common import encoders, strategies, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model, take_over
 from pipelines.common.loading import text_batches
@@ -87,7 +87,7 @@ def build(config: Config, preprocessing: Preprocessing, base: Trained | None) ->
     """The model under the strategy and precision of the config, its random numbers from the config's seed, with what
     the run it starts from has learned."""
     weights = "none" if base else config.weights
-    model = training.build(config.training, lambda: make_model(config, preprocessing, encoder_weights=weights))
+    model = strategies.build(config.training, lambda: make_model(config, preprocessing, encoder_weights=weights))
     if base:
         take_over(model, base.model)
     encoders.set_trainable(model.encoder, config.finetune_cnn_after is not None, config.finetune_cnn_from)

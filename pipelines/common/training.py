@@ -33,29 +33,6 @@ GLANCE_SECONDS = 0.5  # how often the loop reads the metrics and looks for a los
 REDRAW_SECONDS = 30  # between two pictures of the curves, each of which takes most of a second
 
 
-def strategy(options: TrainingOptions) -> tf.distribute.Strategy:
-    """The strategy under whose scope() the model is built."""
-    graphics = tf.config.list_logical_devices("GPU")
-    devices = [device.name for device in graphics or tf.config.list_logical_devices("CPU")]
-    if options.strategy == "mirrored" and len(devices) > 1:
-        # TensorFlow's collective sums get mixed up on CPUs when a process makes a second strategy.
-        sums = None if graphics else tf.distribute.ReductionToOneDevice()
-        return tf.distribute.MirroredStrategy(devices, cross_device_ops=sums)
-    return tf.distribute.get_strategy()
-
-
-def build(options: TrainingOptions, make: Callable[[], keras.Model]) -> keras.Model:
-    """What `make` gives under the strategy and precision of the options, its random numbers from their seed."""
-    keras.utils.set_random_seed(options.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(options.precision)
-    try:
-        with strategy(options).scope():
-            return make()
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def train(
     model: keras.Model,
     *,

@@ -8,7 +8,7 @@ import tensorflow as tf
 from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.text import GENERATION, Vocabulary
-from pipelines.common import training
+from pipelines.common import strategies, training
 from pipelines.common.batching import FILLER, plan_batches
 from pipelines.common.errors import UserError
 from pipelines.common.loading import text_batches
@@ -84,7 +84,7 @@ def fit(run: Run, config: PretrainingConfig, encoded: dict[str, dataset.Texts], 
 
 def build(config: PretrainingConfig, vocabulary: Vocabulary) -> LanguageModel:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    return training.build(config.training, lambda: make_language_model(config, vocabulary))
+    return strategies.build(config.training, lambda: make_language_model(config, vocabulary))
 
 
 def make_streams(config: PretrainingConfig, texts: dataset.Texts) -> Streams:

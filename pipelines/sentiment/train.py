@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import UNKNOWN, Vocabulary
-from pipelines.common import calibration, metrics, training
+from pipelines.common import calibration, metrics, strategies, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.loading import text_batches
@@ -175,7 +175,7 @@ def fit(
 
 def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> keras.Model:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    return training.build(config.training, lambda: make_model(config, vocabulary, names))
+    return strategies.build(config.training, lambda: make_model(config, vocabulary, names))
 
 
 def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, adversarial: float = 0.0):

@@ -9,7 +9,7 @@ from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
-from pipelines.common import training
+from pipelines.common import strategies, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model, take_over
 from pipelines.common.loading import text_batches
@@ -152,7 +152,7 @@ def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs:
 
 def build(config: Config, preprocessing: Preprocessing) -> Translator:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
-    return training.build(config.training, lambda: make_model(config, preprocessing))
+    return strategies.build(config.training, lambda: make_model(config, preprocessing))
 
 
 def make_loss(model: Translator, config: Config):

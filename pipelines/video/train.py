@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import metrics, training
+from pipelines.common import metrics, strategies, training
 from pipelines.common.errors import UserError
 from pipelines.common.fine_tuning import refuse_other_model
 from pipelines.common.runs import Run, write_json
@@ -71,7 +71,7 @@ def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained |
 def build(config: Config, names: tuple[str, ...], base: Trained | None) -> FrameClassifier:
     """The model under the strategy and precision of the config, its random numbers from the config's seed; with what
     the run it starts from has learned."""
-    model = training.build(config.training, lambda: make_model(config, names, with_weights=base is None))
+    model = strategies.build(config.training, lambda: make_model(config, names, with_weights=base is None))
     if base:
         transplant(base, model, names)
     return model

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.lstm import LSTM
-from pipelines.common import tbptt, training
+from pipelines.common import strategies, tbptt, training
 from pipelines.common.errors import UserError
 from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import Run
@@ -87,7 +87,7 @@ def train_classifier(
     """Trains in an opened run; gives the model and the summary."""
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
-    place = training.strategy(options)
+    place = strategies.choose(options)
     with place.scope():
         model = classifier(dropout, recurrent)
     loss = classification(model)

@@ -612,7 +612,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras, numpy as np
-from pipelines.common import training
+from pipelines.common import strategies, training
 from pipelines.common.optimizers import make_optimizer
 from tests import killing
 from tests.pipelines.common import small_training as small, test_training as tests
@@ -620,7 +620,7 @@ from tests.pipelines.common import small_training as small, test_training as tes
 def weights(strategy, **changes):
     options = tests.options(strategy=strategy, clip_norm=0.05, learning_rate=0.5, optimizer="sgd", ema=0.5, **changes)
     keras.utils.set_random_seed(1)
-    place = training.strategy(options)
+    place = strategies.choose(options)
     with place.scope():
         model = small.classifier(dropout=0.0, recurrent=recurrent)
         optimizer = make_optimizer(options, None, model)
