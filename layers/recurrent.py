@@ -14,7 +14,8 @@ class Recurrent(keras.layers.RNN):
     `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
-      batch of another size than the carried state is an error.
+      batch of another size than the carried state is an error. A function that XLA has compiled already needs
+      `reset_state(batch_size)`.
     * A dropout mask is drawn once a sequence and is the same at every step and for every gate (Gal and Ghahramani
       2016, "A theoretically grounded application of dropout in recurrent neural networks").
 

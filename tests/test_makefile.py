@@ -38,7 +38,7 @@ def add_interpreter(checkout, name, version):
 
 def make(checkout, target="samples", **variables):
     """Runs make in a world whose only Pythons are the ones of the test; gives its result and what Python was told."""
-    for tool in ("sh", "make", "rm", "mkdir", "cp", "touch"):
+    for tool in ("sh", "make", "rm", "mkdir", "cp", "touch", "echo"):
         if not (checkout / "bin" / tool).exists():
             (checkout / "bin" / tool).symlink_to(shutil.which(tool))
     (checkout / "calls").write_text("")
@@ -60,6 +60,30 @@ def test_a_first_call_makes_the_environment_and_a_second_one_does_not(checkout):
     assert result.returncode == 0, result.stderr
     assert calls[0] == MADE and is_install(calls[1]) and calls[2:] == [SAMPLES]
     assert make(checkout)[1] == [SAMPLES]
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "bench", "samples"])
+def test_every_target_makes_the_environment_first(checkout, root, target):
+    (checkout / "tests").symlink_to(root / "tests")
+    add_interpreter(checkout, "python3", "3.12.4")
+    result, calls = make(checkout, target)
+    assert result.returncode == 0, result.stderr
+    assert calls[0] == MADE and is_install(calls[1]) and len(calls) > 2
+
+
+def test_the_demo_uses_every_pipeline(checkout, root):
+    add_interpreter(checkout, "python3", "3.12.4")
+    result, calls = make(checkout, "demo")
+    for task in tasks(root):
+        said = [call.split()[2] for call in calls if call.startswith(f"-m pipelines.{task} ")]
+        assert said == ["train", "evaluate", "export", "predict"], task
+    assert "The pictures " in result.stdout and "The exports " in result.stdout
+
+
+def tasks(root) -> list[str]:
+    found = sorted(path.parent.name for path in (root / "pipelines").glob("*/__main__.py"))
+    assert len(found) == 4
+    return found
 
 
 def test_a_wrong_version_is_named_with_what_is_wanted(checkout):

@@ -47,7 +47,7 @@ class Evaluate:
     """The part of the data: train, validation, test, or NAME of a file captions_NAME."""
 
     beam_size: tuple[int, ...] = (1, 3, 5)
-    """Hypotheses kept, 1 for greedy; several are compared."""
+    """Hypotheses kept; 1 without a length penalty is greedy. Several are compared."""
 
     length_penalty: float | None = None
     """Exponent of the length that divides a score; that of the run if not given."""

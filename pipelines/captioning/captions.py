@@ -76,7 +76,9 @@ def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
         found += [path for below in (folder, folder / "annotations") for path in below.glob(f"captions_{name}*.json")]
         if found:
             return (sorted(found)[0],)
-    tokens = sorted(path for path in folder.glob("*.txt") if "token" in path.name.lower())
+    tokens = [path for path in folder.glob("*.txt") if "token" in path.name.lower()]
+    # Beside Flickr8k.token.txt comes Flickr8k.lemma.token.txt, of the same captions with every word in its basic form.
+    tokens.sort(key=lambda path: ("lemma" in path.name.lower(), path))
     lists = sorted(
         path
         for path in folder.glob("*.txt")

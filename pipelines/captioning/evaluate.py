@@ -220,7 +220,8 @@ def table(scores: dict) -> str:
         f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",
         "beam      BLEU-1 BLEU-2 BLEU-3 BLEU-4   CIDEr-D ROUGE-L  exact  novel  words  images/s",
     ]
-    rows = {"greedy" if beam == "1" else beam: row for beam, row in scores["beams"].items()}
+    greedy = "1" if scores["length_penalty"] else "greedy"  # with a penalty, a longer caption may win later on
+    rows = {greedy if beam == "1" else beam: row for beam, row in scores["beams"].items()}
     if "nearest_neighbour" in scores:
         rows["nearest"] = scores["nearest_neighbour"]
     for name, row in rows.items():

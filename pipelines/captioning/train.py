@@ -32,9 +32,9 @@ from pipelines.common.loading import text_batches
 from pipelines.common.optimizers import OwnRate
 from pipelines.common.runs import Run, atomic_write
 
-# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
+# What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
 INHERITED = (
-    "encoder", "image_size", "fit", "image", "cell", "layers", "units", "embedding_units", "tied",
+    "encoder", "weights", "image_size", "fit", "image", "cell", "layers", "units", "embedding_units", "tied",
 )  # fmt: skip
 LEFT_OUT_FILE = "left_out.tsv"
 

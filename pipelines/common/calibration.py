@@ -1,10 +1,11 @@
-"""Calibration: what a classifier calls 90 % should be right nine times in ten.
+"""Calibration: of the answers that a classifier gives 90 %, nine in ten should be right.
 
-On examples that it has not trained on, a network is surer than it is right, and where it drops units in training alone
-it may lean to one label. Guo et al. 2017, "On calibration of modern neural networks", section 4.2, take a scale (one
-over the temperature) or a scale and a bias for each class; here it is one scale, and a bias for each class:
+Temperature scaling with a bias for each class (bias-corrected temperature scaling, Alexandari, Kundaje & Shrikumar
+2020, after Guo et al. 2017, "On calibration of modern neural networks"; with two classes it is Platt scaling):
 
-    probabilities = softmax(scale * logits + bias)
+    p = softmax(s * z + b)
+
+with logits z, one scale s (one over the temperature) and biases b, fitted to examples that the training did not see.
 """
 
 import numpy as np
@@ -14,12 +15,18 @@ SMALLEST_STEP = 1e-9
 
 
 def fit(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """(scale, bias float64[classes]) with the smallest
+    """(s, b float64[classes]) with the smallest
 
-        sum weight * -log softmax(scale * logits + bias)[label]  +  ((scale - 1)^2 + |bias|^2) / 2
+        J = sum_n w_n * -log p_n[y_n]  +  ((s - 1)^2 + |b|^2) / 2
 
-    The second term keeps few examples, or such as are all right, from asking for more than they can tell. Where the
-    logits say nothing of the labels, and the best scale would be zero or below, it is (1, zeros).
+    The second term keeps few examples, or examples that are all right, from asking for more than they can tell, and
+    sets what the softmax leaves open: the sum of b is zero. J is convex, and Newton's method finds its lowest point by
+
+        dJ/ds = sum w (E_p z - z[y]) + s - 1          d2J/ds2   = sum w Var_p z + 1
+        dJ/db = sum w (p - y) + b                     d2J/dsdb  = sum w p (z - E_p z)
+                                                      d2J/dbdb' = sum w (diag(p) - p p') + I
+
+    Logits that contradict the labels, so that s would be zero or below, are left as they are: (1, zeros).
 
     Args:
         logits: float[examples, classes].
@@ -27,8 +34,8 @@ def fit(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = Non
         weights: float[examples]; None: each counts the same.
     """
     z, w = logits.astype(np.float64), np.ones(len(logits)) if weights is None else weights
-    true = np.eye(z.shape[1])[labels]
-    start = np.concatenate([[1.0], np.zeros(z.shape[1])])
+    y = np.eye(z.shape[1])[labels]
+    start = np.concatenate([[1.0], np.zeros(z.shape[1])])  # s and b in one vector
 
     def log_softmax(point):
         scores = point[0] * z + point[1:]
@@ -36,25 +43,24 @@ def fit(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = Non
         return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
     def cost(point):
-        return -w @ (true * log_softmax(point)).sum(axis=1) + np.sum((point - start) ** 2) / 2
+        return -w @ (y * log_softmax(point)).sum(axis=1) + np.sum((point - start) ** 2) / 2
 
     def newton_step(point):
         p = np.exp(log_softmax(point))
         mean = (p * z).sum(axis=1)
-        slope = np.concatenate([[w @ (mean - (true * z).sum(axis=1))], w @ (p - true)]) + point - start
-        curvature = np.eye(len(start))
-        curvature[0, 0] += w @ ((p * z**2).sum(axis=1) - mean**2)
-        curvature[0, 1:] += w @ (p * (z - mean[:, None]))
-        curvature[1:, 0] = curvature[0, 1:]
-        curvature[1:, 1:] += np.diag(w @ p) - (p * w[:, None]).T @ p
-        return -np.linalg.solve(curvature, slope)
+        gradient = np.concatenate([[w @ (mean - (y * z).sum(axis=1))], w @ (p - y)]) + point - start
+        hessian = np.eye(len(start))
+        hessian[0, 0] += w @ ((p * z**2).sum(axis=1) - mean**2)
+        hessian[0, 1:] += w @ (p * (z - mean[:, None]))
+        hessian[1:, 0] = hessian[0, 1:]
+        hessian[1:, 1:] += np.diag(w @ p) - (p * w[:, None]).T @ p
+        return -np.linalg.solve(hessian, gradient)
 
     point = start
     for _ in range(MOST_STEPS):
         step = newton_step(point)
-        # The cost is convex: if the whole step overshoots, a part of it does not.
         while cost(point + step) > cost(point) and np.abs(step).max() > SMALLEST_STEP:
-            step /= 2
+            step /= 2  # the whole step overshoots; some part of it does not
         if np.abs(step).max() <= SMALLEST_STEP:
             break
         point = point + step

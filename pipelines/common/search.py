@@ -19,7 +19,7 @@ class Search:
     """How every answer begins: the decoder is given these true words and goes on alone (warm start)."""
 
     beam_size: int | None = None
-    """Hypotheses kept, 1 for greedy; that of the run if not given."""
+    """Hypotheses kept, 1 without a length penalty for greedy; that of the run if not given."""
 
     length_penalty: float | None = None
     """Exponent of the length that divides a score; that of the run if not given."""

@@ -65,9 +65,10 @@ def train(
         give batches of another structure.
     callbacks: more Keras callbacks; they are given plain floats.
     at_end() is called when the best weights are in the model; it may change them, and gives what the summary is to say
-        of it. A run that is killed meanwhile calls it again, with the best weights as they were.
+        of it, which does not change the scores there. A run that is killed meanwhile calls it again.
 
-    Afterwards the best (averaged, with options.ema) weights are in the model and in run.weights_file. Raises UserError
+    Afterwards the best (averaged, with options.ema) weights, as at_end left them, are in the model and in
+    run.weights_file. Raises UserError
     when the loss is no longer finite, when there is no data, and when a file cannot be written; KeyboardInterrupt,
     after a checkpoint, on Ctrl-C and SIGTERM.
     """
@@ -153,12 +154,12 @@ class _Training:
                     if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
                         self._draw_curves()
                 self.callbacks.on_train_end()
+                return self._finish()
         except BaseException:
             if self.state["rows"]:
                 with contextlib.suppress(OSError, UserError):  # what stopped it is what there is to say
                     self._draw_curves()
             raise
-        return self._finish()
 
     # Epochs and steps -------------------------------------------------------------------------------------------------
 
@@ -340,7 +341,9 @@ class _Training:
             "seconds": round(state["seconds"], 3),
         }
         if self.at_end:
-            summary |= self.at_end()
+            # Killed from here on, the run publishes the best weights of the checkpoint again, and changes them anew.
+            with self.signals.immediate():
+                summary |= self.at_end()
             runs.save_weights(self.model, self.run.weights_file)
         self.run.finish(summary)
         return summary

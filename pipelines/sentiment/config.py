@@ -59,7 +59,8 @@ class Config(TextOptions):
 
     calibrate: bool = False
     """When training is over, fit a scale of the logits and a bias of each label to the validation reviews, so that a
-    probability is how often the label is right (Guo et al. 2017). It may change answers."""
+    probability comes nearer to how often the label is right (Guo et al. 2017), with --class-weights to how often it
+    would be if all labels were equally frequent. It may change answers."""
 
     batch_reviews: int = 64
     """Most reviews in a batch."""

@@ -86,6 +86,12 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
             f"--data {config.data}: all {len(reviews['train']):,} training reviews have the label"
             f" {names[present[0]]}; expected at least two different labels"
         )
+    lacking = set(present) - set(dataset.label_ids(reviews["validation"], names))
+    if config.calibrate and lacking:
+        raise UserError(
+            f"--calibrate fits the answers to the validation reviews, but none of these {len(reviews['validation']):,}"
+            f" has the label {names[min(lacking)]}: expected every label there, or --no-calibrate"
+        )
     return names
 
 
@@ -154,7 +160,9 @@ def fit(
 
     def calibrate() -> dict:
         logits, head = predict_logits(predictor, encoded["validation"], config), model.get_layer("head")
-        scale, bias = calibration.fit(logits, labels, weights[labels])
+        # Weighed as in training, so that it does not undo --class-weights.
+        own = metrics.class_weights(labels, classes)[labels] if config.class_weights else None
+        scale, bias = calibration.fit(logits, labels, own)
         head.set_weights(calibration.fold(scale, bias, *head.get_weights()))
         return {"calibration": {"scale": scale, "bias": bias.tolist(), **validate()}}
 
@@ -264,8 +272,9 @@ def report(run: Run):
     )
     if "calibration" in summary:
         found, before = summary["calibration"], summary["scores"]
+        biases = ", ".join(f"{bias:+.2f} {name}" for bias, name in zip(found["bias"], load_names(run), strict=True))
         print(
-            f"calibrated: logits times {found['scale']:.2f}, plus {', '.join(f'{bias:.2f}' for bias in found['bias'])};"
+            f"calibrated: logits times {found['scale']:.2f}, {biases};"
             f" validation loss {before['val_loss']:.4f} -> {found['val_loss']:.4f}, accuracy"
             f" {before['val_accuracy']:.4f} -> {found['val_accuracy']:.4f}"
         )

@@ -47,7 +47,8 @@ class Evaluate:
     """The part of the data: train, validation, test, or the beginning of a file's name, such as test_2016_flickr."""
 
     beam_size: tuple[int, ...] = ()
-    """Hypotheses kept, 1 for greedy; several are compared (1 2 5 12); that of the run if not given."""
+    """Hypotheses kept; 1 without a length penalty is greedy. Several are compared (1 2 5 12); that of the run if not
+    given."""
 
     length_penalty: float | None = None
     """Exponent of the length that divides a score; that of the run if not given."""

@@ -196,8 +196,9 @@ def table(scores: dict) -> str:
         f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",
         "beam     BLEU     chrF   exact   sentences/s",
     ]
+    greedy = "1" if scores["length_penalty"] else "greedy"  # with a penalty, a longer translation may win later on
     for beam, row in scores["beams"].items():
-        name = "greedy" if beam == "1" else beam
+        name = greedy if beam == "1" else beam
         quality = f"{row['bleu']:6.2f}   {row['chrf']:6.2f}  {row['exact_match']:6.1%}"
         lines.append(f"{name:<6} {quality}   {row['sentences_per_second']:11.1f}")
     return "\n".join([*lines, *row["signatures"]])

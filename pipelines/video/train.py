@@ -22,8 +22,11 @@ from pipelines.video.model import (
     make_preprocessing,
 )
 
-# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
-INHERITED = ("encoder", "image_size", "fit", "projection", "deltas", "cell", "units", "layers", "bidirectional")
+# What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
+INHERITED = (
+    "encoder", "encoder_weights", "image_size", "fit", "projection", "deltas", "cell", "units", "layers",
+    "bidirectional",
+)  # fmt: skip
 LARGEST_CHANGE = 4.0  # of a log-probability from frame to frame that the smoothing term counts
 
 

@@ -95,8 +95,7 @@ def main():
         if number >= 2:  # traced, warm
             seconds.append(time.perf_counter() - began)
     second = statistics.median(seconds)
-    words *= len(config.directions)
-    flops = flops_of_a_word(config) * words / len(config.directions) / second
+    flops = flops_of_a_word(config) * words / second
     print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s. Median of {rounds} updates.\n")
     print("| units | directions | streams | k1, k2 | softmax | seconds | words/s | share of the product's speed |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -126,6 +126,9 @@ def test_another_batch_size_after_reset_under_xla(kind):
         layer.reset_state(batch)
         x = numbers(batch, 4, 2, seed=batch)
         assert error(call(tf.constant(x)), stateless(x)) < 1e-12
+    layer.reset_state()  # says nothing of the batch that comes: refused, as it was traced with a state of one row
+    with pytest.raises((tf.errors.OpError, ValueError)):
+        call(tf.constant(numbers(5, 4, 2)))
 
 
 @both_kinds

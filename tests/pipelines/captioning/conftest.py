@@ -11,6 +11,7 @@ from tests import rooms
 
 TINY = "--encoder small --image first --units 8 --embedding-units 8 --dropout 0.1 --image-size 32 --max-tokens 12"
 TINY += " --epochs 2 --batch-images 8 --batch-pairs 16 --learning-rate 0.02 --cnn-learning-rate 0.01 --no-tensorboard"
+TINY += " --length-penalty 0.7"
 TINY = TINY.split()
 COLOURS = ("red", "green", "blue", "white")
 PLACES = {"on the left": 2, "on the right": 20}

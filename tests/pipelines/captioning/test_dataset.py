@@ -1,5 +1,6 @@
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ def test_every_layout_reads_the_same(tmp_path):
     write(tmp_path / "packed" / "captions_train.tsv.gz", table(ROWS))
     tokens = [f"{image}#{number}\t{caption}" for image, number, caption in [*ROWS, ("c.png", 0, "No")]]
     write(tmp_path / "token" / "Flickr8k.token.txt", tokens)
+    write(tmp_path / "token" / "Flickr8k.lemma.token.txt", [f"{line} lemma" for line in tokens])
     write(tmp_path / "token" / "Flickr_8k.trainImages.txt", ["b.png", "a.png"])
     write(tmp_path / "token" / "Flickr_8k.testImages.txt", ["c.png"])
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
@@ -196,16 +198,17 @@ def test_augmentation_moves_and_brightens():
 
 def test_pixels_are_those_of_the_export_to_the_last_bit(tmp_path, scenes):
     """Kept as whole numbers where they are, else not rounded; decoded in the pipeline, the same."""
-    scenes(tmp_path, "train", 5, 0)
+    scenes(tmp_path, "train", 6, 0)
     chosen = config(tmp_path, tmp_path)
     captioned = read(tmp_path, "train", chosen)
+    captioned.paths["train002.png"].write_text("no image")
     for size, kind in ((32, np.uint8), (24, np.float32)):
         how = Preprocessing(preprocessing().tokenizer.vocabulary, **{**READING, "image_size": size})
         kept = dataset.with_pixels(captioned, how, Config(**{**vars(chosen), "image_size": size}))
-        assert kept.pixels.dtype == kind and len(kept) == 5
-        encoded = tf.constant([path.read_bytes() for path in captioned.paths.values()])
+        assert kept.pixels.dtype == kind and len(kept) == 5 and list(kept.left_out) == ["train002.png"]
+        encoded = tf.constant([path.read_bytes() for path in kept.captioned.paths.values()])
         np.testing.assert_array_equal(kept.pixels, how.pixels(encoded)[0])
-        decoded = dataset.Images(captioned, {})
+        decoded = dataset.Images(kept.captioned, {})
         rows = batches.pixel_rows(decoded, how, np.arange(5))
         np.testing.assert_array_equal(np.stack(list(rows.as_numpy_iterator())), kept.pixels)
 
@@ -224,6 +227,14 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
     again = dataset.with_features(captioned, encoder, chosen)
     np.testing.assert_array_equal(again.features, found.features)
     assert "computing the features of 1 of 6" in capsys.readouterr().err  # the bad one is tried again
+    other = encoders.build_encoder("small", weights="none", image_size=32)
+    assert (dataset.with_features(captioned, other, chosen).features != found.features).any()
+    assert "computing the features of 6 of 6" in capsys.readouterr().err
+
+
+def test_one_bad_image_in_a_hundred_is_allowed():
+    captioned = Captioned({f"{n}.png": Path(f"{n}.png") for n in range(100)}, {f"{n}.png": ["A"] for n in range(100)})
+    assert len(dataset.usable(captioned, {"7.png": "is truncated or damaged"}, Config())) == 99
 
 
 def test_a_captions_set_of_tensorflow_datasets(tmp_path, monkeypatch, scenes):

@@ -12,6 +12,7 @@ from pipelines.captioning.evaluate import Describing, Perplexity, Seeing, neares
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
+from pipelines.common import pictures
 from pipelines.common.runs import Run
 
 
@@ -26,8 +27,10 @@ def images(trained):
     return dataset.with_features(dataset.load_part(trained.config, "validation"), trained.model.encoder, trained.config)
 
 
-def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
-    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3") == 0
+def test_the_table_and_the_files_of_an_evaluation(room, command, capsys, monkeypatch):
+    sheets, draw = [], pictures.contact_sheet
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given)))
+    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3", "--length-penalty", "0") == 0
     out = capsys.readouterr().out
     assert "test: 12 images, 24 references" in out and "greedy" in out and "nearest" in out
     scores = json.loads((room.run / "metrics.json").read_text())
@@ -43,6 +46,13 @@ def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
     assert np.mean(each) == pytest.approx(scores["beams"]["3"]["cider"], abs=1e-3)
     assert rows[0]["image"].startswith("test") and " ||| " in rows[0]["references"]
     assert (room.run / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    ((_, (sheet, _)),) = sheets
+    assert list(sheet) == ["drawn at random", "the best by CIDEr-D", "the worst"]
+    each = {row["image"]: float(row["cider"]) for row in rows}
+    for name, wanted in (("the best by CIDEr-D", max(each.values())), ("the worst", min(each.values()))):
+        file, caption, references = sheet[name][0]
+        assert each[file.name] == wanted and caption is not None and len(references) == 2
+    assert len({file for file, _, _ in sheet["drawn at random"]}) == len(sheet["drawn at random"])
 
 
 def test_other_data_and_no_training_images(room, command, scenes, tmp_path, capsys):
@@ -55,6 +65,7 @@ def test_other_data_and_no_training_images(room, command, scenes, tmp_path, caps
     file = tmp_path / "data" / "captions_holiday.tsv"
     assert command("evaluate", "--run", run, "--data", file, "--beam-size", "2") == 0
     captured = capsys.readouterr()
+    assert "length penalty 0.7" in captured.out and "greedy" not in captured.out
     assert "no baseline of the nearest training image" in captured.err and "3 images" in captured.out
     scores = json.loads((run / "metrics.json").read_text())
     assert "nearest_neighbour" not in scores and "novel" not in scores["beams"]["2"]
@@ -96,8 +107,8 @@ def test_the_nearest_image_by_cosine():
     training = dataset.Images(
         Captioned({}, {"x": ["first of x", "second"], "y": ["of y"]}), {}, features=np.array([[1.0, 0.1], [0.1, 9.0]])
     )
-    found = nearest_captions(np.array([[5.0, 0.0], [0.2, 0.3], [0.0, 0.0]]), training)
-    assert found[:2] == ["first of x", "of y"] and len(found) == 3
+    found = nearest_captions(np.array([[5.0, 0.0], [1.0, 0.2], [0.2, 0.3], [0.0, 0.0]]), training)
+    assert found[:3] == ["first of x", "first of x", "of y"] and len(found) == 4
 
 
 def test_the_score_of_each_caption_makes_that_of_all():

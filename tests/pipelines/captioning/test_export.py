@@ -121,8 +121,8 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_pa
     expected = description.greedy(features, valid, 12)
     assert greedy["caption"] == strings(expected["caption"])
     np.testing.assert_allclose(greedy["score"], expected["score"], atol=1e-5)
-    for found, beam_size in ((default, trained.config.beam_size), (beam, 4)):
-        expected = description.beam(features, valid, tf.constant([""]), beam_size, 0.0, 0, 12)
+    for found, beam_size, penalty in ((default, trained.config.beam_size, 0.7), (beam, 4, 0.0)):
+        expected = description.beam(features, valid, tf.constant([""]), beam_size, penalty, 0, 12)
         assert found["caption"] == strings(expected["caption"])
         np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
         assert np.shape(found["candidates"]) == (len(contents), beam_size)

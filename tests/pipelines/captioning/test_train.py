@@ -113,7 +113,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_
     moved = [
         np.abs(a - b).max() for a, b in zip(found["tuned"].encoder.get_weights(), encoder.get_weights(), strict=True)
     ]
-    assert 0 < max(moved) < 1e-3  # five updates of Adam at 1e-4
+    assert 0 < max(moved) < 2e-3  # ten updates of Adam at 1e-4
 
 
 def test_only_the_later_layers_of_the_cnn_are_trained(room, command, tiny, tmp_path):
@@ -176,6 +176,8 @@ def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_p
     given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
     assert command(*given, "--units", "5") == 2
     assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 8" in capsys.readouterr().err
+    assert command(*given, "--weights", "other.weights.h5") == 2
+    assert "--weights is other.weights.h5, but fine-tuning keeps" in capsys.readouterr().err
     assert command("fine-tune", "--from", room.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
     assert command("fine-tune", "--data", room.data) == 2

@@ -23,6 +23,7 @@ def test_it_finds_what_the_labels_were_drawn_with(scale, bias):
 def test_nothing_near_it_is_better():
     logits, labels = drawn(0.5, [0.4, 0.1, -0.5], examples=300)
     scale, bias = calibration.fit(logits, labels)
+    assert bias.sum() == pytest.approx(0, abs=1e-9)
 
     def cost(scale, bias):
         ridge = ((scale - 1) ** 2 + np.sum(np.square(bias))) / 2
@@ -54,7 +55,7 @@ def test_logits_of_any_size_end():
     assert 0 < scale < 0.01
 
 
-def test_logits_that_tell_nothing_stay():
+def test_logits_that_tell_the_opposite_stay():
     logits, labels = drawn(-2.0, [0.0, 0.0, 0.0])
     scale, bias = calibration.fit(logits, labels)
     assert (scale, *bias) == (1, 0, 0, 0)

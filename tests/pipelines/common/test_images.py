@@ -153,6 +153,14 @@ def test_orientation(kind, byte_order, orientation):
     assert Image.open(io.BytesIO(content)).getexif()[0x0112] == orientation
     assert orientation_of(content) == orientation
     np.testing.assert_array_equal(upright(content), with_pillow(content))
+    found, scaled = decode_one(content), images.scale(with_pillow(content), 32, "squeeze")
+    np.testing.assert_allclose(found, scaled, atol=1e-4)
+
+
+def test_a_cropped_image_is_its_middle():
+    content, middle = encoded(RGB), RGB[:, 10:50]
+    found = images.decode_one(tf.constant(content), size=32, fit="crop", pixel_limit=LIMIT)
+    np.testing.assert_allclose(found, images.scale(middle, 32, "squeeze"), atol=1e-4)
 
 
 def segment(marker: int, data: bytes) -> bytes:

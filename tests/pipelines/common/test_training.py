@@ -120,6 +120,16 @@ def test_early_stopping_counts_epochs_without_a_better_score(tmp_path):
     assert min(table) == table[summary["best_epoch"] - 1]
 
 
+def test_early_stopping_goes_on_counting_after_a_kill(tmp_path):
+    changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "clip_norm": 1e-6, "ema": 0.0}
+    train(tmp_path / "whole", changes)
+    last = len(rows(tmp_path / "whole")) - 1
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", changes, callbacks=[KillAt(3, epoch=last)])  # one epoch without a better score
+    train(tmp_path / "killed", changes)
+    killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
 def test_a_callback_may_stop_the_training_and_sees_every_batch(tmp_path):
     seen = []
 

@@ -40,7 +40,7 @@ def test_a_preset_that_starts_from_a_language_model_has_its_network():
 
 def test_a_config_of_before_there_were_language_models():
     stored = as_json(Config())
-    for field in ("init_from", "layer_decay", "unfreeze_every", "teachers"):
+    for field in ("init_from", "layer_decay", "unfreeze_every", "teachers", "calibrate"):
         del stored[field]
     assert Config.from_json(stored) == Config()
 

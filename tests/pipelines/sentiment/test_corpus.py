@@ -3,7 +3,8 @@ import gzip
 import pytest
 
 from pipelines.common.errors import UserError
-from pipelines.sentiment import corpus
+from pipelines.sentiment import corpus, dataset
+from pipelines.sentiment.config import Config
 from pipelines.sentiment.pretraining_config import PretrainingConfig
 
 
@@ -55,6 +56,14 @@ def test_the_folders_of_acl_imdb(tmp_path):
     parts = corpus.load(config(tmp_path, group_column="film"))
     assert set(parts["train"].groups).isdisjoint(parts["validation"].groups)
     assert len(parts["train"]) == 6 and len(parts["validation"]) == 4  # two unlabelled ones are of its film
+
+
+def test_of_a_single_file_what_a_classifier_tests_on_is_not_read(tmp_path):
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(40)))
+    given = config(tmp_path / "reviews.csv")
+    read = [text for part in corpus.load(given).values() for text in part.texts]
+    tested = dataset.load(Config(data=given.data, validation_share=given.validation_share))["test"].texts
+    assert len(tested) == 4 and not set(tested) & set(read)
 
 
 def test_a_text_file(tmp_path):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from layers.text import pad
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, save_weights
+from pipelines.sentiment import export as sentiment_export
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.export import PREFIXES_AT_ONCE, export
 from pipelines.sentiment.model import load_trained, load_vocabulary, make_model
@@ -107,6 +108,12 @@ def test_explain_reads_each_prefix_anew(loaded, trained):
 def test_explain_is_bounded(loaded):
     found = loaded.signatures["explain"](text=tf.constant(["good " * 2000]))
     assert found["tokens"].shape == (1, 50)  # the run reads no more words
+
+
+def test_explain_reads_no_more_prefixes_than_its_limit(trained, monkeypatch):
+    monkeypatch.setattr(sentiment_export, "EXPLAINED_WORDS", 10)
+    found = sentiment_export.Classifier([trained]).explain(tf.constant(["good " * 30, "bad"]))
+    assert found["tokens"].shape == (2, 10)
 
 
 def test_explain_of_more_prefixes_than_are_read_at_once(loaded, trained):

@@ -125,6 +125,7 @@ def test_windows_say_of_every_word_what_the_whole_says(changes):
 def test_killed_and_given_again(library, tmp_path, tiny_language_model):
     command = ["pretrain", "sample", "--data", library.data, *tiny_language_model, "--layers", "1"]
     command += ["--no-bidirectional", "--epochs", "12", "--checkpoint-steps", "7"]
+    command += ["--softmax", "sampled", "--softmax-samples", "8"]  # draws at random
     assert killing.check_command("sentiment", command, tmp_path, kills=1, longest_delay=0.1)
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
+from pipelines.sentiment import train as sentiment_train
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import build_model, load_trained
 from pipelines.sentiment.train import make_loss, worst_change
@@ -93,21 +94,45 @@ def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(room, tmp_pa
     kernel, bias = "layers/dense/vars/0", "layers/dense/vars/1"  # of the head
     assert all(np.array_equal(own[name], plain[name]) for name in own.keys() - {kernel, bias})
     np.testing.assert_allclose(own[kernel], found["scale"] * plain[kernel], rtol=1e-5)
-    np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5)
+    np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5, atol=1e-6)
 
 
-def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, capsys):
+def test_the_sample_is_learned(tmp_path, command):
+    run = tmp_path / "run"
+    assert command("train", "sample", "--run", run, "--no-tensorboard") == 0
+    assert command("evaluate", "--run", run) == 0
+    scores = json.loads((run / "metrics.json").read_text())
+    assert scores["examples"] == 400 and scores["accuracy"] >= 0.99
+    trained = load_trained(Run.open(run, "sentiment"))
+    texts = {  # in no file: what decides is never a word alone
+        "The cast was dull and the ending is awful, but the story is far from boring.": "positive",
+        "Nobody called the plot clever, although I found the film very moving.": "negative",
+        "It would be wrong to call this a bad film.": "positive",
+        "It would be wrong to call this a good film.": "negative",
+    }
+    ids, _ = trained.preprocessing(tf.constant(list(texts)))
+    answers = trained.model(ids.to_tensor()).numpy().argmax(axis=1)
+    assert [trained.names[answer] for answer in answers] == list(texts.values())
+
+
+def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, monkeypatch):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
     options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max --no-bidirectional"
     options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
-    options += " --calibrate"
+    options += " --calibrate --adversarial 0.01"
+    given = []
+    monkeypatch.setattr(sentiment_train, "make_loss", lambda *all: given.append(all[1:]) or make_loss(*all))
     assert command("train", "sample", "--data", data, "--run", tmp_path / "run", "--group-column", "",
                    *tiny, *options.split()) == 0  # fmt: skip
     assert command("evaluate", "--run", tmp_path / "run") == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert list(metrics["classes"]) == ["bad", "good", "mixed"]
+    found = Run.open(tmp_path / "run", "sentiment").summary["calibration"]
+    assert len(found["bias"]) == 3 and sum(found["bias"]) == pytest.approx(0, abs=1e-6) and found["scale"] != 1
     assert 0 < metrics["examples"] < 20  # the tenth of the file that training did not see
+    ((weights, *others),) = given
+    assert len(set(weights)) > 1 and others == [0.1, 0.01]
 
 
 def test_xla_and_half_precision(tmp_path, command, tiny, make):
@@ -126,12 +151,16 @@ def test_fine_tuning_on_other_labels_and_words(room, tmp_path, command, make, ca
     data = write_csv(tmp_path / "moods.csv", rows)
     run = tmp_path / "tuned"
     arguments = ["fine-tune", "--from", room.run, "--data", data, "--run", run, "--text-column", "body"]
-    arguments += ["--label-column", "mood", "--epochs", "1"]
+    arguments += ["--label-column", "mood", "--epochs", "1", "--learning-rate", "1e-12"]
     assert command(*arguments) == 0
     assert json.loads((run / "labels.json").read_text()) == ["calm", "happy", "sad"]
     old, new = ((folder / "vocabulary.txt").read_text().split("\n")[:-1] for folder in (room.run, run))
     assert new[: len(old)] == old
     assert "brandnew" in new[len(old) :]
+    before, after = (load_trained(Run.open(path, "sentiment")).model for path in (room.run, run))
+    before, after = (model.get_layer("embedding").get_weights()[0] for model in (before, after))
+    np.testing.assert_allclose(after[: len(old)], before, atol=1e-6)
+    np.testing.assert_allclose(after[len(old) :], np.repeat(before[1:2], len(new) - len(old), axis=0), atol=1e-6)
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["base"], config["units"], config["group_column"]) == (str(room.run), 4, "")
     assert command(*arguments) == 0
@@ -234,6 +263,8 @@ def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
     np.testing.assert_allclose(lengths, [*root_mean_squares, 0.0], rtol=1e-5)
     assert not change.numpy()[1, 2:].any()  # padding stays where it is
     worst = losses(0.1 * change).numpy()
+    both, _ = make_loss(model, np.ones(2), 0.0, adversarial=0.1)(batch, True)["loss"]
+    assert float(both) == pytest.approx(float(plain) + worst.sum(), rel=1e-5)
     draw = np.random.default_rng(0)
     for _ in range(50):
         other = draw.normal(size=change.shape).astype(np.float32) * kept.numpy()[:, :, None]

@@ -134,6 +134,7 @@ def test_fine_tuning_on_the_same_labels_keeps_their_columns(room, tmp_path, comm
     ("arguments", "message"),
     [
         (["--units", "5"], "--units is 5, but fine-tuning keeps the model it starts from, where it is 8"),
+        (["--encoder-weights", "a.weights.h5"], "--encoder-weights is a.weights.h5, but fine-tuning keeps"),
         (["--cell", "rnn"], "--cell is rnn"),
         (["--image-size", "32"], "--image-size is 32"),
     ],
