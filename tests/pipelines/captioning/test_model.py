@@ -81,6 +81,21 @@ def test_every_weight_is_trained_and_stored(tmp_path):
         np.testing.assert_array_equal(again((PIXELS, WORDS)), model((PIXELS, WORDS)))
 
 
+def test_training_drops_units_of_the_image_of_words_and_before_the_softmax():
+    def drawn(*, off=(), **rates) -> bool:
+        model = build(**rates)
+        for layer in off:
+            for each in np.atleast_1d(getattr(model, layer)):
+                each.rate = 0.0
+        first, second = (model((PIXELS, WORDS), training=True).numpy() for _ in range(2))
+        return not np.array_equal(first, second)
+
+    assert not drawn()
+    assert drawn(embedding_dropout=0.5)
+    assert drawn(dropout=0.5, off=["image_dropout"]) and drawn(dropout=0.5, off=["dropouts"])
+    assert not drawn(dropout=0.5, off=["image_dropout", "dropouts"])
+
+
 def test_a_frozen_cnn_has_no_trainable_weights_but_the_same_order_of_all():
     """Fine-tuning copies weights in this order."""
     model = build()
