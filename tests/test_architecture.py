@@ -1,6 +1,7 @@
 """Holds the architecture: which part may import which, and what must not be there at all.
 
 layers < pipelines.common < pipelines.<task>      a task never imports another; nothing imports data
+pipelines.<task>                                  no decoding of its own
 export.py, predict.py                             neither dataset.py nor train.py, not even through another module
 config.py, cli.py, __main__.py                    no TensorFlow until a command runs, so that --help is quick
 """
@@ -116,6 +117,14 @@ def test_predict_uses_the_export_and_pictures_alone(task):
     # that know neither training nor a task.
     allowed |= reached("pipelines.common.videos") | reached("pipelines.common.timelines")
     assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in TASKS])
+def test_tasks_decode_with_what_layers_has(name):
+    """A search of its own would need one of these."""
+    nodes = ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
+    called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    assert called.isdisjoint({"while_loop", "top_k", "categorical", "stateless_categorical"})
 
 
 QUICK = [name for name in MODULES if name.split(".")[-1] in ("config", "cli", "__main__")]
