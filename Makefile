@@ -40,7 +40,7 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	    --picture $(runs)/video/sample/prediction.png data/samples/video/clips/206.mp4
 	@echo
 	@echo "The runs       $(runs)/TASK/sample/  (config.json, history.csv, metrics.json, model.weights.h5)"
-	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings in, labels or sentences out)"
+	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings, images or frames in)"
 	@echo "The pictures   $(runs)/TASK/sample/*.png"
 	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export 'Not a bad film.'"
 

@@ -50,7 +50,7 @@ class Evaluate:
     """Hypotheses kept; 1 without a length penalty is greedy. Several are compared."""
 
     length_penalty: float | None = None
-    """Exponent of the length that divides a score; that of the run if not given."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; that of the run if not given."""
 
 
 def evaluate(arguments: list[str]):

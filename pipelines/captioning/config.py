@@ -15,8 +15,8 @@ class Config:
     """What to train on, how to read images and captions, the model, its training, and how it searches for a caption."""
 
     data: str = "sample"
-    """Where images and captions are: sample, a folder, a captions file, tfds:NAME, or the name of a folder under
-    UNFOLD_DATA."""
+    """Where images and captions are: sample, a folder, a captions file, tfds:NAME, or a public set by
+    name (data/README.md)."""
 
     run: pathlib.Path = pathlib.Path("saved_models/captioning/sample")
     """The folder of the run: config, vocabulary, weights, scores."""
@@ -118,7 +118,8 @@ class Config:
     """Hypotheses that the export keeps unless told otherwise."""
 
     length_penalty: float = 0.0
-    """Exponent of the length that divides a hypothesis's score: 0 as in the paper, larger for longer ones."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016): 0 for
+    none, larger for longer ones."""
 
     base: tyro.conf.Suppress[pathlib.Path | None] = None
     """The run that fine-tuning starts from; set by the command fine-tune."""

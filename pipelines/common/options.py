@@ -38,8 +38,8 @@ class TrainingOptions:
     """Epochs from one halving to the next."""
 
     optimizer: Literal["adam", "lazy-adam", "adamw", "sgd", "rmsprop", "lion"] = "adam"
-    """The rule that turns gradients into updates; lazy-adam leaves alone the vectors of words that a batch lacks
-    (all but --weight-decay)."""
+    """The rule that turns gradients into updates; lazy-adam does not change the vectors of words that are not in the
+    batch, but for --weight-decay."""
 
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""

@@ -22,7 +22,7 @@ class Search:
     """Hypotheses kept, 1 without a length penalty for greedy; that of the run if not given."""
 
     length_penalty: float | None = None
-    """Exponent of the length that divides a score; that of the run if not given."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; that of the run if not given."""
 
     min_length: int | None = None
     """Fewest words (tokens of the vocabulary) of an answer."""
@@ -31,13 +31,13 @@ class Search:
     """Most words of an answer."""
 
     n_best: int = 1
-    """With more than 1, so many candidates are given, best first."""
+    """Give this many candidates, best first."""
 
     temperature: float | None = None
     """Draw at random, from probabilities sharpened (below 1) or flattened (above 1)."""
 
     top_k: int | None = None
-    """Draw at random, from the so many likeliest words."""
+    """Draw at random, from this many of the likeliest words; 0: from all."""
 
     top_p: float | None = None
     """Draw at random, from the likeliest words that together have this probability."""

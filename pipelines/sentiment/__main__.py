@@ -168,7 +168,7 @@ class Generate:
     """Below 1 the probable words become more probable, above 1 less."""
 
     top_k: int = 0
-    """Draw from so many most probable words alone; 0: from all."""
+    """Draw only from this many of the likeliest words; 0: from all."""
 
     top_p: float = 1.0
     """Draw from the fewest most probable words that have this probability together; 1: from all."""

@@ -51,8 +51,8 @@ class Config(TextOptions):
     """Share of a target's probability spread over all labels."""
 
     adversarial: float = 0.0
-    """Length of the worst small change to a review's word vectors that training answers as well (Miyato et al. 2017),
-    in root mean squares of a vector's element; 0: none. Twice the work."""
+    """Adversarial training (Miyato et al. 2017): learn each review also with its word vectors moved by this length, in
+    the direction that raises its loss most; in root mean squares of a vector's element. 0: none. Twice the work."""
 
     class_weights: bool = False
     """Weigh each review by how rare its label is, so that all labels count the same."""

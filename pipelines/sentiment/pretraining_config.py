@@ -20,8 +20,8 @@ class PretrainingConfig(TextOptions):
     """The folder of the run: config, vocabulary, weights, perplexity."""
 
     bidirectional: bool = False
-    """Train a second model beside that reads every text from its end, with the same word vectors and softmax; for a
-    classifier of two directions."""
+    """Beside it train a second model, which reads every text from its end, with the same word vectors and softmax; for
+    a classifier of two directions."""
 
     objective: Literal["next-word", "autoencoder"] = "next-word"
     """Say each next word of a text; or read all of it, then write it again from the state alone (Dai & Le 2015)."""

@@ -12,7 +12,7 @@ class TextOptions:
     """The fields that both configs have."""
 
     data: str = "sample"
-    """Where the reviews are: sample, a file, a folder, tfds:NAME, or the name of a folder under UNFOLD_DATA."""
+    """Where the reviews are: sample, a file, a folder, tfds:NAME, or a public set by name (data/README.md)."""
 
     manual_dir: pathlib.Path | None = None
     """Folder with the archive of a tfds: data set that was fetched by hand."""
@@ -39,7 +39,7 @@ class TextOptions:
     """Characters read of a review, before it is split into words."""
 
     lower_case: bool = True
-    """Fold upper case."""
+    """Turn capitals into small letters."""
 
     vocabulary_size: int = 30_000
     """Most words of the vocabulary, padding and the unknown word included."""

@@ -51,7 +51,7 @@ class Evaluate:
     given."""
 
     length_penalty: float | None = None
-    """Exponent of the length that divides a score; that of the run if not given."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; that of the run if not given."""
 
 
 def evaluate(arguments: list[str]):

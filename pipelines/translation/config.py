@@ -14,7 +14,8 @@ class Config:
     """What to train on, how to read it, the model, its training, and how it searches for a translation."""
 
     data: str = "sample"
-    """Where the sentence pairs are: sample, a folder, tfds:NAME, or the name of a folder under UNFOLD_DATA."""
+    """Where the sentence pairs are: sample, a folder, tfds:NAME, or a public set by name
+    (data/README.md)."""
 
     run: pathlib.Path = pathlib.Path("saved_models/translation/sample")
     """The folder of the run: config, vocabularies, weights, scores."""
@@ -41,7 +42,7 @@ class Config:
     """What a token is: a word, as in Sutskever et al. 2014, or a piece of one, learned from the training data."""
 
     lower_case: bool = False
-    """Fold upper case, in the translations too."""
+    """Turn capitals into small letters, in the translations too."""
 
     source_vocabulary: int = 30_000
     """Most tokens of the source vocabulary, padding and the unknown token included."""
@@ -137,7 +138,8 @@ class Config:
     """Hypotheses that evaluate and the export keep unless told otherwise."""
 
     length_penalty: float = 0.0
-    """Exponent of the length that divides a hypothesis's score: 0 as in the paper, larger for longer ones."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016): 0 for
+    none, larger for longer ones."""
 
     mixture: float = 0.0
     """Fine-tuning: share of the pairs of every epoch that come from the data of the run it starts from."""
@@ -254,7 +256,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "sutskever2014": (
-        "The recipe of Sutskever et al. 2014 on WMT'14 English to French: 384 million weights, days of many cores.",
+        "The recipe of Sutskever et al. 2014 on WMT'14 English to French: 384 million weights, days on many cores.",
         Config(
             data="wmt14",
             run=pathlib.Path("saved_models/translation/sutskever2014"),

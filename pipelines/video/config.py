@@ -14,7 +14,8 @@ class Config:
     """What to train on, how to read it, the model, and its training."""
 
     data: str = "sample"
-    """Where the clips are: sample, a folder or its label file, tfds:NAME, or the name of a folder under UNFOLD_DATA."""
+    """Where the clips are: sample, a folder or its label file, tfds:NAME, or a public set by
+    name (data/README.md)."""
 
     run: pathlib.Path = pathlib.Path("saved_models/video/sample")
     """The folder of the run: config, labels, weights, scores."""
