@@ -54,7 +54,7 @@ class Config:
 
     augment: float = 0.0
     """Training moves every image by up to this share of its side, and changes its brightness by as much; 0: neither.
-    The CNN then reads the images in every epoch, not once."""
+    With --finetune-cnn-after it begins with that epoch; else the CNN reads the images in every epoch, not once."""
 
     finetune_cnn_after: int | None = None
     """Epochs after which the CNN is trained, too, at its own rate; 0: from the beginning; None: never."""

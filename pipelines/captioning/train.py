@@ -95,9 +95,9 @@ def build(config: Config, preprocessing: Preprocessing, base: Trained | None) ->
 
 
 def reads_pixels(config: Config, epoch: int) -> bool:
-    """Whether training reads pixels in an epoch: the CNN learns in it, or what it sees is not the same each time."""
+    """Whether training reads pixels in an epoch: the CNN learns in it, or never does and what it sees changes."""
     after = config.finetune_cnn_after
-    return bool(config.augment) or (after is not None and epoch >= after)
+    return bool(config.augment) if after is None else epoch >= after
 
 
 def look(

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from layers.text import END, START, UNKNOWN
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import Config
 from pipelines.captioning.model import load_trained
-from pipelines.captioning.train import make_loss
+from pipelines.captioning.train import make_loss, reads_pixels
 from pipelines.common.runs import Run
 
 
@@ -89,6 +90,14 @@ def test_every_option_trains_and_describes(room, command, tiny, tmp_path, option
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
+
+
+def test_in_which_epochs_the_cnn_reads_pixels():
+    frozen, tuned = Config(), dataclasses.replace(Config(), finetune_cnn_after=2)
+    assert [reads_pixels(frozen, epoch) for epoch in range(4)] == [False] * 4
+    assert [reads_pixels(dataclasses.replace(frozen, augment=0.1), epoch) for epoch in range(4)] == [True] * 4
+    for config in (tuned, dataclasses.replace(tuned, augment=0.1)):
+        assert [reads_pixels(config, epoch) for epoch in range(4)] == [False, False, True, True]
 
 
 def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_path):
