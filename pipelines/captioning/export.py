@@ -10,6 +10,7 @@ from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.errors import UserError
 from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
+from pipelines.common.writing import DRAW, SEARCH
 
 
 def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
@@ -28,14 +29,6 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
     captioner = Exported(members)
     return write_saved_model(to or opened[0].export, captioner.signatures, captioner.description.resources)
-
-
-def strings(name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([None], tf.string, name=name)
-
-
-def scalar(dtype: tf.DType, name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([], dtype, name=name)
 
 
 class Exported:
@@ -70,15 +63,12 @@ class Exported:
                 "pixel_limit": tf.constant(min(member.config.pixel_limit for member in members)),
             }
 
-        lengths = [scalar(tf.int32, "min_length"), scalar(tf.int32, "max_length")]
-        search = [scalar(tf.int32, "beam_size"), scalar(tf.float32, "length_penalty"), *lengths]
-        draw = [scalar(tf.float32, "temperature"), scalar(tf.int32, "top_k"), scalar(tf.float32, "top_p")]
-        draw += [scalar(tf.int32, "seed"), scalar(tf.int32, "max_length")]
+        images = tf.TensorSpec([None], tf.string, name="image")
         self.signatures = {
-            name: tf.function(function, input_signature=[strings("image"), *more], autograph=False)
+            name: tf.function(function, input_signature=[images, *more], autograph=False)
             for name, function, more in (
                 ("serving_default", serving_default, []),
-                ("beam", beam, [strings("prefix"), *search]),
-                ("sample", sample, [strings("prefix"), *draw]),
+                ("beam", beam, SEARCH),
+                ("sample", sample, DRAW),
             )
         } | {"defaults": tf.function(defaults, input_signature=[], autograph=False)}

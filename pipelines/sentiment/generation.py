@@ -5,12 +5,12 @@ import pathlib
 import tensorflow as tf
 
 from layers import decoding
-from layers.text import END, PADDING, START, UNKNOWN, pad
+from layers.text import END, PADDING, START, pad
 from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
+from pipelines.common.writing import DRAW, FORBIDDEN, PREFIX
 from pipelines.sentiment.language_model import TrainedLanguageModel, load_language_model
 
-FORBIDDEN = (PADDING, UNKNOWN, START)  # never written
 CLOSING = r" ([.,;:!?%)\]}…]+)"  # signs that stand at the word before them
 OPENING = r"([(\[{]) "
 
@@ -35,13 +35,9 @@ class Generation:
             """What serving_default writes at the most."""
             return {"max_length": tf.constant(max_length)}
 
-        prefixes = tf.TensorSpec([None], tf.string, name="prefix")
-        numbers = (("temperature", tf.float32), ("top_k", tf.int32), ("top_p", tf.float32))
-        numbers += (("seed", tf.int32), ("max_length", tf.int32))
-        scalars = [tf.TensorSpec([], dtype, name=name) for name, dtype in numbers]
         self.signatures = {
-            "serving_default": tf.function(serving_default, input_signature=[prefixes], autograph=False),
-            "sample": tf.function(self.sample, input_signature=[prefixes, *scalars], autograph=False),
+            "serving_default": tf.function(serving_default, input_signature=[PREFIX], autograph=False),
+            "sample": tf.function(self.sample, input_signature=DRAW, autograph=False),
             "defaults": tf.function(defaults, input_signature=[], autograph=False),
         }
 

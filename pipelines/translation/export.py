@@ -10,6 +10,7 @@ from layers.text import PADDING, START, pad
 from pipelines.common.errors import UserError
 from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
+from pipelines.common.writing import DRAW, SEARCH
 from pipelines.translation.model import Trained, Translator, load_trained
 from pipelines.translation.translate import Translation
 
@@ -43,14 +44,6 @@ def refuse_other_text(first_run: Run, first: Trained, run: Run, member: Trained)
             raise UserError(f"{first_run.path} and {run.path} cannot be averaged: their {what} differ")
 
 
-def strings(name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([None], tf.string, name=name)
-
-
-def scalar(dtype: tf.DType, name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([], dtype, name=name)
-
-
 class Exported:
     """The signatures of an export."""
 
@@ -72,17 +65,14 @@ class Exported:
                 "max_length": tf.constant(config.max_tokens),
             }
 
-        lengths = [scalar(tf.int32, "min_length"), scalar(tf.int32, "max_length")]
-        search = [scalar(tf.int32, "beam_size"), scalar(tf.float32, "length_penalty"), *lengths]
-        draw = [scalar(tf.float32, "temperature"), scalar(tf.int32, "top_k"), scalar(tf.float32, "top_p")]
-        draw += [scalar(tf.int32, "seed"), scalar(tf.int32, "max_length")]
+        sources, written = (tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation"))
         self.signatures = {
-            name: tf.function(function, input_signature=[strings("source"), *more], autograph=False)
+            name: tf.function(function, input_signature=[sources, *more], autograph=False)
             for name, function, more in (
                 ("serving_default", serving_default, []),
-                ("beam", self.translation.beam, [strings("prefix"), *search]),
-                ("sample", self.translation.sample, [strings("prefix"), *draw]),
-                ("explain", self.explanation.explain, [strings("translation")]),
+                ("beam", self.translation.beam, SEARCH),
+                ("sample", self.translation.sample, DRAW),
+                ("explain", self.explanation.explain, [written]),
             )
         } | {"defaults": tf.function(defaults, input_signature=[], autograph=False)}
 
