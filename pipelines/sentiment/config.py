@@ -195,12 +195,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
     ),
 }
 PRESETS["imdb-self-trained"] = (
-    "And the unlabelled ones, as imdb and imdb-pretrained label them: 22 minutes, 91.99 % of the test.",
+    "And the unlabelled ones, as imdb and imdb-pretrained label them: 41 minutes, 92.7 % of the test.",
     dataclasses.replace(
         PRESETS["imdb-pretrained"][1],
         run=pathlib.Path("saved_models/sentiment/imdb-self-trained"),
         teachers=(PRESETS["imdb-pretrained"][1].run, PRESETS["imdb"][1].run),
-        # A student of one epoch called 55.8 % of the validation reviews positive, of which 54.2 % are.
+        # Validation: a student of one epoch 92.0 %, of two 92.3 %; it leans to positive, and calibrated it is 92.7 %.
         calibrate=True,
     ),
 )
