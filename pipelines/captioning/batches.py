@@ -1,8 +1,8 @@
 """Batches of images with captions.
 
 Where the CNN rests, training reads the features of an image, computed once (`feature_batches`: captions of similar
-length meet). Where it learns, or images are augmented, it reads pixels (`image_batches`: an image with all its
-captions, so that the CNN runs once for all of them).
+length meet). Where it learns, or never does and images are augmented, it reads pixels (`image_batches`: an image
+with all its captions, so that the CNN runs once for all of them).
 
 A batch is a dict: `image`, features float32[rows, units] or pixels number[rows, size, size, 3]; `target`
 int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a caption that only fills up.

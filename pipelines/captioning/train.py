@@ -1,7 +1,6 @@
 """Trains a run from scratch or from another run, and goes on with one that was stopped."""
 
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -157,7 +156,7 @@ class Training:
             options=config.training,
             data=self.data,
             steps_per_epoch=int(self.data(0).cardinality()),
-            loss=make_loss(self.model, config, self.cnn_learns),
+            loss=make_loss(self.model, config),
             validate=self.validate,
             monitor=f"val_{config.monitor}",
             mode="min" if config.monitor == "perplexity" else "max",
@@ -194,14 +193,15 @@ class Training:
         }
 
 
-def make_loss(model: Captioner, config: Config, cnn_learns: Callable[[], bool]):
+def make_loss(model: Captioner, config: Config):
     """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each word; and
     `nll`, without smoothing, whose exponential is the perplexity. A CNN that does not learn runs as in evaluation."""
 
     def loss(batch, training: bool):
         features, captions = batch["image"], tf.shape(batch["target"])[1]
         if len(features.shape) == 4:
-            features = model.see(features, training and cnn_learns())
+            # Pixels come where the CNN learns, and where it never does and images are augmented: see reads_pixels.
+            features = model.see(features, training and config.finetune_cnn_after is not None)
         state = model.start(features, training)
         state = tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]

@@ -12,7 +12,7 @@ from pipelines.common.options import flag
 
 def refuse_other_model(config, base, inherited: Sequence[str]):
     """UserError when a field of `inherited` differs from that of `base`, the config of the run that is fine-tuned: its
-    weights would not fit."""
+    weights would not fit, or the field would not be read."""
     for field in inherited:
         if getattr(config, field) != getattr(base, field):
             raise UserError(

@@ -64,13 +64,12 @@ def train(
     own_rate: weights that learn at a rate of their own, maybe from a later epoch on; with that epoch data(epoch) may
         give batches of another structure.
     callbacks: more Keras callbacks; they are given plain floats.
-    at_end() is called when the best weights are in the model; it may change them, and gives what the summary is to say
-        of it, which does not change the scores there. A run that is killed meanwhile calls it again.
+    at_end() is called when the best weights are in the model; it may change them, and gives entries that are added to
+        the summary, whose scores stay those from before. A run that is killed meanwhile calls it again.
 
     Afterwards the best (averaged, with options.ema) weights, as at_end left them, are in the model and in
-    run.weights_file. Raises UserError
-    when the loss is no longer finite, when there is no data, and when a file cannot be written; KeyboardInterrupt,
-    after a checkpoint, on Ctrl-C and SIGTERM.
+    run.weights_file. Raises UserError when the loss is no longer finite, when there is no data, and when a file cannot
+    be written; KeyboardInterrupt, after a checkpoint, on Ctrl-C and SIGTERM.
     """
     return _Training(
         model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks, at_end
@@ -345,6 +344,7 @@ class _Training:
             with self.signals.immediate():
                 summary |= self.at_end()
             runs.save_weights(self.model, self.run.weights_file)
+        self.signals.check()
         self.run.finish(summary)
         return summary
 

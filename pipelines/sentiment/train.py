@@ -160,7 +160,7 @@ def fit(
 
     def calibrate() -> dict:
         logits, head = predict_logits(predictor, encoded["validation"], config), model.get_layer("head")
-        # Weighed as in training, so that it does not undo --class-weights.
+        # With --class-weights all labels count the same here, too; else the biases would undo them.
         own = metrics.class_weights(labels, classes)[labels] if config.class_weights else None
         scale, bias = calibration.fit(logits, labels, own)
         head.set_weights(calibration.fold(scale, bias, *head.get_weights()))

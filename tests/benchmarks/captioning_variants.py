@@ -45,7 +45,7 @@ def epochs(config: Config, minutes: float) -> float:
     captions = encode(config, images, preprocessing, "train")
     limits = {"batch_pairs": config.batch_pairs, "xla": config.training.xla}
     data = batches.feature_batches(captions, images.features, **limits)
-    loss = make_loss(model, config, lambda: False)
+    loss = make_loss(model, config)
     return epochs_that_fit(model, loss, data, config.training, minutes)
 
 

@@ -81,7 +81,7 @@ def test_a_part_that_is_not_there(room, command, capsys):
 def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, images):
     captions = dataset.encode(images.captioned, trained.preprocessing)
     found = Perplexity(trained.model)(captions, images.features, trained.config)
-    loss = make_loss(trained.model, trained.config, lambda: False)
+    loss = make_loss(trained.model, trained.config)
     sums = [loss(batch, False)["nll"] for batch in batches.feature_batches(captions, images.features, batch_pairs=5)]
     assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)
     assert float(sum(w for _, w in sums)) == captions.lengths.sum() + len(captions)

@@ -60,7 +60,7 @@ def test_the_loss_is_that_of_the_equations(room, trained, seen):
     real = np.array([[1, 1], [1, 0], [1, 0]], np.float32)
     image = trained.model.see(pixels) if seen else tf.constant(pixels)
     batch = {"image": image, "target": target, "real": tf.constant(real)}
-    total, weight = make_loss(trained.model, trained.config, lambda: False)(batch, False)["loss"]
+    total, weight = make_loss(trained.model, trained.config)(batch, False)["loss"]
     expected, count = 0.0, 0
     for row, caption in zip(*np.nonzero(real), strict=True):
         words = target[row, caption].numpy()
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_the_equations(room, trained, seen):
         count += len(words)
     assert float(weight) == count == (6 + 1) + (2 + 1) + (3 + 1) + (2 + 1)
     assert float(total) == pytest.approx(expected, rel=1e-4)
-    smoothed = make_loss(trained.model, Config(label_smoothing=0.2), lambda: False)(batch, False)
+    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, False)
     assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-4)
     assert float(smoothed["loss"][0]) > expected
 
@@ -123,6 +123,18 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_
         np.abs(a - b).max() for a, b in zip(found["tuned"].encoder.get_weights(), encoder.get_weights(), strict=True)
     ]
     assert 0 < max(moved) < 2e-3  # ten updates of Adam at 1e-4
+
+
+def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(room, command, tiny, tmp_path):
+    from pipelines.common.encoders import build_encoder, digest
+
+    start = tmp_path / "cnn.weights.h5"
+    encoder = build_encoder("peaks", weights="none", image_size=32)  # with batch normalization
+    encoder.save_weights(start)
+    options = ["--encoder", "peaks", "--weights", start, "--finetune-cnn-after", "None", "--augment", "0.1"]
+    run = tmp_path / "run"
+    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *options, "--epochs", "1") == 0
+    assert digest(load_trained(Run.open(run, "captioning")).model.encoder) == digest(encoder)
 
 
 def test_only_the_later_layers_of_the_cnn_are_trained(room, command, tiny, tmp_path):

@@ -135,6 +135,13 @@ def test_the_command_line(command, capsys, arguments, message):
     assert out == ""
 
 
+def test_a_label_that_calibration_cannot_see(refused, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\na,good\nb,bad\nc,good\n")
+    (tmp_path / "validation.csv").write_text("text,label\nd,good\ne,good\n")
+    message = "none of these 2 has the label bad: expected every label there, or --no-calibrate"
+    assert message in refused(tmp_path, "--calibrate")
+
+
 @pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
 def test_folders_that_are_no_run(room, command, capsys, tmp_path, words):
     def told(folder):

@@ -122,7 +122,7 @@ def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command
     options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
     options += " --calibrate --adversarial 0.01"
     given = []
-    monkeypatch.setattr(sentiment_train, "make_loss", lambda *all: given.append(all[1:]) or make_loss(*all))
+    monkeypatch.setattr(sentiment_train, "make_loss", lambda *all_: given.append(all_[1:]) or make_loss(*all_))
     assert command("train", "sample", "--data", data, "--run", tmp_path / "run", "--group-column", "",
                    *tiny, *options.split()) == 0  # fmt: skip
     assert command("evaluate", "--run", tmp_path / "run") == 0

@@ -4,8 +4,9 @@ import tensorflow_datasets as tfds
 
 from pipelines.common import sources
 from pipelines.common.errors import UserError
-from pipelines.video.annotations import Clip, Segment, TfdsClip, frame_labels, open_clip, read
+from pipelines.video.annotations import Clip, Segment, frame_labels, open_clip, read
 from pipelines.video.config import Config
+from pipelines.video.tfds_clips import TfdsClip
 
 NAMES = ["still", "left", "right"]
 
