@@ -199,3 +199,16 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
 }
+PRESETS["flickr8k-tuned"] = (
+    "The same, then its later half trained, too, and the image merged: 42 minutes, BLEU-4 21.1.",
+    dataclasses.replace(
+        PRESETS["flickr8k"][1],
+        run=pathlib.Path("saved_models/captioning/flickr8k-tuned"),
+        augment=0.1,
+        finetune_cnn_after=4,
+        finetune_cnn_from="block_13_expand",
+        cnn_learning_rate=1e-4,
+        image="merge",
+        training=dataclasses.replace(PRESETS["flickr8k"][1].training, epochs=16),
+    ),
+)
