@@ -58,7 +58,7 @@ def train(
     loss(batch, training) gives name -> (total float[], weight float[]). total / weight of "loss" is minimised, over the
         whole global batch; the other names are metrics of the training data.
     validate() gives name -> float; `monitor` names the one (or a training metric) that chooses the best weights and
-        ends the training early, `mode` is "max" or "min".
+        ends the training early, `mode` is "max" or "min". Of equal ones that with the lower val_loss is the better.
     step: instead of `loss`, an object that is called as `loss` is and carries tf.Variables of its own from batch to
         batch (`step.variables`, kept in the checkpoints), as in tbptt.py.
     own_rate: weights that learn at a rate of their own, maybe from a later epoch on; with that epoch data(epoch) may
@@ -234,8 +234,13 @@ class _Training:
 
     def _judge(self, row):
         score, best = row[self.monitor], self.state["best"]
-        first = best is None or math.isnan(best["score"])
-        if not (first or (score > best["score"] if self.mode == "max" else score < best["score"])):
+        loss = row.get("val_loss", math.nan)
+        better = best is None or math.isnan(best["score"])
+        if not better and score == best["score"]:  # of few examples, early epochs may be right on all, and unsure
+            better = loss < best.get("loss", math.nan)
+        elif not better:
+            better = score > best["score"] if self.mode == "max" else score < best["score"]
+        if not better:
             self.state["waited"] += 1
             return
         # The file is written before the checkpoint that speaks of it, under the name of its step: whatever happens in
@@ -243,7 +248,7 @@ class _Training:
         name = f"best-{row['step']:09d}.weights.h5"
         runs.save_weights(self.model, self.run.checkpoints / name)
         runs.publish(self.run.checkpoints / name, self.run.weights_file)
-        self.state.update(best={"epoch": row["epoch"], "score": score, "file": name}, waited=0)
+        self.state.update(best={"epoch": row["epoch"], "score": score, "loss": loss, "file": name}, waited=0)
 
     def _draw_curves(self):
         from pipelines.common import pictures  # matplotlib is slow to import

@@ -120,6 +120,17 @@ def test_early_stopping_counts_epochs_without_a_better_score(tmp_path):
     assert min(table) == table[summary["best_epoch"] - 1]
 
 
+def test_of_equal_scores_the_lower_loss_is_the_better(tmp_path):
+    chosen, losses = options(epochs=5, patience=2), iter([0.3, 0.1, 0.2, 0.1, 0.0])
+    model = classifier()
+    with Run.start(tmp_path, "small", chosen) as run:
+        summary = training.train(
+            model, run=run, options=chosen, data=small_training.batches, loss=classification(model),
+            validate=lambda: {"val_accuracy": 1.0, "val_loss": next(losses)}, monitor="val_accuracy", mode="max",
+        )  # fmt: skip
+    assert (summary["best_epoch"], summary["epochs"]) == (2, 4)
+
+
 def test_early_stopping_goes_on_counting_after_a_kill(tmp_path):
     changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "clip_norm": 1e-6, "ema": 0.0}
     train(tmp_path / "whole", changes)
