@@ -16,5 +16,5 @@ def test_two_kills(tmp_path, room):
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
-    command = [*SAMPLE, "--ema", "0.99", "--epochs", "120"]
+    command = [*SAMPLE, "--ema", "0.99", "--epochs", "180"]
     assert killing.check_command("sentiment", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
