@@ -10,7 +10,6 @@ written again, the same, when training is repeated from the checkpoint before.
 """
 
 import contextlib
-import csv
 import math
 import sys
 import time
@@ -22,6 +21,7 @@ import tensorflow as tf
 from pipelines.common import runs
 from pipelines.common.checkpoints import KEEP, Checkpoints, NotFiniteError
 from pipelines.common.errors import UserError
+from pipelines.common.history import improves, write_history
 from pipelines.common.interrupts import Interrupted, Signals
 from pipelines.common.optimizers import OwnRate, make_optimizer
 from pipelines.common.options import TrainingOptions
@@ -171,7 +171,7 @@ class _Training:
             self.updates.flush(state["step"])
             self._stop_if_not_finite()
             metrics = self.updates.metrics()
-            with self._averaged_weights():
+            with self.updates.averaged_weights():
                 with self.signals.immediate():
                     scores = {name: float(value) for name, value in self.validate().items()}
                 self._end_epoch({**metrics, **scores})
@@ -233,14 +233,7 @@ class _Training:
         self.callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
 
     def _judge(self, row):
-        score, best = row[self.monitor], self.state["best"]
-        loss = row.get("val_loss", math.nan)
-        better = best is None or math.isnan(best["score"])
-        if not better and score == best["score"]:  # of few examples, early epochs may be right on all, and unsure
-            better = loss < best.get("loss", math.nan)
-        elif not better:
-            better = score > best["score"] if self.mode == "max" else score < best["score"]
-        if not better:
+        if not improves(row, self.state["best"], self.monitor, self.mode):
             self.state["waited"] += 1
             return
         # The file is written before the checkpoint that speaks of it, under the name of its step: whatever happens in
@@ -248,7 +241,8 @@ class _Training:
         name = f"best-{row['step']:09d}.weights.h5"
         runs.save_weights(self.model, self.run.checkpoints / name)
         runs.publish(self.run.checkpoints / name, self.run.weights_file)
-        self.state.update(best={"epoch": row["epoch"], "score": score, "loss": loss, "file": name}, waited=0)
+        best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": row.get("val_loss", math.nan), "file": name}
+        self.state.update(best=best, waited=0)
 
     def _draw_curves(self):
         from pipelines.common import pictures  # matplotlib is slow to import
@@ -258,21 +252,6 @@ class _Training:
 
     def _out_of_patience(self) -> bool:
         return bool(self.options.patience) and self.state["waited"] >= self.options.patience
-
-    @contextlib.contextmanager
-    def _averaged_weights(self):
-        """The running averages in the place of the weights."""
-        if not self.updates.averages:
-            yield
-            return
-        current = [weight.numpy() for weight in self.updates.weights]
-        try:
-            for weight, average in zip(self.updates.weights, self.updates.averages, strict=True):
-                weight.assign(average.numpy())
-            yield
-        finally:
-            for weight, value in zip(self.updates.weights, current, strict=True):
-                weight.assign(value)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -352,13 +331,3 @@ class _Training:
         self.signals.check()
         self.run.finish(summary)
         return summary
-
-
-def write_history(path, rows: list[dict]):
-    """One line an epoch, the whole file atomically (keras.callbacks.CSVLogger appends: after a kill its last line may
-    be half a line, or an epoch that the checkpoint does not know)."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with runs.atomic_write(path) as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -5,6 +5,8 @@ the number of replicas, nor an uneven split, nor accumulation changes what is mi
 clipping each replica's gradient first would bound something else.
 """
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -218,6 +220,21 @@ class Updates:
 
     def learning_rate(self) -> float:
         return float(self.optimizer.learning_rate)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """The running averages, where there are any, in the place of the weights."""
+        if not self.averages:
+            yield
+            return
+        current = [weight.numpy() for weight in self.weights]
+        try:
+            for weight, average in zip(self.weights, self.averages, strict=True):
+                weight.assign(average.numpy())
+            yield
+        finally:
+            for weight, value in zip(self.weights, current, strict=True):
+                weight.assign(value)
 
     def variables(self) -> dict[str, list]:
         """Everything that training changes, by part, in a fixed order."""

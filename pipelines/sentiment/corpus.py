@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipelines.common import sources
 from pipelines.common.errors import UserError
 from pipelines.common.tables import COMPRESSIONS, read_lines
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, splits
 from pipelines.sentiment.pretraining_config import PretrainingConfig
 from pipelines.sentiment.reviews import Reviews, join
 
@@ -25,7 +25,7 @@ def load(config: PretrainingConfig) -> dict[str, Reviews]:
     where = sources.locate(config.data, "sentiment", dataset.NAMED)
     if isinstance(where, pathlib.Path) and where.is_file() and is_text(where):
         lines = read_text(where, config.max_characters)
-        train, held_out = dataset.split(lines, config.validation_share, config.split_seed, config.data)
+        train, held_out = splits.split(lines, config.validation_share, config.split_seed, config.data)
         return {"train": train, "validation": held_out}
     parts = dataset.load(config, labelled=False)
     if "validation" not in parts:

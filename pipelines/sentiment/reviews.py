@@ -10,6 +10,7 @@ from pipelines.common.loading import untuned
 from pipelines.common.tables import ENDINGS, read_rows
 from pipelines.sentiment.text_options import TextOptions
 
+NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
 PARTS = ("train", "validation", "test")
 UNLABELLED = "unsup"
 TFDS_UNLABELLED = "unsupervised"

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, atomic_write
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, splits
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
 from pipelines.sentiment.model import Trained, load_trained
@@ -40,7 +40,7 @@ def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
         if sorted(teacher.names) != sorted(names):
             known = ", ".join(teacher.names)
             raise UserError(f"the teacher {path} has the labels {known}; expected {', '.join(names)}")
-        dataset.refuse_other_split(config, teacher.config, f"the teacher {path}")
+        splits.refuse_other_split(config, teacher.config, f"the teacher {path}")
         teachers.append(teacher)
     return teachers
 

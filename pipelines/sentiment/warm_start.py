@@ -17,7 +17,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.layer_rates import LayerRates
 from pipelines.common.optimizers import OwnRate
 from pipelines.common.options import flag
-from pipelines.sentiment import dataset
+from pipelines.sentiment import splits
 from pipelines.sentiment.config import LEARNED, Config
 from pipelines.sentiment.language_model import TrainedLanguageModel
 from pipelines.sentiment.model import recurrent_layers
@@ -37,7 +37,7 @@ def refuse_other_network(config: Config, learned: PretrainingConfig):
                 f"{flag(field)} is {getattr(config, field)}, but the language model {config.init_from} has"
                 f" {getattr(learned, field)}; expected the same"
             )
-    dataset.refuse_other_split(config, learned, f"the language model {config.init_from}")
+    splits.refuse_other_split(config, learned, f"the language model {config.init_from}")
 
 
 def carry_over(learned: Vocabulary, own: Vocabulary, size: int) -> Vocabulary:
