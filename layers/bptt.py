@@ -9,15 +9,18 @@ taken out of the loop:
   a backward step is one matrix product and a handful of element-wise operations;
 * the gradient of W_hh is again one matrix product, over all steps and rows.
 
-Where the weights are small, each of these is one product for each of two groups of units (`groups.py`).
+Where the weights are small, each of these is one product for each of two groups of units (`groups.py`). Where they are
+large, the forward steps are made by two halves of the batch (`unfold_halves`); backwards that has won nothing.
 
 Every sequence in this file is time-major. A `mask` is bool[time, batch, 1]; where it is False the state passes through.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
 from layers.groups import join, transposed
-from layers.unfold import unfold
+from layers.unfold import unfold, unfold_halves
 
 
 def previous(first, sequence):
@@ -54,7 +57,7 @@ def select(mask, new, old):
     return new if mask is None else tf.where(mask, new, old)
 
 
-def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False):
+def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=False, halves=False, unroll=False):
     """h(t) = tanh(z(t) + W_hh h(t-1)), with z = W_ih x + b.
 
     Args:
@@ -64,22 +67,34 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
         W_hh: float[units, width] for each group of units.
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
+        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh.
+        halves: whether two halves of the batch go side by side; not with `dropped`, which is of the whole batch.
         unroll: see `unfold`.
 
     Returns:
         h: float[time, batch, units].
     """
     units, count = h0.shape[-1], len(W_hh)
+    through_all = unfold_halves if halves and dropped is None else unfold
 
     def forward(z, h0, W_hh, f):
-        def step(state, inputs):
-            (h,), (*z_t, valid) = state, inputs
-            h_in = h if dropped is None else h * dropped
-            new = [f(z_group + tf.matmul(h_in, W_group)) for z_group, W_group in zip(z_t, W_hh, strict=True)]
-            h = select(valid, join(new), h)
+        def step(state, inputs, h_is_zero=False):
+            (h,), (*a, valid) = state, inputs
+            if not h_is_zero:
+                h_in = h if dropped is None else h * dropped
+                a = [z_group + tf.matmul(h_in, W_group) for z_group, W_group in zip(a, W_hh, strict=True)]
+            h = select(valid, join([f(group) for group in a]), h)
             return (h,), (h,)
 
-        (h,), _ = unfold(step, (*z, mask), (h0,), (units,), unroll=unroll, differentiable=activation is not None)
+        (h,), _ = through_all(
+            step,
+            (*z, mask),
+            (h0,),
+            (units,),
+            first_step=partial(step, h_is_zero=True) if from_zero else None,
+            unroll=unroll,
+            differentiable=activation is not None,
+        )
         return h
 
     if activation is not None:
@@ -127,7 +142,19 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False
 
 
 def unfold_lstm(
-    z, mask, h0, c0, W_hh, dropped=None, *, activations=None, g_doubled=False, with_cells=False, unroll=False
+    z,
+    mask,
+    h0,
+    c0,
+    W_hh,
+    dropped=None,
+    *,
+    activations=None,
+    g_doubled=False,
+    with_cells=False,
+    from_zero=False,
+    halves=False,
+    unroll=False,
 ):
     """The LSTM of the lecture, its four gates side by side in the order i, f, g, o (Hochreiter and Schmidhuber 1997).
 
@@ -146,6 +173,8 @@ def unfold_lstm(
         g_doubled: z and W_hh come with the columns of g doubled (`scale_g`). As tanh(a) = 2 sigmoid(2 a) - 1, one
             sigmoid then serves all four gates, which is faster. In 16 bits it would cost g half its digits.
         with_cells: give c at every step, not only the last.
+        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh.
+        halves: whether two halves of the batch go side by side; not with `dropped`, which is of the whole batch.
         unroll: see `unfold`.
 
     Returns:
@@ -153,16 +182,19 @@ def unfold_lstm(
     """
     units, count = h0.shape[-1], len(W_hh)
     width = units // count
+    through_all = unfold_halves if halves and dropped is None else unfold
 
     def forward(z, h0, c0, W_hh, gates, f_c):
         """(h, c of each group, what `gates` remembers of each group) at all steps, and the last (h, c)."""
 
-        def step(state, inputs):
-            (h_old, *c_old), (*z_t, valid) = state, inputs
-            h_in = h_old if dropped is None else h_old * dropped
+        def step(state, inputs, h_is_zero=False):
+            (h_old, *c_old), (*a, valid) = state, inputs
+            if not h_is_zero:
+                h_in = h_old if dropped is None else h_old * dropped
+                a = [z_group + tf.matmul(h_in, W_group) for z_group, W_group in zip(a, W_hh, strict=True)]
             h, c, remembered = [], [], []
-            for z_group, W_group, c_group in zip(z_t, W_hh, c_old, strict=True):
-                i, f, g, o, kept = gates(z_group + tf.matmul(h_in, W_group))
+            for a_group, c_group in zip(a, c_old, strict=True):
+                i, f, g, o, kept = gates(a_group)
                 new = f * c_group + i * g
                 h.append(o * f_c(new))
                 c.append(select(valid, new, c_group))
@@ -172,8 +204,14 @@ def unfold_lstm(
 
         widths = (units,) + count * (width,) + (count * (4 * width,) if activations is None else ())
         state = (h0, *tf.split(c0, count, axis=-1))
-        (h, *rest), (_, *c_last) = unfold(
-            step, (*z, mask), state, widths, unroll=unroll, differentiable=activations is not None
+        (h, *rest), (_, *c_last) = through_all(
+            step,
+            (*z, mask),
+            state,
+            widths,
+            first_step=partial(step, h_is_zero=True) if from_zero else None,
+            unroll=unroll,
+            differentiable=activations is not None,
         )
         c, remembered = rest[:count], rest[count:]
         return h, c, remembered, join(c if with_cells else c_last)

@@ -189,17 +189,17 @@ class LSTM(Recurrent, keras.layers.LSTM):
         enough_digits = tf.as_dtype(self.compute_dtype).size > 2
         return self._as_in_lecture and enough_digits and small(self.units, self.gates_of_a_unit)
 
-    def _in_groups(self, weights):
+    def _in_groups(self, weights, count):
         """As in `Recurrent`, and the columns of g doubled where `_g_doubled` says so: by way of the weights, which are
         fewer than the steps of a training batch."""
         weights = tf.convert_to_tensor(weights)
-        return super()._in_groups(scale_g(weights, 2) if self._g_doubled else weights)
+        return super()._in_groups(scale_g(weights, 2) if self._g_doubled else weights, count)
 
-    def through_time(self, z, mask, state, dropped):
+    def through_time(self, z, mask, state, dropped, from_zero):
         """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
         h0, c0 = state
         cell = self.cell
-        W_hh = self._in_groups(cell.recurrent_kernel)
+        W_hh = self._in_groups(cell.recurrent_kernel, len(z))
         h, c = unfold_lstm(
             z,
             mask,
@@ -210,6 +210,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
             activations=None if self._as_in_lecture else (cell.activation, cell.recurrent_activation),
             g_doubled=self._g_doubled,
             with_cells=self.return_gates,
+            from_zero=from_zero and self._large,
+            halves=self._large,
             unroll=self.unroll,
         )
         if not self.return_gates:

@@ -9,8 +9,8 @@ from layers.groups import grouped, small
 class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
 
-    A subclass gives `through_time(z, mask, state, dropped)`, `gates_of_a_unit` (how many columns of the weights a unit
-    has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. Against
+    A subclass gives `through_time(z, mask, state, dropped, from_zero)`, `gates_of_a_unit` (how many columns of the
+    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. Against
     `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
@@ -58,11 +58,11 @@ class Recurrent(keras.layers.RNN):
             x = tf.reverse(x, [0])
             mask = None if mask is None else tf.reverse(mask, [0])
 
-        starts_at_zero = initial_state is None and not self.stateful
+        from_zero = initial_state is None and not self.stateful
         state = self._initial_state(initial_state, sequences.shape[0] or tf.shape(sequences)[0])
         dropped_x, dropped_h = self._dropout(x[0], state[0], training)
         z = self.input_share(x if dropped_x is None else x * dropped_x)
-        h, state, extra = self.through_time(z, mask, state, dropped_h)
+        h, state, extra = self.through_time(z, mask, state, dropped_h, from_zero)
 
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
@@ -73,7 +73,7 @@ class Recurrent(keras.layers.RNN):
             h = h[-1]
             shown = mask if mask is None else mask[-1] if self.zero_output_for_mask else tf.reduce_any(mask, axis=0)
         y = self.cell.output(h)
-        if shown is not None and not (starts_at_zero and y is h and not self.zero_output_for_mask):
+        if shown is not None and not (from_zero and y is h and not self.zero_output_for_mask):
             y = tf.where(shown, y, tf.zeros_like(y))
         if self.return_sequences:
             y = tf.transpose(y, [1, 0, 2])  # [batch, time, units]
@@ -81,20 +81,28 @@ class Recurrent(keras.layers.RNN):
             return y
         return y, *(state if self.return_state else ()), *extra
 
-    @property
-    def _groups(self):
-        """How many groups of units go side by side: 1, or 2 where the weights are small. An activation that is not the
-        lecture's may look at all units at once, as softmax does, so these stay together."""
-        return 2 if self._as_in_lecture and self.units % 2 == 0 and small(self.units, self.gates_of_a_unit) else 1
+    def _groups(self, batch):
+        """How many groups of units go side by side: 2 where the weights are small and there may be more than one row,
+        else 1. An activation that is not the lecture's may look at all units at once, as softmax does, so these stay
+        together."""
+        small_weights = small(self.units, self.gates_of_a_unit)
+        return 2 if self._as_in_lecture and small_weights and self.units % 2 == 0 and batch != 1 else 1
 
-    def _in_groups(self, weights):
-        """Weights or a bias, float[..., gates units], as the list of their columns of each group of units."""
-        return grouped(tf.convert_to_tensor(weights), self.gates_of_a_unit, self._groups)
+    @property
+    def _large(self):
+        """Whether a product takes far longer than all else in a step. Then two halves of the batch go side by side, and
+        where the state is zero the first product is left out. Smaller layers have won nothing by either."""
+        return self._as_in_lecture and not small(self.units, self.gates_of_a_unit)
+
+    def _in_groups(self, weights, count):
+        """Weights or a bias, float[..., gates units], as the list of the columns of each of `count` groups of units."""
+        return grouped(tf.convert_to_tensor(weights), self.gates_of_a_unit, count)
 
     def input_share(self, x):
         """W_ih x + b of all steps, float[time, batch, features] -> float[time, batch, columns] for each group."""
-        kernels = self._in_groups(self.cell.kernel)
-        biases = len(kernels) * [None] if self.cell.bias is None else self._in_groups(self.cell.bias)
+        count, bias = self._groups(batch=x.shape[1]), self.cell.bias
+        kernels = self._in_groups(self.cell.kernel, count)
+        biases = count * [None] if bias is None else self._in_groups(bias, count)
         return [affine(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
 
     def _initial_state(self, given, batch):

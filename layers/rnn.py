@@ -190,15 +190,17 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
     def _as_in_lecture(self):
         return self.cell.activation is keras.activations.tanh
 
-    def through_time(self, z, mask, state, dropped):
+    def through_time(self, z, mask, state, dropped, from_zero):
         """(h float[time, batch, units], [h of the last step], nothing more) from z = input_share(x)."""
         h = unfold_rnn(
             z,
             mask,
             state[0],
-            self._in_groups(self.cell.recurrent_kernel),
+            self._in_groups(self.cell.recurrent_kernel, len(z)),
             dropped,
             activation=None if self._as_in_lecture else self.cell.activation,
+            from_zero=from_zero and self._large,
+            halves=self._large,
             unroll=self.unroll,
         )
         return h, [h[-1]], ()

@@ -74,6 +74,34 @@ def lstm_by_autodiff(z, mask, h0, c0, W_hh, *dropped, **options):
     return unfold_lstm([z], mask, h0, c0, [W_hh], *dropped, activations=(tf.tanh, tf.sigmoid), **options)
 
 
+@pytest.mark.parametrize("columns", [1, 4])
+@pytest.mark.parametrize("with_dropped", [False, True])
+@pytest.mark.parametrize("by_hand", [True, False])
+@pytest.mark.parametrize("time", [1, 6])
+@pytest.mark.parametrize("count", [1, 2])
+def test_halves_and_a_start_from_zero_change_nothing(columns, with_dropped, by_hand, time, count):
+    """In halves two rows of five, and three; from zero without the first product."""
+    given, mask, dropped = arguments(columns, 1 if columns == 1 else 2, time=time, batch=5, units=4)
+    given[1] = tf.zeros_like(given[1])
+
+    def run(z, *rest, **options):
+        *states, W_hh = rest
+        z, W_hh = grouped(z, columns, count), grouped(W_hh, columns, count)
+        dropped_h = dropped if with_dropped else None
+        if columns == 1:
+            return unfold_rnn(z, mask, *states, W_hh, dropped_h, activation=None if by_hand else tf.tanh, **options)
+        activations = None if by_hand else (tf.tanh, tf.sigmoid)
+        return unfold_lstm(z, mask, *states, W_hh, dropped_h, activations=activations, with_cells=True, **options)
+
+    wanted = value_and_gradients(run, given)
+    for halves in (False, True):
+        found = value_and_gradients(functools.partial(run, from_zero=True, halves=halves), given)
+        # The gradient of the h(0) that is known to be zero is not asked for: no product of the first step tells it.
+        for n, (a, b) in enumerate(zip(found, wanted, strict=True)):
+            if by_hand or n != len(wanted) - len(given) + 1:
+                assert error(a, b) < 1e-12
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("with_dropped", [False, True])
 @pytest.mark.parametrize("options", [{"with_cells": a, "unroll": b} for a in (False, True) for b in (False, True)])

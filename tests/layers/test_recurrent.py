@@ -324,6 +324,7 @@ def test_initial_states_of_a_functional_model_reload(kind, tmp_path):
     assert errors(loaded(zeros), wanted) > 1e-3
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
     model = keras.Sequential([keras.Input([None, 2]), KINDS[kind].layer(3, return_sequences=True)])
@@ -337,6 +338,7 @@ def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
 # Precision ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize(
     ("dtype", "bound"),
@@ -389,6 +391,7 @@ def test_bidirectional_is_that_of_keras(kind, merge_mode):
         assert errors(*results) < 1e-5
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_masks_of_any_form(kind):
     layer = KINDS[kind].layer(3)
@@ -552,6 +555,7 @@ def test_inputs_of_another_rank_are_refused(kind, shape):
         KINDS[kind].layer(3)(numbers(*shape))
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_one_step_and_one_row(kind):
     case = make_case(kind, {"return_sequences": True, "return_state": True}, shape=(1, 1, 1), units=1, state=True)
@@ -581,6 +585,6 @@ def test_units_that_do_not_go_in_groups(kind, units):
     case.weights = [weight * 0.1 for weight in case.weights]
     layer, native = case.ours(), case.native()
     found, wanted = [gradients(each, tf.constant(case.x), HOLES, None, False, case.shares) for each in (layer, native)]
-    assert layer._groups == (2 if kind == "rnn" and units == 724 else 1)
+    assert layer._groups(batch=5) == (2 if kind == "rnn" and units == 724 else 1)
     assert errors(found[0], wanted[0]) < 1e-10
     assert errors(found[1], wanted[1]) < 1e-10

@@ -13,6 +13,7 @@ HOLES = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0,
 SHAPE = (5, 4, 2)
 
 
+@pytest.mark.usefixtures("both_sizes")
 @pytest.mark.parametrize("examples", [30, pytest.param(1500, marks=pytest.mark.slow)])
 def test_equations_and_gradients_over_all_options(examples):
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
@@ -52,6 +53,7 @@ def test_float32_at_a_common_size():
     assert errors(found[1], wanted[1]) < 1e-5
 
 
+@pytest.mark.usefixtures("both_sizes")
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 @pytest.mark.parametrize(
     ("options", "mask", "state"),
