@@ -1,6 +1,6 @@
 """Speed of our LSTM against keras.layers.LSTM and, where torch is installed, torch.nn.LSTM.
 
-    python tests/benchmarks/bench_layers.py [--rounds 9]
+    python tests/benchmarks/bench_layers.py [--rounds 9] [--seconds 20]
 
 Every candidate makes the same step in one process, in turn, round after round, and its median counts; a candidate that
 can run with XLA and without is given the faster of the two. A training step is the forward pass and the gradients of
@@ -86,20 +86,22 @@ def torch_step(x: np.ndarray, error: np.ndarray, train: bool):
     return step
 
 
-def medians(functions: dict, rounds: int) -> dict[str, float]:
-    """Seconds of each function: the median of `rounds`, the functions taking turns, in another order each time."""
+def medians(functions: dict, rounds: int, seconds: float = 0) -> dict[str, float]:
+    """Seconds of each function: its median over `rounds`, and over more while `seconds` have not passed. The functions
+    take turns, in another order each time."""
     for function in functions.values():  # traces and compiles
         function()
         function()
-    seconds = {name: [] for name in functions}
+    taken = {name: [] for name in functions}
     order, shuffle = list(functions), np.random.default_rng(0).shuffle
-    for _ in range(rounds):
+    begun = time.perf_counter()
+    while len(taken[order[0]]) < rounds or time.perf_counter() - begun < seconds:
         shuffle(order)  # what ran before leaves its mark on caches and threads
         for name in order:
             start = time.perf_counter()
             functions[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def fastest(seconds: dict[str, float], owner: str) -> tuple[float, str] | None:
@@ -108,13 +110,13 @@ def fastest(seconds: dict[str, float], owner: str) -> tuple[float, str] | None:
 
 
 def machine_flops(size: int = 2048) -> float:
-    """FLOP/s of the best of a few large float32 matrix products, with XLA and without."""
+    """FLOP/s of the best of many large float32 matrix products, with XLA and without."""
     a = tf.random.normal([size, size])
     best = float("inf")
     for xla in (False, True):
         multiply = tf.function(lambda: tf.matmul(a, a), jit_compile=xla, autograph=False)
         multiply()
-        for _ in range(5):
+        for _ in range(20):
             start = time.perf_counter()
             multiply().numpy()
             best = min(best, time.perf_counter() - start)
@@ -123,10 +125,14 @@ def machine_flops(size: int = 2048) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, default=9, help="of every row at least")
+    parser.add_argument("--seconds", type=float, default=20, help="that the rounds of a row take at least")
+    options = parser.parse_args()
     peak = machine_flops()
-    print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s. Milliseconds, medians of {rounds} rounds.\n")
+    print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s.")
+    print(
+        f"Milliseconds: medians of {options.rounds} rounds, and of more while {options.seconds:g} s have not passed.\n"
+    )
     print("| step | batch x steps x units | mask | Keras | ours | ratio | PyTorch | our share of the product's speed |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     ratios = {True: [], False: []}
@@ -134,7 +140,7 @@ def main():
         for masked in (False, True):
             for shape in SHAPES:
                 batch, steps, units = shape
-                seconds = medians(candidates(*shape, masked, train), rounds)
+                seconds = medians(candidates(*shape, masked, train), options.rounds, options.seconds)
                 best = {owner: fastest(seconds, owner) for owner in ("keras", "ours", "torch")}
                 ratio = best["keras"][0] / best["ours"][0]
                 ratios[train].append(ratio)
