@@ -53,11 +53,9 @@ def test_unfold_with_an_unknown_number_of_steps(differentiable):
         np.testing.assert_array_equal(last, [[steps], [steps]])
 
 
-@pytest.mark.parametrize("unroll", [False, True])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("unroll", "reverse"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("mode", ["eager", "graph", "XLA", "unknown batch", "unknown batch, XLA"])
-@pytest.mark.parametrize("unfold_", [unfold, unfold_halves])
-@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize(("unfold_", "batch"), [(unfold, 5), (unfold_halves, 1), (unfold_halves, 5)])
 def test_a_first_step_of_its_own_and_halves(unroll, reverse, mode, unfold_, batch):
     """Two states, of a different width; the first step takes its x for ten times as much."""
     random = np.random.default_rng(0)
