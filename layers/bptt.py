@@ -67,8 +67,9 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=Fa
         W_hh: float[units, width] for each group of units.
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
-        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh.
-        halves: whether two halves of the batch go side by side; not with `dropped`, which is of the whole batch.
+        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
+            differentiation h0 then gets no gradient by way of it.)
+        halves: whether two halves of the batch go side by side; ignored with `dropped`, which is of the whole batch.
         unroll: see `unfold`.
 
     Returns:
@@ -173,8 +174,9 @@ def unfold_lstm(
         g_doubled: z and W_hh come with the columns of g doubled (`scale_g`). As tanh(a) = 2 sigmoid(2 a) - 1, one
             sigmoid then serves all four gates, which is faster. In 16 bits it would cost g half its digits.
         with_cells: give c at every step, not only the last.
-        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh.
-        halves: whether two halves of the batch go side by side; not with `dropped`, which is of the whole batch.
+        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
+            differentiation h0 then gets no gradient by way of it.)
+        halves: whether two halves of the batch go side by side; ignored with `dropped`, which is of the whole batch.
         unroll: see `unfold`.
 
     Returns:

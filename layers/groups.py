@@ -3,7 +3,7 @@
 A step of a recurrence is a small product and a few element-wise operations behind it, which make poor use of two cores.
 Where the weights are small, the units go in two groups: each has its own columns of every gate, and its own c, and
 reads all of h. So two short chains of operations run at the same time, and meet where h is put together. A product of
-large weights has work enough for both; there the rows of a batch go side by side (`unfold_halves` in unfold.py).
+large weights has work enough for both; there two halves of a batch go side by side (`unfold_halves`, unfold.py).
 """
 
 import tensorflow as tf

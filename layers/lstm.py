@@ -210,7 +210,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
             activations=None if self._as_in_lecture else (cell.activation, cell.recurrent_activation),
             g_doubled=self._g_doubled,
             with_cells=self.return_gates,
-            from_zero=from_zero and self._large,
+            from_zero=from_zero,
             halves=self._large,
             unroll=self.unroll,
         )

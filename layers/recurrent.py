@@ -10,8 +10,8 @@ class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
 
     A subclass gives `through_time(z, mask, state, dropped, from_zero)`, `gates_of_a_unit` (how many columns of the
-    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. Against
-    `keras.layers.RNN`:
+    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest.
+    `from_zero` says that the first product may be left out, as the state is zero. Against `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
       batch of another size than the carried state is an error. A function that XLA has compiled already needs
@@ -62,7 +62,7 @@ class Recurrent(keras.layers.RNN):
         state = self._initial_state(initial_state, sequences.shape[0] or tf.shape(sequences)[0])
         dropped_x, dropped_h = self._dropout(x[0], state[0], training)
         z = self.input_share(x if dropped_x is None else x * dropped_x)
-        h, state, extra = self.through_time(z, mask, state, dropped_h, from_zero)
+        h, state, extra = self.through_time(z, mask, state, dropped_h, from_zero and self._large)
 
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
@@ -82,16 +82,18 @@ class Recurrent(keras.layers.RNN):
         return y, *(state if self.return_state else ()), *extra
 
     def _groups(self, batch):
-        """How many groups of units go side by side: 2 where the weights are small and there may be more than one row,
-        else 1. An activation that is not the lecture's may look at all units at once, as softmax does, so these stay
-        together."""
+        """How many groups of units go side by side: 2 where the weights are small and the units even in number, else 1.
+
+        One row alone goes faster in one group, under XLA by a tenth. An activation that is not the lecture's may look
+        at all units at once, as softmax does, so these stay together.
+        """
         small_weights = small(self.units, self.gates_of_a_unit)
         return 2 if self._as_in_lecture and small_weights and self.units % 2 == 0 and batch != 1 else 1
 
     @property
     def _large(self):
-        """Whether a product takes far longer than all else in a step. Then two halves of the batch go side by side, and
-        where the state is zero the first product is left out. Smaller layers have won nothing by either."""
+        """Whether the weights are large and the gradient is derived by hand. Then two halves of the batch go side by
+        side, and where the state is zero the first product is left out: it counts most where a product is long."""
         return self._as_in_lecture and not small(self.units, self.gates_of_a_unit)
 
     def _in_groups(self, weights, count):

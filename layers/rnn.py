@@ -199,7 +199,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
             self._in_groups(self.cell.recurrent_kernel, len(z)),
             dropped,
             activation=None if self._as_in_lecture else self.cell.activation,
-            from_zero=from_zero and self._large,
+            from_zero=from_zero,
             halves=self._large,
             unroll=self.unroll,
         )

@@ -14,8 +14,8 @@ def unfold(step, sequences, state, widths, *, first_step=None, reverse=False, un
         sequences: tuple of tensors [time, batch, ...] that `step` gets one step at a time; a None stays None.
         state: tuple of float[batch, units], the state before the first step.
         widths: tuple of int, the number of columns of every output of a step.
-        first_step: in the place of `step` at the first step made, where it is cheaper there: a state of zeros needs no
-            product with the weights.
+        first_step: in the place of `step` at the first step made, with the same result: from a state of zeros it can
+            leave out the product with the weights. Needs one step at least.
         reverse: go from the last step to the first; the outputs keep the order of the sequences.
         unroll: lay the steps out one after another in the graph instead of looping.
         differentiable: False where no gradient is taken through the loop: the steps are then read as slices of the
@@ -85,34 +85,34 @@ def unfold_halves(step, sequences, state, widths, *, first_step=None, **options)
     batch but its state and its inputs.
     """
     count = len(state)
+    rows = {state[0].shape[0], *(sequence.shape[1] for sequence in sequences if sequence is not None)} - {None}
+    if rows == {1}:
+        return unfold(step, sequences, state, widths, first_step=first_step, **options)
+    # One size for all: TensorFlow would not know halves of known and of unknown size for the same.
+    rows = max(rows, default=tf.shape(state[0])[0])
+    sizes = [rows // 2, rows - rows // 2]
+
+    def halves(values):
+        return zip(*(_cut(value, sizes) for value in values), strict=True)
 
     def by_halves(step):
         def both(states, inputs):
-            upper_inputs, lower_inputs = _halves(inputs)
+            upper_inputs, lower_inputs = halves(inputs)
             upper, upper_outputs = step(states[:count], upper_inputs)
             lower, lower_outputs = step(states[count:], lower_inputs)
             return (*upper, *lower), _joined(upper_outputs, lower_outputs)
 
         return both
 
-    if state[0].shape[0] == 1:
-        return unfold(step, sequences, state, widths, first_step=first_step, **options)
-    upper, lower = _halves(state)
+    upper, lower = halves(state)
     first_step = first_step and by_halves(first_step)
     outputs, states = unfold(by_halves(step), sequences, (*upper, *lower), widths, first_step=first_step, **options)
     return outputs, _joined(states[:count], states[count:])
 
 
-def _halves(values):
-    """The upper rows of each of `values`, and the lower rows; those of a None are None."""
-
-    def cut(value):
-        if value is None:
-            return None, None
-        rows = value.shape[0] or tf.shape(value)[0]
-        return tf.split(value, [rows // 2, rows - rows // 2])
-
-    return zip(*map(cut, values), strict=True)
+def _cut(value, sizes):
+    """The upper and the lower rows; of a mask of one row, which is that of all rows, and of a None twice the whole."""
+    return (value, value) if value is None or value.shape[0] == 1 else tf.split(value, sizes)
 
 
 def _joined(upper, lower):

@@ -3,6 +3,6 @@ import pytest
 
 @pytest.fixture(params=["small", "large"])
 def both_sizes(request, monkeypatch):
-    """The test twice: few weights, as it has, go another way through the layers than many, as it is told it has."""
+    """Runs the test twice: as it is, and with its weights taken for large ones, which go another way."""
     if request.param == "large":
         monkeypatch.setattr("layers.groups.LARGE", 0)

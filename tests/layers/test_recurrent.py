@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from layers import bptt
 from tests.layers.oracles import KINDS, error, errors, gradients, make_case
 
 HOLES = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
@@ -47,6 +48,7 @@ def pair(kind, units=4, wrap=lambda layer: layer, shape=SHAPE, **options):
 # Stateful -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize(
     ("mode", "masked"), [("eager", False), ("eager", True), ("graph", False), ("graph", True), ("XLA", True)]
@@ -66,6 +68,7 @@ def test_stateful_halves_are_the_whole(kind, mode, masked):
         layer.reset_state()
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_stateful_is_that_of_keras(kind):
     x = numbers(2, *SHAPE)
@@ -80,6 +83,7 @@ def test_stateful_is_that_of_keras(kind):
     assert error(*[layer(x[1]) for layer in layers]) < 1e-5
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_gradient_stops_at_the_carried_state(kind):
     case = make_case(kind, {}, shape=SHAPE)
@@ -330,7 +334,7 @@ def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
     model = keras.Sequential([keras.Input([None, 2]), KINDS[kind].layer(3, return_sequences=True)])
     model.export(tmp_path / "export", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "export")
-    for batch, time in ((1, 1), (3, 5)):
+    for batch, time in ((1, 1), (1, 5), (2, 5), (3, 5)):
         x = numbers(batch, time, 2)
         assert error(loaded.serve(x), model(x)) < 1e-6
 
@@ -377,6 +381,7 @@ def test_masking_and_embedding_in_front(kind):
         assert error(models[0](x), models[1](x), floor=1e-2) < 1e-5
 
 
+@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize("merge_mode", ["concat", None])
 def test_bidirectional_is_that_of_keras(kind, merge_mode):
@@ -575,6 +580,46 @@ def test_no_dropout_mask_outlives_its_call():
 def test_an_activation_may_look_at_all_units_at_once(kind, units):
     layers = pair(kind, units, activation="softmax", return_sequences=True)
     assert error(*[layer(numbers(*SHAPE), mask=HOLES) for layer in layers]) < 1e-6
+
+
+@pytest.mark.usefixtures("both_sizes")
+@both_kinds
+@pytest.mark.parametrize("known", ["x", "mask", "state"])
+@pytest.mark.parametrize("batch", [2, 3, 5])
+def test_a_batch_of_known_size_beside_unknown_ones(kind, known, batch):
+    case = make_case(kind, {"return_sequences": True}, mask=HOLES[:batch], state=True, shape=(batch, 4, 2))
+    layer = case.ours()
+    x, mask, *state = map(tf.constant, (case.x, case.mask, *case.state))
+
+    def spec(name, value):
+        return tf.TensorSpec([batch if name == known else None, *value.shape[1:]], value.dtype)
+
+    signature = [spec("x", x), spec("mask", mask), [spec("state", value) for value in state]]
+    call = tf.function(lambda x, mask, state: layer(x, mask=mask, initial_state=state), input_signature=signature)
+    assert error(call(x, mask, state), layer(x, mask=mask, initial_state=state)) < 1e-12
+
+
+@pytest.mark.usefixtures("both_sizes")
+@both_kinds
+def test_a_mask_of_one_row_is_that_of_all(kind):
+    layer = make_case(kind, {"return_sequences": True}, shape=SHAPE).ours()
+    x = numbers(*SHAPE)
+    assert error(layer(x, mask=HOLES[1:2]), layer(x, mask=np.repeat(HOLES[1:2], 5, axis=0))) < 1e-12
+
+
+@both_kinds
+def test_what_goes_side_by_side(kind, monkeypatch):
+    layer, native, halved = KINDS[kind].layer(4, recurrent_dropout=0.5), bptt.unfold_halves, []
+    monkeypatch.setattr(bptt, "unfold_halves", lambda *given, **options: halved.append(0) or native(*given, **options))
+    assert [layer._groups(batch) for batch in (None, 1, 5)] == [2, 1, 2]
+    layer(numbers(*SHAPE))
+    assert not halved
+    monkeypatch.setattr("layers.groups.LARGE", 0)
+    assert [layer._groups(batch) for batch in (None, 1, 5)] == [1, 1, 1]
+    layer(numbers(*SHAPE), training=True)
+    assert not halved
+    layer(numbers(*SHAPE))
+    assert halved
 
 
 @both_kinds
