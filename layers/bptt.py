@@ -9,8 +9,8 @@ taken out of the loop:
   a backward step is one matrix product and a handful of element-wise operations;
 * the gradient of W_hh is again one matrix product, over all steps and rows.
 
-Where the weights are small, each of these is one product for each of two groups of units (`groups.py`). Where they are
-large, the forward steps are made by two halves of the batch (`unfold_halves`); backwards that has won nothing.
+Where the weights are small, each of these is one product for each of two groups of units (`groups.py`). Where they and
+the batch are large, the forward steps can be made by two halves of the batch (`unfold_halves`).
 
 Every sequence in this file is time-major. A `mask` is bool[time, batch, 1]; where it is False the state passes through.
 """
@@ -69,14 +69,14 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=Fa
         activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
         from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
             differentiation h0 then gets no gradient by way of it.)
-        halves: whether two halves of the batch go side by side; ignored with `dropped`, which is of the whole batch.
+        halves: whether two halves of the batch, whose size is known, go side by side; not with `dropped`.
         unroll: see `unfold`.
 
     Returns:
         h: float[time, batch, units].
     """
     units, count = h0.shape[-1], len(W_hh)
-    through_all = unfold_halves if halves and dropped is None else unfold
+    through_all = unfold_halves if halves else unfold
 
     def forward(z, h0, W_hh, f):
         def step(state, inputs, h_is_zero=False):
@@ -176,7 +176,7 @@ def unfold_lstm(
         with_cells: give c at every step, not only the last.
         from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
             differentiation h0 then gets no gradient by way of it.)
-        halves: whether two halves of the batch go side by side; ignored with `dropped`, which is of the whole batch.
+        halves: whether two halves of the batch, whose size is known, go side by side; not with `dropped`.
         unroll: see `unfold`.
 
     Returns:
@@ -184,7 +184,7 @@ def unfold_lstm(
     """
     units, count = h0.shape[-1], len(W_hh)
     width = units // count
-    through_all = unfold_halves if halves and dropped is None else unfold
+    through_all = unfold_halves if halves else unfold
 
     def forward(z, h0, c0, W_hh, gates, f_c):
         """(h, c of each group, what `gates` remembers of each group) at all steps, and the last (h, c)."""

@@ -3,12 +3,13 @@
 A step of a recurrence is a small product and a few element-wise operations behind it, which make poor use of two cores.
 Where the weights are small, the units go in two groups: each has its own columns of every gate, and its own c, and
 reads all of h. So two short chains of operations run at the same time, and meet where h is put together. A product of
-large weights has work enough for both; there two halves of a batch go side by side (`unfold_halves`, unfold.py).
+large weights has work enough for both; there, in a large batch, its two halves go side by side (`unfold_halves`).
 """
 
 import tensorflow as tf
 
 LARGE = 2**20  # weights of a recurrence, beyond which one product has work enough for two cores
+ROWS = 128  # of a batch from which on half of it still makes a product of full speed
 
 
 def small(units, gates):

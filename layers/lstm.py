@@ -195,7 +195,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         weights = tf.convert_to_tensor(weights)
         return super()._in_groups(scale_g(weights, 2) if self._g_doubled else weights, count)
 
-    def through_time(self, z, mask, state, dropped, from_zero):
+    def through_time(self, z, mask, state, dropped, **options):
         """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
         h0, c0 = state
         cell = self.cell
@@ -210,9 +210,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
             activations=None if self._as_in_lecture else (cell.activation, cell.recurrent_activation),
             g_doubled=self._g_doubled,
             with_cells=self.return_gates,
-            from_zero=from_zero,
-            halves=self._large,
             unroll=self.unroll,
+            **options,
         )
         if not self.return_gates:
             return h, [h[-1], c], ()

@@ -3,15 +3,16 @@
 import keras
 import tensorflow as tf
 
+from layers import groups
 from layers.groups import grouped, small
 
 
 class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
 
-    A subclass gives `through_time(z, mask, state, dropped, from_zero)`, `gates_of_a_unit` (how many columns of the
-    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest.
-    `from_zero` says that the first product may be left out, as the state is zero. Against `keras.layers.RNN`:
+    A subclass gives `through_time(z, mask, state, dropped, **options)`, `gates_of_a_unit` (how many columns of the
+    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. The
+    options are `from_zero` and `halves` of `layers/bptt.py`. Against `keras.layers.RNN`:
 
     * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
       batch of another size than the carried state is an error. A function that XLA has compiled already needs
@@ -62,7 +63,14 @@ class Recurrent(keras.layers.RNN):
         state = self._initial_state(initial_state, sequences.shape[0] or tf.shape(sequences)[0])
         dropped_x, dropped_h = self._dropout(x[0], state[0], training)
         z = self.input_share(x if dropped_x is None else x * dropped_x)
-        h, state, extra = self.through_time(z, mask, state, dropped_h, from_zero and self._large)
+        h, state, extra = self.through_time(
+            z,
+            mask,
+            state,
+            dropped_h,
+            from_zero=from_zero and self._large,  # to leave out a small product has won nothing
+            halves=self._halves(sequences.shape[0], training),
+        )
 
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
@@ -92,9 +100,13 @@ class Recurrent(keras.layers.RNN):
 
     @property
     def _large(self):
-        """Whether the weights are large and the gradient is derived by hand. Then two halves of the batch go side by
-        side, and where the state is zero the first product is left out: it counts most where a product is long."""
+        """Whether the weights are large and the gradient is derived by hand."""
         return self._as_in_lecture and not small(self.units, self.gates_of_a_unit)
+
+    def _halves(self, batch, training):
+        """Whether two halves of the batch go side by side. From `ROWS` on that is faster by some 4 %; with fewer rows,
+        and under XLA, it is slower, and in training it has won nothing."""
+        return self._large and not training and batch is not None and batch >= groups.ROWS
 
     def _in_groups(self, weights, count):
         """Weights or a bias, float[..., gates units], as the list of the columns of each of `count` groups of units."""

@@ -190,7 +190,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
     def _as_in_lecture(self):
         return self.cell.activation is keras.activations.tanh
 
-    def through_time(self, z, mask, state, dropped, from_zero):
+    def through_time(self, z, mask, state, dropped, **options):
         """(h float[time, batch, units], [h of the last step], nothing more) from z = input_share(x)."""
         h = unfold_rnn(
             z,
@@ -199,9 +199,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
             self._in_groups(self.cell.recurrent_kernel, len(z)),
             dropped,
             activation=None if self._as_in_lecture else self.cell.activation,
-            from_zero=from_zero,
-            halves=self._large,
             unroll=self.unroll,
+            **options,
         )
         return h, [h[-1]], ()
 

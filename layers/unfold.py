@@ -81,15 +81,10 @@ def unfold(step, sequences, state, widths, *, first_step=None, reverse=False, un
 def unfold_halves(step, sequences, state, widths, *, first_step=None, **options):
     """As `unfold`, but that the upper and the lower half of the batch are two chains of steps, side by side.
 
-    While one half multiplies, the element-wise operations of the other need not wait. `step` must see nothing of the
-    batch but its state and its inputs.
+    While one half multiplies, the element-wise operations of the other need not wait. The first of `sequences` must
+    know the size of the batch, and `step` must see nothing of the batch but its state and its inputs.
     """
-    count = len(state)
-    rows = {state[0].shape[0], *(sequence.shape[1] for sequence in sequences if sequence is not None)} - {None}
-    if rows == {1}:
-        return unfold(step, sequences, state, widths, first_step=first_step, **options)
-    # One size for all: TensorFlow would not know halves of known and of unknown size for the same.
-    rows = max(rows, default=tf.shape(state[0])[0])
+    count, rows = len(state), sequences[0].shape[1]
     sizes = [rows // 2, rows - rows // 2]
 
     def halves(values):

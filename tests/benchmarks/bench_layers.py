@@ -4,8 +4,8 @@
 
 Every candidate makes the same step in one process, in turn, round after round, and its median counts; a candidate that
 can run with XLA and without is given the faster of the two. A training step is the forward pass and the gradients of
-the weights and of the inputs; the sequences come back whole. FLOP/s count the matrix products alone, and are set in
-relation to the best that this machine reaches in one large product.
+the weights and of the inputs; the sequences come back whole. FLOP/s count the matrix products alone, those of every
+step, and are set in relation to those of one large product that takes its turn among the candidates.
 """
 
 import argparse
@@ -33,11 +33,13 @@ except ImportError:
 
 tf.get_logger().setLevel("ERROR")  # a function for each candidate is meant, not a fault to be warned of
 
+TORCH = "torch"
+PRODUCT = 2048  # rows and columns of a large product
 SHAPES = ((32, 400, 128), (64, 100, 256), (128, 30, 1000), (1, 100, 256))  # batch, steps, units = features
 
 
 def candidates(batch: int, steps: int, units: int, masked: bool, train: bool) -> dict:
-    """Name -> function that makes one step and waits for its end. Names end in how they run: " xla" or " graph"."""
+    """Name -> function that makes one step and returns at its end. Names end in how they run: " xla" or " graph"."""
     random = np.random.default_rng(0)
     x = tf.constant(random.standard_normal((batch, steps, units)), tf.float32)
     error = tf.constant(random.standard_normal((batch, steps, units)), tf.float32)
@@ -58,8 +60,7 @@ def candidates(batch: int, steps: int, units: int, masked: bool, train: bool) ->
                 loss = tf.reduce_sum(layer(x, mask=mask, training=True) * error)
             return tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])
 
-        compiled = tf.function(differentiate if train else infer, jit_compile=xla, autograph=False)
-        return lambda: tf.nest.map_structure(lambda value: value.numpy(), compiled())
+        return tf.function(differentiate if train else infer, jit_compile=xla, autograph=False)
 
     steps_of = {
         f"{name} {'xla' if xla else 'graph'}": make(layer, xla)
@@ -67,7 +68,9 @@ def candidates(batch: int, steps: int, units: int, masked: bool, train: bool) ->
         for xla in (False, True)
     }
     if torch and not masked:
-        steps_of["torch cpu"] = torch_step(x.numpy(), error.numpy(), train)
+        steps_of[TORCH] = torch_step(x.numpy(), error.numpy(), train)
+    a = tf.random.normal([PRODUCT, PRODUCT])
+    steps_of["product graph"] = tf.function(lambda: tf.matmul(a, a), autograph=False)
     return steps_of
 
 
@@ -104,12 +107,12 @@ def medians(functions: dict, rounds: int, seconds: float = 0) -> dict[str, float
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def fastest(seconds: dict[str, float], owner: str) -> tuple[float, str] | None:
-    """(seconds, name) of an owner's fastest way to run; None when it has none."""
-    return min(((value, name) for name, value in seconds.items() if name.startswith(owner)), default=None)
+def fastest(seconds: dict[str, float], owner: str) -> tuple[float, str]:
+    """(seconds, "xla" or "graph") of an owner's fastest way to run."""
+    return min((value, name.split()[1]) for name, value in seconds.items() if name.startswith(owner))
 
 
-def machine_flops(size: int = 2048) -> float:
+def machine_flops(size: int = PRODUCT) -> float:
     """FLOP/s of the best of many large float32 matrix products, with XLA and without."""
     a = tf.random.normal([size, size])
     best = float("inf")
@@ -128,31 +131,29 @@ def main():
     parser.add_argument("--rounds", type=int, default=9, help="of every row at least")
     parser.add_argument("--seconds", type=float, default=20, help="that the rounds of a row take at least")
     options = parser.parse_args()
-    peak = machine_flops()
-    print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s.")
+    more = f"and of more while {options.seconds:g} s have not passed"
+    print(f"Milliseconds: medians of {options.rounds} rounds, {more}. One large product in GFLOP/s.\n")
     print(
-        f"Milliseconds: medians of {options.rounds} rounds, and of more while {options.seconds:g} s have not passed.\n"
+        "| step | batch x steps x units | mask | Keras | ours | ratio | PyTorch | ratio | product | our share of it |"
     )
-    print("| step | batch x steps x units | mask | Keras | ours | ratio | PyTorch | our share of the product's speed |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     ratios = {True: [], False: []}
     for train in (True, False):
         for masked in (False, True):
             for shape in SHAPES:
                 batch, steps, units = shape
                 seconds = medians(candidates(*shape, masked, train), options.rounds, options.seconds)
-                best = {owner: fastest(seconds, owner) for owner in ("keras", "ours", "torch")}
-                ratio = best["keras"][0] / best["ours"][0]
-                ratios[train].append(ratio)
-                flops = (3 if train else 1) * 2 * batch * steps * 2 * units * 4 * units
-                cells = {
-                    owner: "" if found is None else f"{found[0] * 1e3:.1f} {found[1].split()[1]}"
-                    for owner, found in best.items()
-                }
+                (keras_, keras_way), (ours, our_way), (product, _) = (
+                    fastest(seconds, owner) for owner in ("keras", "ours", "product")
+                )
+                ratios[train].append(keras_ / ours)
+                pytorch = f"{seconds[TORCH] * 1e3:.1f} | {seconds[TORCH] / ours:.2f}" if TORCH in seconds else "|"
+                speed = (3 if train else 1) * 2 * batch * steps * 2 * units * 4 * units / ours
+                peak = 2 * PRODUCT**3 / product
                 print(
                     f"| {'train' if train else 'infer'} | {batch} x {steps} x {units} | {'yes' if masked else 'no'} "
-                    f"| {cells['keras']} | {cells['ours']} | {ratio:.2f} | {cells['torch'].removesuffix(' cpu')} "
-                    f"| {flops / best['ours'][0] / peak:.0%} |",
+                    f"| {keras_ * 1e3:.1f} {keras_way} | {ours * 1e3:.1f} {our_way} | {keras_ / ours:.2f} "
+                    f"| {pytorch} | {peak / 1e9:.0f} | {speed / peak:.0%} |",
                     flush=True,
                 )
     for train, values in ratios.items():

@@ -609,17 +609,24 @@ def test_a_mask_of_one_row_is_that_of_all(kind):
 
 @both_kinds
 def test_what_goes_side_by_side(kind, monkeypatch):
-    layer, native, halved = KINDS[kind].layer(4, recurrent_dropout=0.5), bptt.unfold_halves, []
+    """Groups of units where the weights are small, halves of a batch where both are large."""
+    layer, native, halved = KINDS[kind].layer(4), bptt.unfold_halves, []
     monkeypatch.setattr(bptt, "unfold_halves", lambda *given, **options: halved.append(0) or native(*given, **options))
+
+    def calls_halves(batch, **options):
+        halved.clear()
+        layer(numbers(batch, 2, 2), **options)
+        return bool(halved)
+
     assert [layer._groups(batch) for batch in (None, 1, 5)] == [2, 1, 2]
-    layer(numbers(*SHAPE))
-    assert not halved
+    assert not calls_halves(128)
     monkeypatch.setattr("layers.groups.LARGE", 0)
     assert [layer._groups(batch) for batch in (None, 1, 5)] == [1, 1, 1]
-    layer(numbers(*SHAPE), training=True)
-    assert not halved
-    layer(numbers(*SHAPE))
-    assert halved
+    assert calls_halves(128) and not calls_halves(127) and not calls_halves(128, training=True)
+    for batch, wanted in ((None, False), (128, True)):
+        halved.clear()
+        tf.function(layer).get_concrete_function(tf.TensorSpec([batch, None, 2]))
+        assert bool(halved) == wanted
 
 
 @both_kinds
