@@ -54,7 +54,6 @@ def test_float32_at_a_common_size():
     assert errors(found[1], wanted[1]) < 1e-5
 
 
-@pytest.mark.usefixtures("both_sizes")
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 @pytest.mark.parametrize(
     ("options", "mask", "state"),

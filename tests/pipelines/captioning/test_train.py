@@ -77,9 +77,9 @@ def test_the_loss_is_that_of_the_equations(room, trained, seen):
 
 
 OPTIONS = """
---image state --cell rnn --layers 2 --no-tied --finetune-cnn-after None --xla --monitor bleu4
---encoder peaks --precision mixed_bfloat16
---image merge --finetune-cnn-after 1 --epochs 2 --ema 0.9 --accumulate 2 --augment 0.1 --monitor perplexity
+--image state --encoder peaks --cell rnn --layers 2 --no-tied --finetune-cnn-after None --xla --monitor bleu4
+--image merge --precision mixed_bfloat16 --finetune-cnn-after 1 --epochs 2 \
+    --ema 0.9 --accumulate 2 --augment 0.1 --monitor perplexity
 --image first --layers 2 --fit crop --image-size 24 --label-smoothing 0.1 --xla --monitor cider
 """
 
