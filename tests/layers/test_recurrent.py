@@ -585,8 +585,7 @@ def test_an_activation_may_look_at_all_units_at_once(kind, units):
 @pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize("known", ["x", "mask", "state"])
-@pytest.mark.parametrize("jit_compile", FLAGS)
-def test_a_batch_of_known_size_beside_unknown_ones(kind, known, jit_compile):
+def test_a_batch_of_known_size_beside_unknown_ones(kind, known):
     batch = 2  # its halves have one row, which TensorFlow is ready to take for more
     case = make_case(kind, {"return_sequences": True}, mask=HOLES[:batch], state=True, shape=(batch, 4, 2))
     layer = case.ours()
@@ -597,7 +596,7 @@ def test_a_batch_of_known_size_beside_unknown_ones(kind, known, jit_compile):
 
     signature = [spec("x", x), spec("mask", mask), [spec("state", value) for value in state]]
 
-    @tf.function(input_signature=signature, jit_compile=jit_compile)
+    @tf.function(input_signature=signature)
     def call(x, mask, state):
         return layer(x, mask=mask, initial_state=state)
 
