@@ -144,7 +144,6 @@ for folder, batches in json.loads(sys.argv[2]):
 """
 
 
-@pytest.mark.slow  # a CNN that joins on the way is killed in captioning's test_two_kills, too
 def test_a_run_killed_before_and_after_they_join_goes_on_to_the_same_bits(tmp_path):
     def run(**dies_after):
         """One process that trains one run after the other, and dies in the last; 0: not at all."""

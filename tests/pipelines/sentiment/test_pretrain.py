@@ -122,7 +122,6 @@ def test_windows_say_of_every_word_what_the_whole_says(changes):
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.slow
 def test_killed_and_given_again(library, tmp_path, tiny_language_model):
     command = ["pretrain", "sample", "--data", library.data, *tiny_language_model, "--layers", "1"]
     command += ["--no-bidirectional", "--epochs", "12", "--checkpoint-steps", "7"]

@@ -94,10 +94,10 @@ def test_scheduled_sampling_replaces_as_many_inputs_as_its_schedule_says(trained
 
 
 OPTIONS = """
---teacher-forcing inverse-sigmoid --teacher-updates 5 --cell rnn --no-reverse --level subword --xla --layers 1
---softmax sampled --softmax-samples 12 --initial-range 0.08 --loss-per sentence --optimizer sgd --schedule halving \
-    --context last --monitor perplexity
+--teacher-forcing inverse-sigmoid --teacher-updates 5 --cell rnn --no-reverse --level subword
+--softmax sampled --softmax-samples 12 --initial-range 0.08 --loss-per sentence --optimizer sgd --schedule halving
 --bidirectional --residual --context max --tied --ema 0.9 --accumulate 2 --word-dropout 0.1 --precision mixed_bfloat16
+--xla --layers 1 --context last --monitor perplexity
 """
 
 
