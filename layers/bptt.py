@@ -57,7 +57,20 @@ def select(mask, new, old):
     return new if mask is None else tf.where(mask, new, old)
 
 
-def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=False, halves=False, unroll=False):
+def unfold_forwards(step, sequences, state, widths, *, from_zero=False, halves=False, **options):
+    """`unfold`, of a `step` that leaves out the product of h(t-1) with W_hh when called with `h_is_zero=True`.
+
+    Args:
+        from_zero: whether the first h is known to be zero, so that the first step needs no product. (By automatic
+            differentiation h then gets no gradient by way of it.)
+        halves: whether two halves of the batch, whose size is known, go side by side: see `unfold_halves`. Not where
+            recurrent dropout has drawn a mask for the whole batch.
+    """
+    first_step = partial(step, h_is_zero=True) if from_zero else None
+    return (unfold_halves if halves else unfold)(step, sequences, state, widths, first_step=first_step, **options)
+
+
+def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, unroll=False, **options):
     """h(t) = tanh(z(t) + W_hh h(t-1)), with z = W_ih x + b.
 
     Args:
@@ -67,16 +80,13 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=Fa
         W_hh: float[units, width] for each group of units.
         dropped: float[batch, units], what recurrent dropout multiplies h(t-1) with before W_hh, or None.
         activation: in the place of tanh; the gradient then comes from automatic differentiation of the loop.
-        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
-            differentiation h0 then gets no gradient by way of it.)
-        halves: whether two halves of the batch, whose size is known, go side by side; not with `dropped`.
         unroll: see `unfold`.
+        **options: `from_zero` and `halves` of `unfold_forwards`.
 
     Returns:
         h: float[time, batch, units].
     """
     units, count = h0.shape[-1], len(W_hh)
-    through_all = unfold_halves if halves else unfold
 
     def forward(z, h0, W_hh, f):
         def step(state, inputs, h_is_zero=False):
@@ -87,15 +97,8 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=Fa
             h = select(valid, join([f(group) for group in a]), h)
             return (h,), (h,)
 
-        (h,), _ = through_all(
-            step,
-            (*z, mask),
-            (h0,),
-            (units,),
-            first_step=partial(step, h_is_zero=True) if from_zero else None,
-            unroll=unroll,
-            differentiable=activation is not None,
-        )
+        how = {"unroll": unroll, "differentiable": activation is not None, **options}
+        (h,), _ = unfold_forwards(step, (*z, mask), (h0,), (units,), **how)
         return h
 
     if activation is not None:
@@ -143,19 +146,7 @@ def unfold_rnn(z, mask, h0, W_hh, dropped=None, *, activation=None, from_zero=Fa
 
 
 def unfold_lstm(
-    z,
-    mask,
-    h0,
-    c0,
-    W_hh,
-    dropped=None,
-    *,
-    activations=None,
-    g_doubled=False,
-    with_cells=False,
-    from_zero=False,
-    halves=False,
-    unroll=False,
+    z, mask, h0, c0, W_hh, dropped=None, *, activations=None, g_doubled=False, with_cells=False, unroll=False, **options
 ):
     """The LSTM of the lecture, its four gates side by side in the order i, f, g, o (Hochreiter and Schmidhuber 1997).
 
@@ -174,17 +165,14 @@ def unfold_lstm(
         g_doubled: z and W_hh come with the columns of g doubled (`scale_g`). As tanh(a) = 2 sigmoid(2 a) - 1, one
             sigmoid then serves all four gates, which is faster. In 16 bits it would cost g half its digits.
         with_cells: give c at every step, not only the last.
-        from_zero: whether h0 is known to be zero, so that the first step needs no product with W_hh. (By automatic
-            differentiation h0 then gets no gradient by way of it.)
-        halves: whether two halves of the batch, whose size is known, go side by side; not with `dropped`.
         unroll: see `unfold`.
+        **options: `from_zero` and `halves` of `unfold_forwards`.
 
     Returns:
         (h, c): float[time, batch, units], and float[batch, units] or, `with_cells`, float[time, batch, units].
     """
     units, count = h0.shape[-1], len(W_hh)
     width = units // count
-    through_all = unfold_halves if halves else unfold
 
     def forward(z, h0, c0, W_hh, gates, f_c):
         """(h, c of each group, what `gates` remembers of each group) at all steps, and the last (h, c)."""
@@ -206,15 +194,8 @@ def unfold_lstm(
 
         widths = (units,) + count * (width,) + (count * (4 * width,) if activations is None else ())
         state = (h0, *tf.split(c0, count, axis=-1))
-        (h, *rest), (_, *c_last) = through_all(
-            step,
-            (*z, mask),
-            state,
-            widths,
-            first_step=partial(step, h_is_zero=True) if from_zero else None,
-            unroll=unroll,
-            differentiable=activations is not None,
-        )
+        how = {"unroll": unroll, "differentiable": activations is not None, **options}
+        (h, *rest), (_, *c_last) = unfold_forwards(step, (*z, mask), state, widths, **how)
         c, remembered = rest[:count], rest[count:]
         return h, c, remembered, join(c if with_cells else c_last)
 
