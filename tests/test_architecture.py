@@ -101,21 +101,24 @@ def test_nothing_imports_data_or_tests(name):
 def test_serving_needs_no_training_code(task, file):
     brought_in = reached(f"pipelines.{task}.{file}")
     assert f"pipelines.{task}.{file}" in brought_in
-    assert brought_in & {f"pipelines.{task}.dataset", f"pipelines.{task}.train", "pipelines.common.training"} == set()
+    training = {module for module in brought_in if in_package(module, "pipelines.common.training")}
+    assert training <= {"pipelines.common.training", "pipelines.common.training.options"}  # the fields of a config
+    assert brought_in & {f"pipelines.{task}.dataset", f"pipelines.{task}.train"} == set()
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_predict_uses_the_export_and_pictures_alone(task):
     common = {
         "pipelines.common.errors",
-        "pipelines.common.options",
-        "pipelines.common.search",
+        "pipelines.common.config",
         "pipelines.common.serving",
+        "pipelines.common.serving.exports",
+        "pipelines.common.serving.search",
     }
-    allowed = reached("pipelines.common.pictures") | common | {"pipelines", f"pipelines.{task}"}
+    allowed = reached("pipelines.common.pictures.figures") | common | {"pipelines", f"pipelines.{task}"}
     # A video has to be decoded before an export can take its frames, and is drawn as bands in time: modules of common
     # that know neither training nor a task.
-    allowed |= reached("pipelines.common.videos") | reached("pipelines.common.timelines")
+    allowed |= reached("pipelines.common.vision.videos") | reached("pipelines.common.pictures.timelines")
     assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
 
 
@@ -179,7 +182,7 @@ def calls(name: str) -> list[tuple[str, ast.Call]]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_dataset_tunes_itself(name):
-    """pipelines/common/loading.py says why."""
+    """pipelines/common/data/loading.py says why."""
     told = {id(argument) for written, call in calls(name) if written == "untuned" for argument in call.args}
     made = [
         (written, call)
@@ -207,6 +210,26 @@ def test_nothing_is_converted_by_autograph(name):
 def test_every_task_has_the_same_files(task):
     present = {path.name for path in (ROOT / "pipelines" / task).iterdir()}
     assert [name for name in TASK_FILES if name not in present] == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if in_package(name, "pipelines.common")])
+def test_the_families_of_common_import_downwards(name):
+    """errors < files < config, runs, … < data < vision; pictures and serving beside them; training above all."""
+    family = name.split(".")[2] if name.count(".") > 2 else ""
+    allowed = {
+        "": {""},
+        "data": {"", "data"},
+        "vision": {"", "data", "vision"},
+        "pictures": {"", "pictures"},
+        "serving": {"", "serving"},
+        "training": {"", "data", "pictures", "training"},
+    }
+    found = {
+        module.split(".")[2] if module.count(".") > 2 else ""
+        for module in imports(name) & MODULES.keys()
+        if in_package(module, "pipelines.common") and MODULES[module].name != "__init__.py"
+    }
+    assert found <= allowed[family]
 
 
 def test_no_file_named_for_what_it_is_not():

@@ -10,7 +10,7 @@ import tyro
 from pipelines.captioning.config import PRESETS, Config
 from pipelines.common import cli
 from pipelines.common.errors import UserError
-from pipelines.common.search import Search
+from pipelines.common.serving.search import Search
 
 TASK = "captioning"
 

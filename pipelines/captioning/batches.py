@@ -16,8 +16,8 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.batching import FILLER, plan_batches
-from pipelines.common.loading import as_written, untuned
+from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import as_written, untuned
 
 
 def feature_batches(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pipelines.captioning.config import Config
-from pipelines.common import sources
+from pipelines.common.data import sources
+from pipelines.common.data.loading import untuned
+from pipelines.common.data.tables import read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
-from pipelines.common.runs import atomic_write
-from pipelines.common.tables import read_lines
+from pipelines.common.files import atomic_write
 
 PARTS = ("train", "validation", "test")
 NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}  # of files

@@ -19,10 +19,11 @@ from pipelines.captioning.captions import (
 )
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common import encoders, feature_cache, images, sources
+from pipelines.common.data import sources
+from pipelines.common.data.loading import as_written, text_batches, untuned
 from pipelines.common.errors import UserError
-from pipelines.common.loading import as_written, text_batches, untuned
-from pipelines.common.runs import atomic_write
+from pipelines.common.files import atomic_write
+from pipelines.common.vision import encoders, feature_cache, images
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
 IMAGES_AT_ONCE = 32

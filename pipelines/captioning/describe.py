@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from layers import decoding
 from pipelines.captioning.model import Trained
-from pipelines.common import encoders
-from pipelines.common.writing import Writer
+from pipelines.common.serving.writing import Writer
+from pipelines.common.vision import encoders
 
 
 class Description:
@@ -15,7 +15,7 @@ class Description:
 
     The features of an image are a tuple, float32[batch, units] of every member's CNN. An image that could not be read,
     False in `valid` bool[batch], has the caption "" and the score -inf. Answers are those of
-    `pipelines.common.writing.Writer`: caption, score, candidates.
+    `pipelines.common.serving.writing.Writer`: caption, score, candidates.
     """
 
     def __init__(self, members: Sequence[Trained]):

@@ -8,9 +8,9 @@ import tensorflow as tf
 from pipelines.captioning.describe import Description
 from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.errors import UserError
-from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
-from pipelines.common.writing import DRAW, SEARCH
+from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.serving.writing import DRAW, SEARCH
 
 
 def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:

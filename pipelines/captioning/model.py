@@ -22,10 +22,10 @@ from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.encoders import build_encoder
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
+from pipelines.common.vision.encoders import build_encoder
 
 CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 WAYS = ("first", "state", "merge")
@@ -38,7 +38,7 @@ class Captioner(keras.Model):
 
     Args:
         vocabulary: number of words. Id 0 is padding, behind the end of a caption.
-        encoder, encoder_weights, image_size: the CNN, see `pipelines.common.encoders.build_encoder`.
+        encoder, encoder_weights, image_size: the CNN, see `pipelines.common.vision.encoders.build_encoder`.
         image: "first": the image vector is read once, as if it were a word before the first one; "state": it makes the
             decoder's first state; "merge": the decoder does not see it, and a layer over both gives what the softmax
             reads (Tanti et al. 2017, "What is the role of recurrent neural networks in an image caption generator?").

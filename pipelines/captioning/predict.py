@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from pipelines.common import pictures, serving
-from pipelines.common.search import Search
+from pipelines.common.pictures import figures
+from pipelines.common.serving import exports
+from pipelines.common.serving.search import Search
 
 IMAGES_AT_ONCE = 16
 ENDINGS = (".jpg", ".jpeg", ".png")
@@ -26,9 +27,9 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
 
     What cannot be read, or holds no image, gives an object with `error`, and the exit status 1.
     """
-    loaded = serving.load(model, "captioning", {"caption", "score", "candidates"})
+    loaded = exports.load(model, "captioning", {"caption", "score", "candidates"})
     status, drawn = 0, []
-    for batch in serving.batches(found_files(serving.read_texts(inputs)), IMAGES_AT_ONCE):
+    for batch in exports.batches(found_files(exports.read_texts(inputs)), IMAGES_AT_ONCE):
         for answer in describe(loaded, batch, search):
             print(json.dumps(answer, ensure_ascii=False))
             if "error" in answer:
@@ -38,7 +39,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
         sys.stdout.flush()
     if drawn:
         count = f"{len(drawn)} images" if len(drawn) > 1 else "1 image"
-        pictures.contact_sheet({"": drawn}, picture, title=f"{count}, described")
+        figures.contact_sheet({"": drawn}, picture, title=f"{count}, described")
     return status
 
 
@@ -46,7 +47,7 @@ def found_files(inputs: Iterable[str | bytes]) -> Iterator[tuple[str, str | None
     """(image file, None), or (what was given, why it gives no image), as the end of a sentence."""
     for given in inputs:
         if isinstance(given, bytes):
-            yield given.decode(errors="replace"), serving.fault(given)
+            yield given.decode(errors="replace"), exports.fault(given)
             continue
         path = pathlib.Path(given)
         if path.is_dir():
@@ -88,7 +89,7 @@ def captions(loaded, contents: list[bytes], search: Search) -> list[dict | None]
     """What is said of each image; None where the bytes are none."""
     if not contents:
         return []
-    found = serving.decode(search, loaded, image=tf.constant(contents))
+    found = exports.decode(search, loaded, image=tf.constant(contents))
     answers = []
     for caption, score, candidates in zip(*(found[name].numpy() for name in ("caption", "score", "candidates")),
                                           strict=True):  # fmt: skip

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers import tokenizer
 from layers.text import Vocabulary
-from pipelines.common import images
+from pipelines.common.vision import images
 
 LEVEL = {"level": "word", "lower_case": True}
 END_OF_SENTENCE = r"[\s.]+$"  # "A dog runs ." says no more than "a dog runs"
@@ -17,7 +17,7 @@ class Preprocessing(tf.Module):
 
     Attributes:
         tokenizer: the `layers.tokenizer.Tokenizer` of the captions.
-        image_size, fit, pixel_limit: as in `pipelines.common.images`.
+        image_size, fit, pixel_limit: as in `pipelines.common.vision.images`.
     """
 
     def __init__(

@@ -24,12 +24,14 @@ from pipelines.captioning.model import (
 )
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
-from pipelines.common import encoders, strategies, training
+from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
-from pipelines.common.fine_tuning import refuse_other_model, take_over
-from pipelines.common.loading import text_batches
-from pipelines.common.optimizers import OwnRate
-from pipelines.common.runs import Run, atomic_write
+from pipelines.common.files import atomic_write
+from pipelines.common.runs import Run
+from pipelines.common.training import loop, strategies
+from pipelines.common.training.fine_tuning import refuse_other_model, take_over
+from pipelines.common.training.optimizers import OwnRate
+from pipelines.common.vision import encoders
 
 # What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
 INHERITED = (
@@ -150,7 +152,7 @@ class Training:
             steps = int(self.data(config.finetune_cnn_after).cardinality())
             weights = self.model.encoder.trainable_variables
             own = OwnRate(weights, config.cnn_learning_rate, config.finetune_cnn_after, steps)
-        return training.train(
+        return loop.train(
             self.model,
             run=run,
             options=config.training,

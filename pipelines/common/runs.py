@@ -1,8 +1,4 @@
-"""Run folders, and files that are either whole or not there.
-
-Every file of a run is written under a temporary name in the same folder, flushed to the disk and renamed, so that a
-kill, a power cut or a full disk leaves the old file or the new one, never a piece. No pickles: JSON, CSV, HDF5, NumPy.
-"""
+"""Run folders: everything one training wrote, and the configuration that explains it. No pickles."""
 
 import contextlib
 import dataclasses
@@ -13,81 +9,10 @@ import os
 import pathlib
 import platform
 import shutil
-import uuid
 
+from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
-
-PARTIAL = ".partial-"  # how temporary names begin; a run sweeps away what a killed process left
-
-
-@contextlib.contextmanager
-def atomic_path(path):
-    """Gives a temporary path beside `path`, with the same ending; what was written there takes the name `path` at the
-    end of the `with` block, or is removed when the block raises.
-
-    Raises UserError when the disk is full, or the folder cannot be written to.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-@contextlib.contextmanager
-def atomic_write(path, mode: str = "w"):
-    """Gives an open file (`mode` "w", UTF-8 and no newline translation, or "wb") that becomes `path` when the `with`
-    block ends, and vanishes when the block raises."""
-    if mode not in ("w", "wb"):
-        raise ValueError(f"mode is {mode!r}, expected 'w' or 'wb'")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    with atomic_path(path) as temporary, open(temporary, mode, **text) as file:
-        yield file
-
-
-def sync_folder(folder):
-    """Makes the names in `folder` durable (a rename alone may be lost in a power cut)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path, value):
-    with atomic_write(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-
-
-def read_json(path):
-    """The value in a JSON file; UserError when there is no such file or it holds no JSON."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror or error}") from error
-    except ValueError as error:  # broken JSON and broken UTF-8 alike
-        raise UserError(f"{path} is no JSON file: {error}") from error
-
-
-def publish(source, target):
-    """Gives `target` the content of `source`, atomically and without copying where the disk can link."""
-    source = pathlib.Path(source)
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            temporary.write_bytes(source.read_bytes())
+from pipelines.common.files import PARTIAL, atomic_path, read_json, write_json
 
 
 def save_weights(model, path):
@@ -139,11 +64,11 @@ class Run:
         other files, when another process trains in it, or when it cannot be made.
         """
         path = pathlib.Path(path)
-        defaults = as_json(type(config)()) if dataclasses.is_dataclass(config) else {}
+        kind = type(config) if dataclasses.is_dataclass(config) else None
         config = as_json(config)
         if (path / "config.json").is_file():
             run = cls.open(path, task)
-            run._refuse_other_config(config, defaults)
+            run._refuse_other_config(config, kind)
             if not run.finished:
                 run._take_lock()
                 run._sweep()
@@ -212,10 +137,13 @@ class Run:
     def __exit__(self, *unused):
         self.close()
 
-    def _refuse_other_config(self, config: dict, defaults: dict):
-        """A field that the stored config does not have is newer than the run, which was then made with its default."""
-        stored, wanted = flatten({**self.config, "run": None}), flatten({**config, "run": None})
-        stored = flatten(defaults) | stored
+    def _refuse_other_config(self, config: dict, kind: type | None):
+        """Raises UserError, naming the fields, unless the run was made with `config` (the field `run` aside).
+
+        A field that the stored configuration does not have is newer than the run, which was made with its default.
+        """
+        stored = self.config if kind is None else as_json(from_json(kind, self.config))
+        stored, wanted = flatten({**stored, "run": None}), flatten({**config, "run": None})
         missing = "(none)"
         changes = [
             f"{field} was {json.dumps(stored[field]) if field in stored else missing}"

@@ -10,7 +10,7 @@ import tyro
 from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.common.search import Search
+from pipelines.common.serving.search import Search
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
 from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS

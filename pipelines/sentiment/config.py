@@ -6,8 +6,9 @@ from typing import Literal
 
 import tyro
 
+from pipelines.common.config import check, from_json
 from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions, check, config_from_json
+from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
 from pipelines.sentiment.pretraining_config import PretrainingConfig
 from pipelines.sentiment.text_options import TextOptions
@@ -114,10 +115,7 @@ class Config(TextOptions):
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        stored = {"init_from": None, "teachers": ()} | stored  # runs of the first version do not have them
-        paths = ("run", "manual_dir", "base", "init_from")
-        tuples = ("label_names", "pooling")
-        return config_from_json(cls, stored, paths=paths, tuples=tuples, tuples_of_paths=("teachers",))
+        return from_json(cls, stored)
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, without what is

@@ -3,9 +3,9 @@
 import pathlib
 from collections.abc import Iterator
 
-from pipelines.common import sources
+from pipelines.common.data import sources
+from pipelines.common.data.tables import COMPRESSIONS, read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.tables import COMPRESSIONS, read_lines
 from pipelines.sentiment import dataset, splits
 from pipelines.sentiment.pretraining_config import PretrainingConfig
 from pipelines.sentiment.reviews import Reviews, join

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import PADDING
-from pipelines.common import sources
-from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.data import sources
+from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
 from pipelines.common.errors import UserError
-from pipelines.common.loading import CORES, as_written, text_batches, untuned
 from pipelines.sentiment import splits
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import NAMED, PARTS, Reviews, own_parts, read, read_unlabelled

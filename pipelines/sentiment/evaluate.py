@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import metrics, pictures
-from pipelines.common.batching import FILLER
-from pipelines.common.runs import Run, write_json
+from pipelines.common import metrics
+from pipelines.common.data.batching import FILLER
+from pipelines.common.files import write_json
+from pipelines.common.pictures import figures
+from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import load_trained
@@ -36,7 +38,7 @@ def evaluate(run_path: pathlib.Path, data: str | None, part: str, changes: dict)
         "split": "all" if data and pathlib.Path(data).is_file() else part,
     }
     write_json(run.metrics_file, scores)
-    pictures.confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
+    figures.confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
     print(table(scores))
     report_cut(encoded, config)
     return scores

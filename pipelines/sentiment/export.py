@@ -12,8 +12,9 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.text import PADDING, pad
 from pipelines.common.errors import UserError
-from pipelines.common.exporting import write_saved_model
-from pipelines.common.runs import Run, read_json
+from pipelines.common.files import read_json
+from pipelines.common.runs import Run
+from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.generation import export_language_model
 from pipelines.sentiment.model import Trained, forward_layer, load_trained
 from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import pathlib
 
-from pipelines.common import serving
-from pipelines.common.search import Search
+from pipelines.common.serving import exports
+from pipelines.common.serving.search import Search
 
 
 def generate(run: pathlib.Path, search: Search, number: int) -> int:
@@ -16,9 +16,9 @@ def generate(run: pathlib.Path, search: Search, number: int) -> int:
         run: a run of pretrain that was exported, or the export.
         search: how to draw; it has a seed.
     """
-    loaded = serving.load(run, "sentiment", {"text", "score"})
+    loaded = exports.load(run, "sentiment", {"text", "score"})
     for draw in (dataclasses.replace(search, seed=search.seed + n) for n in range(number)):
-        found = serving.decode(draw, loaded)
+        found = exports.decode(draw, loaded)
         answer = {"prefix": draw.prefix, "text": found["text"].numpy()[0].decode()}
         print(
             json.dumps({**answer, "score": round(float(found["score"][0]), 6), "seed": draw.seed}, ensure_ascii=False)

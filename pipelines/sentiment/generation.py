@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, PADDING, START, pad
-from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
-from pipelines.common.writing import DRAW, FORBIDDEN, PREFIX
+from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.serving.writing import DRAW, FORBIDDEN, PREFIX
 from pipelines.sentiment.language_model import TrainedLanguageModel, load_language_model
 
 CLOSING = r" ([.,;:!?%)\]}…]+)"  # signs that stand at the word before them

@@ -12,7 +12,8 @@ from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, load_weights, read_json
+from pipelines.common.files import read_json
+from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.preprocessing import Preprocessing

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pipelines.common import pictures, serving
+from pipelines.common.pictures import figures
+from pipelines.common.serving import exports
 
 TEXTS_AT_ONCE = 64
 
@@ -22,10 +23,10 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
 
     A text that is not UTF-8 gives an object with `error`, and the exit status 1.
     """
-    loaded = serving.load(model, "sentiment", {"label", "probability", "probabilities"})
+    loaded = exports.load(model, "sentiment", {"label", "probability", "probabilities"})
     classify, explain = loaded.signatures["serving_default"], loaded.signatures["explain"]
     status, number = 0, 0
-    for batch in serving.batches(serving.read_texts(inputs), TEXTS_AT_ONCE):
+    for batch in exports.batches(exports.read_texts(inputs), TEXTS_AT_ONCE):
         good = [text for text in batch if isinstance(text, str)]
         answers = iter(answer(classify, good))
         for text in batch:
@@ -33,11 +34,11 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
             if isinstance(text, str):
                 print(json.dumps(next(answers), ensure_ascii=False))
             else:
-                broken = {"text": text.decode(errors="replace"), "error": serving.fault(text)}
+                broken = {"text": text.decode(errors="replace"), "error": exports.fault(text)}
                 print(json.dumps(broken, ensure_ascii=False))
                 status = 1
             if picture and isinstance(text, str):
-                draw(explain, text, serving.numbered(picture, number))
+                draw(explain, text, exports.numbered(picture, number))
         sys.stdout.flush()
     return status
 
@@ -57,4 +58,4 @@ def draw(explain, text: str, png: pathlib.Path):
     found = {name: value.numpy() for name, value in explain(text=tf.constant([text])).items()}
     words = [word.decode() for word in found.pop("tokens")[0]]
     probability, classes = found.pop("probability")[0], [name.decode() for name in found.pop("classes")]
-    pictures.words_with_probability(words, probability, classes, {name: gate[0] for name, gate in found.items()}, png)
+    figures.words_with_probability(words, probability, classes, {name: gate[0] for name, gate in found.items()}, png)

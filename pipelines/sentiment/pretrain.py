@@ -8,12 +8,13 @@ import tensorflow as tf
 from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.text import GENERATION, Vocabulary
-from pipelines.common import strategies, training
-from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
-from pipelines.common.loading import text_batches
-from pipelines.common.runs import Run, atomic_write
-from pipelines.common.tbptt import TruncatedBPTT
+from pipelines.common.files import atomic_write
+from pipelines.common.runs import Run
+from pipelines.common.training import loop, strategies
+from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.sentiment import corpus, dataset
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model import LanguageModel, make_language_model
@@ -69,7 +70,7 @@ def fit(run: Run, config: PretrainingConfig, encoded: dict[str, dataset.Texts], 
     model.softmax.begin_with(encoded["train"].ids, len(encoded["train"]))
     streams = make_streams(config, encoded["train"])
     perplexity = Perplexity(model, encoded["validation"], config)
-    return training.train(
+    return loop.train(
         model,
         run=run,
         options=config.training,

@@ -6,7 +6,8 @@ from typing import Literal
 
 import tyro
 
-from pipelines.common.options import TrainingOptions, check, config_from_json
+from pipelines.common.config import check, from_json
+from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment.text_options import TextOptions
 
 LANGUAGE_MODEL = "sentiment language model"  # what its run folders say they are
@@ -90,7 +91,7 @@ class PretrainingConfig(TextOptions):
     @classmethod
     def from_json(cls, stored: dict) -> "PretrainingConfig":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        return config_from_json(cls, stored, paths=("run", "manual_dir"))
+        return from_json(cls, stored)
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.

@@ -4,10 +4,10 @@ import dataclasses
 import pathlib
 import sys
 
-from pipelines.common import sources
+from pipelines.common.data import sources
+from pipelines.common.data.loading import untuned
+from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
-from pipelines.common.tables import ENDINGS, read_rows
 from pipelines.sentiment.text_options import TextOptions
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}

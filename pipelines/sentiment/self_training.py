@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, atomic_write
+from pipelines.common.files import atomic_write
+from pipelines.common.runs import Run
 from pipelines.sentiment import dataset, splits
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits

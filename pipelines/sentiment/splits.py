@@ -5,9 +5,9 @@ import pathlib
 
 import numpy as np
 
-from pipelines.common import sources
+from pipelines.common.config import flag
+from pipelines.common.data import sources
 from pipelines.common.errors import UserError
-from pipelines.common.options import flag
 from pipelines.sentiment.reviews import NAMED, Reviews
 from pipelines.sentiment.text_options import TextOptions
 

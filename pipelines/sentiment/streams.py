@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import END, PADDING, START
-from pipelines.common.loading import as_written, untuned
+from pipelines.common.data.loading import as_written, untuned
 from pipelines.sentiment.dataset import Texts
 
 
@@ -22,7 +22,7 @@ class Streams:
     """The texts as `rows` streams, window by window.
 
     Args:
-        k1, k2: as in pipelines.common.tbptt: new steps of a window, and all of its steps.
+        k1, k2: as in pipelines.common.training.tbptt: new steps of a window, and all of its steps.
         objective: "next-word" or "autoencoder".
         directions: of "forward" and "backward", which reads every text from its end.
         carried: lay the texts end to end without gaps, the state going on. False: every text begins with a window, and

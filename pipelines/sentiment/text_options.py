@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from pipelines.common.options import check
+from pipelines.common.config import check
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import UNKNOWN, Vocabulary
-from pipelines.common import calibration, metrics, strategies, training
+from pipelines.common import metrics
+from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
-from pipelines.common.fine_tuning import refuse_other_model
-from pipelines.common.loading import text_batches
-from pipelines.common.runs import Run, atomic_write, write_json
+from pipelines.common.files import atomic_write, write_json
+from pipelines.common.runs import Run
+from pipelines.common.training import calibration, loop, strategies
+from pipelines.common.training.fine_tuning import refuse_other_model
 from pipelines.sentiment import dataset, self_training, warm_start
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
@@ -166,7 +168,7 @@ def fit(
         head.set_weights(calibration.fold(scale, bias, *head.get_weights()))
         return {"calibration": {"scale": scale, "bias": bias.tolist(), **validate()}}
 
-    return training.train(
+    return loop.train(
         model,
         run=run,
         options=options,

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 from layers.text import UNKNOWN, Vocabulary
+from pipelines.common.config import flag
 from pipelines.common.errors import UserError
-from pipelines.common.layer_rates import LayerRates
-from pipelines.common.optimizers import OwnRate
-from pipelines.common.options import flag
+from pipelines.common.training.layer_rates import LayerRates
+from pipelines.common.training.optimizers import OwnRate
 from pipelines.sentiment import splits
 from pipelines.sentiment.config import LEARNED, Config
 from pipelines.sentiment.language_model import TrainedLanguageModel

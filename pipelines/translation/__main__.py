@@ -9,7 +9,7 @@ import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
-from pipelines.common.search import Search
+from pipelines.common.serving.search import Search
 from pipelines.translation.config import PRESETS, Config
 
 TASK = "translation"

@@ -6,7 +6,8 @@ from typing import Literal
 
 import tyro
 
-from pipelines.common.options import TrainingOptions, check, config_from_json
+from pipelines.common.config import check, from_json
+from pipelines.common.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Config:
     @classmethod
     def from_json(cls, stored: dict) -> "Config":
         """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        return config_from_json(cls, stored, paths=("run", "manual_dir", "base"))
+        return from_json(cls, stored)
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """What fine-tuning from the run `base` of this config does unless told otherwise: the same, on other data."""

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from layers.text import PADDING
 from layers.tokenizer import Tokenizer
-from pipelines.common import sources
-from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.data import sources
+from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
 from pipelines.common.errors import UserError
-from pipelines.common.loading import CORES, as_written, text_batches, untuned
 from pipelines.translation.config import Config
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing

@@ -10,9 +10,10 @@ import tensorflow as tf
 from layers import losses
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
-from pipelines.common import pictures
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, atomic_write, write_json
+from pipelines.common.files import atomic_write, write_json
+from pipelines.common.pictures import figures
+from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import Config
 from pipelines.translation.model import Translator, load_trained
@@ -62,7 +63,7 @@ def evaluate(
         }
     write_json(run.metrics_file, scores)
     write_translations(run.path / "translations.tsv", sources, texts, references)
-    pictures.bars(
+    figures.bars(
         *bleu_by_length(sources, texts, references),
         run.path / "bleu_by_length.png",
         title=f"{part}: BLEU {bleu(texts, references).score:.1f}",

@@ -8,9 +8,9 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.text import PADDING, START, pad
 from pipelines.common.errors import UserError
-from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
-from pipelines.common.writing import DRAW, SEARCH
+from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.serving.writing import DRAW, SEARCH
 from pipelines.translation.model import Trained, Translator, load_trained
 from pipelines.translation.translate import Translation
 

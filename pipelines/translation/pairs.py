@@ -4,10 +4,10 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable
 
-from pipelines.common import sources
+from pipelines.common.data import sources
+from pipelines.common.data.loading import untuned
+from pipelines.common.data.tables import read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
-from pipelines.common.tables import read_lines
 from pipelines.translation.config import Config
 
 PARTS = ("train", "validation", "test")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import pictures, serving
-from pipelines.common.search import Search
+from pipelines.common.pictures import figures
+from pipelines.common.serving import exports
+from pipelines.common.serving.search import Search
 
 TEXTS_AT_ONCE = 32
 
@@ -26,33 +27,33 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
 
     A sentence that is not UTF-8 gives an object with `error`, and the exit status 1.
     """
-    loaded = serving.load(model, "translation", {"translation", "score", "candidates"})
+    loaded = exports.load(model, "translation", {"translation", "score", "candidates"})
     status, number, states = 0, 0, []
-    for batch in serving.batches(serving.read_texts(inputs), TEXTS_AT_ONCE):
+    for batch in exports.batches(exports.read_texts(inputs), TEXTS_AT_ONCE):
         good = [text for text in batch if isinstance(text, str)]
         answers = iter(translate(loaded, good, search))
         for text in batch:
             number += 1
             if isinstance(text, bytes):
-                bad = {"source": text.decode(errors="replace"), "error": serving.fault(text)}
+                bad = {"source": text.decode(errors="replace"), "error": exports.fault(text)}
                 print(json.dumps(bad, ensure_ascii=False))
                 status = 1
                 continue
             answer = next(answers)
             print(json.dumps(answer, ensure_ascii=False))
             if picture:
-                states.append((text, draw(loaded, answer, serving.numbered(picture, number))))
+                states.append((text, draw(loaded, answer, exports.numbered(picture, number))))
         sys.stdout.flush()
     if picture and len(states) > 2:
         texts, vectors = zip(*states, strict=True)
-        pictures.sentence_map(np.stack(vectors), texts, picture.with_stem(f"{picture.stem}-map"))
+        figures.sentence_map(np.stack(vectors), texts, picture.with_stem(f"{picture.stem}-map"))
     return status
 
 
 def translate(loaded, texts: list[str], search: Search) -> list[dict]:
     if not texts:
         return []
-    found = serving.decode(search, loaded, source=tf.constant(texts))
+    found = exports.decode(search, loaded, source=tf.constant(texts))
     answers = []
     for text, translation, score, candidates in zip(
         texts, found["translation"].numpy(), found["score"].numpy(), found["candidates"].numpy(), strict=True
@@ -72,5 +73,5 @@ def draw(loaded, answer: dict, png: pathlib.Path) -> np.ndarray:
     found = {name: value.numpy()[0] for name, value in found.items()}
     words = [word.decode() for word in found.pop("tokens")]
     probability, state = found.pop("probability"), found.pop("state")
-    pictures.words_written(answer["source"], words, probability, found, png)
+    figures.words_written(answer["source"], words, probability, found, png)
     return state

@@ -9,12 +9,13 @@ from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
-from pipelines.common import strategies, training
+from pipelines.common.config import flag
+from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
-from pipelines.common.fine_tuning import refuse_other_model, take_over
-from pipelines.common.loading import text_batches
-from pipelines.common.options import flag
-from pipelines.common.runs import Run, atomic_write
+from pipelines.common.files import atomic_write
+from pipelines.common.runs import Run
+from pipelines.common.training import loop, strategies
+from pipelines.common.training.fine_tuning import refuse_other_model, take_over
 from pipelines.translation import dataset
 from pipelines.translation.config import Config
 from pipelines.translation.evaluate import Perplexity, Translating, bleu
@@ -128,7 +129,7 @@ def fit(
             "val_bleu": bleu([answer["translation"] for answer in answers], references).score,
         }
 
-    return training.train(
+    return loop.train(
         model,
         run=run,
         options=options,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from layers.text import pad
-from pipelines.common.writing import Writer
+from pipelines.common.serving.writing import Writer
 from pipelines.translation.model import Trained
 
 
@@ -11,7 +11,7 @@ class Translation:
     """Translates with the mean of the probabilities of its members, which share vocabularies and limits of text.
 
     Sources are string[batch]; an empty one has an empty translation of score 0. Answers are those of
-    `pipelines.common.writing.Writer`: translation, score, candidates.
+    `pipelines.common.serving.writing.Writer`: translation, score, candidates.
     """
 
     def __init__(self, members: Sequence[Trained]):

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.common import sources
+from pipelines.common.data import sources
+from pipelines.common.data.loading import untuned
+from pipelines.common.data.tables import read_rows
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
-from pipelines.common.tables import read_rows
-from pipelines.common.videos import Video as File
+from pipelines.common.vision.videos import Video as File
 from pipelines.video.config import Config
 from pipelines.video.tfds_clips import TfdsClip
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import sources, tbptt
-from pipelines.common.batching import FILLER, plan_batches
+from pipelines.common.data import sources
+from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import untuned
 from pipelines.common.errors import UserError
-from pipelines.common.loading import untuned
+from pipelines.common.training import tbptt
 from pipelines.video.annotations import PARTS, Video, frame_labels, read
 from pipelines.video.config import Config
 from pipelines.video.inputs import FeatureInputs, Inputs, PixelInputs

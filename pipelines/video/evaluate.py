@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import pictures
-from pipelines.common.batching import FILLER
-from pipelines.common.runs import Run, write_json
-from pipelines.common.timelines import Strip, Timeline, draw_timelines
+from pipelines.common.data.batching import FILLER
+from pipelines.common.files import write_json
+from pipelines.common.pictures import figures
+from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines
+from pipelines.common.runs import Run
 from pipelines.video import dataset, scores
 from pipelines.video.annotations import Video, open_clip
 from pipelines.video.config import Config
@@ -60,7 +61,7 @@ def score(run: Run, trained: Trained, videos: list[Video], part: str) -> dict:
         "split": part,
     }
     write_json(run.metrics_file, found)
-    pictures.confusion_matrix(np.array(found["confusion"]), names, run.path / "confusion_matrix.png")
+    figures.confusion_matrix(np.array(found["confusion"]), names, run.path / "confusion_matrix.png")
     draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
     return found
 

@@ -4,9 +4,9 @@ import pathlib
 
 import tensorflow as tf
 
-from pipelines.common import encoders
-from pipelines.common.exporting import write_saved_model
 from pipelines.common.runs import Run
+from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.vision import encoders
 from pipelines.video.model import Trained, load_trained
 
 

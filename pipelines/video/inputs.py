@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import encoders, feature_cache
 from pipelines.common.errors import UserError
-from pipelines.common.videos import Unreadable, stacks
+from pipelines.common.vision import encoders, feature_cache
+from pipelines.common.vision.videos import Unreadable, stacks
 from pipelines.video.annotations import Clip, open_clip
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing

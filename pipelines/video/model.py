@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
-from pipelines.common import encoders
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, load_weights, read_json
+from pipelines.common.files import read_json
+from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
+from pipelines.common.vision import encoders
 from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
@@ -32,7 +33,7 @@ class FrameClassifier(keras.Model):
     """A label for each frame of a video (Donahue et al. 2015, "Long-term recurrent convolutional networks").
 
     Args:
-        encoder, encoder_weights, image_size: of pipelines.common.encoders.build_encoder.
+        encoder, encoder_weights, image_size: of pipelines.common.vision.encoders.build_encoder.
         train_encoder: train the encoder with the rest.
         encoder_first: name of its first layer that is trained; empty: all are.
         classes: number of labels.

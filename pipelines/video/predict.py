@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import serving
 from pipelines.common.errors import UserError
-from pipelines.common.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
-from pipelines.common.videos import Unreadable, Video, container_of, stacks, write
+from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
+from pipelines.common.serving import exports
+from pipelines.common.vision.videos import Unreadable, Video, container_of, stacks, write
 
 
 def predict(
@@ -35,17 +35,17 @@ def predict(
     two directions keeps what the encoder made of each frame, and labels them at the end. A video that cannot be read
     gives an object with `error`, and the exit status 1.
     """
-    loaded = serving.load(model, "video", {"labels", "probabilities"})
+    loaded = exports.load(model, "video", {"labels", "probabilities"})
     if video:
         container_of(video)  # a wrong name is told before the work, not after it
     settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
     names = [name.decode() for name in settings["classes"]]
     status = 0
-    for number, text in enumerate(serving.read_texts(inputs), start=1):
+    for number, text in enumerate(exports.read_texts(inputs), start=1):
         name = text if isinstance(text, str) else text.decode(errors="replace")
         try:
             if isinstance(text, bytes):
-                raise UserError(serving.fault(text))
+                raise UserError(exports.fault(text))
             source = Video(text, float(settings["fps"]), folder_fps)
             strip = Strip()
             labels = label(loaded, source, strip)
@@ -56,10 +56,10 @@ def predict(
         print(json.dumps(answer(name, float(source.rate), labels), ensure_ascii=False), flush=True)
         if picture:
             timeline = Timeline(name, float(source.rate), {"predicted": labels}, strip.kept)
-            draw_timelines([timeline], names, serving.numbered(picture, number))
+            draw_timelines([timeline], names, exports.numbered(picture, number))
         if video:
             own = Video(text, 0.0, folder_fps)
-            write(serving.numbered(video, number), labelled(own, labels, source, names), own.rate)
+            write(exports.numbered(video, number), labelled(own, labels, source, names), own.rate)
     return status
 
 

@@ -1,6 +1,6 @@
 """Frames become pixels for the encoder here, for training, evaluation and the exported graph alike."""
 
-from pipelines.common import images
+from pipelines.common.vision import images
 
 
 class Preprocessing:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.common.loading import untuned
-from pipelines.common.videos import as_rate, resample
+from pipelines.common.data.loading import untuned
+from pipelines.common.vision.videos import as_rate, resample
 
 TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not pass on
 

@@ -3,11 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import metrics, strategies, training
+from pipelines.common import metrics
 from pipelines.common.errors import UserError
-from pipelines.common.fine_tuning import refuse_other_model
-from pipelines.common.runs import Run, write_json
-from pipelines.common.tbptt import TruncatedBPTT
+from pipelines.common.files import write_json
+from pipelines.common.runs import Run
+from pipelines.common.training import loop, strategies
+from pipelines.common.training.fine_tuning import refuse_other_model
+from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import dataset, scores
 from pipelines.video.annotations import Video
 from pipelines.video.config import Config
@@ -127,7 +129,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
     else:
         loss = make_loss(model, weights, config.smoothing)
         how = {"loss": loss, "data": whole_videos, "steps_per_epoch": int(whole_videos(0).cardinality())}
-    return training.train(model, run=run, options=options, validate=validate, monitor="val_accuracy", mode="max", **how)
+    return loop.train(model, run=run, options=options, validate=validate, monitor="val_accuracy", mode="max", **how)
 
 
 def validation_scores(probabilities: list[np.ndarray], validation: Tracks) -> dict[str, float]:

@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.common.optimizers import make_optimizer
-from pipelines.common.updates import Updates
+from pipelines.common.training.optimizers import make_optimizer
+from pipelines.common.training.updates import Updates
 from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.pretrain import build, make_step, make_streams
 from pipelines.sentiment.pretraining_config import PRESETS, PretrainingConfig

@@ -26,9 +26,9 @@ import tensorflow as tf
 
 from layers import losses
 from layers.text import END, START
-from pipelines.common.optimizers import make_optimizer
-from pipelines.common.options import TrainingOptions
-from pipelines.common.updates import Updates
+from pipelines.common.training.optimizers import make_optimizer
+from pipelines.common.training.options import TrainingOptions
+from pipelines.common.training.updates import Updates
 from pipelines.translation.config import PRESETS, Config
 from pipelines.translation.model import Translator
 from pipelines.translation.train import make_loss

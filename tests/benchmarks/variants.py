@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.common.optimizers import make_optimizer
-from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import Run
-from pipelines.common.updates import Updates
+from pipelines.common.training.optimizers import make_optimizer
+from pipelines.common.training.options import TrainingOptions
+from pipelines.common.training.updates import Updates
 
 TIMED = 40  # updates, or all of an epoch
 START_SECONDS, VALIDATION_SECONDS = 15, 8  # tracing; the end of an epoch

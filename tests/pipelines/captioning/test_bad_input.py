@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from pipelines.common import sources
+from pipelines.common.data import sources
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.model import make_model, make_preprocessing
 from pipelines.common.errors import UserError
-from pipelines.common.options import TrainingOptions
 from pipelines.common.runs import as_json
+from pipelines.common.training.options import TrainingOptions
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -12,7 +12,8 @@ from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned, read, without_captions
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common import encoders, sources
+from pipelines.common.data import sources
+from pipelines.common.vision import encoders
 
 ROWS = [("b.png", 0, "A dog ."), ("b.png", 1, "One dog"), ("a.png", 0, "Two cats")]
 REFERENCES = {"b.png": ["A dog .", "One dog"], "a.png": ["Two cats"]}

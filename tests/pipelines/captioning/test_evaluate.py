@@ -12,7 +12,7 @@ from pipelines.captioning.evaluate import Describing, Perplexity, Seeing, neares
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
-from pipelines.common import pictures
+from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 
 
@@ -28,8 +28,8 @@ def images(trained):
 
 
 def test_the_table_and_the_files_of_an_evaluation(room, command, capsys, monkeypatch):
-    sheets, draw = [], pictures.contact_sheet
-    monkeypatch.setattr(pictures, "contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given)))
+    sheets, draw = [], figures.contact_sheet
+    monkeypatch.setattr(figures, "contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given)))
     assert command("evaluate", "--run", room.run, "--beam-size", "1", "3", "--length-penalty", "0") == 0
     out = capsys.readouterr().out
     assert "test: 12 images, 24 references" in out and "greedy" in out and "nearest" in out

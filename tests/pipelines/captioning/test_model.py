@@ -7,7 +7,7 @@ import tensorflow as tf
 from layers import decoding
 from layers.text import END, START
 from pipelines.captioning.model import Captioner
-from pipelines.common.encoders import set_trainable
+from pipelines.common.vision.encoders import set_trainable
 
 SIZES = {"vocabulary": 30, "encoder": "small", "image_size": 16, "units": 8, "embedding_units": 6, "seed": 3}
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)

@@ -102,7 +102,7 @@ def test_in_which_epochs_the_cnn_reads_pixels():
 
 def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_path):
     """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
-    from pipelines.common.encoders import build_encoder, digest
+    from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
     encoder = build_encoder("small", weights="none", image_size=32)
@@ -126,7 +126,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_
 
 
 def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(room, command, tiny, tmp_path):
-    from pipelines.common.encoders import build_encoder, digest
+    from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
     encoder = build_encoder("peaks", weights="none", image_size=32)  # with batch normalization
@@ -138,7 +138,7 @@ def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(room, comm
 
 
 def test_only_the_later_layers_of_the_cnn_are_trained(room, command, tiny, tmp_path):
-    from pipelines.common.encoders import build_encoder
+    from pipelines.common.vision.encoders import build_encoder
 
     start = tmp_path / "cnn.weights.h5"
     encoder = build_encoder("small", weights="none", image_size=32)

@@ -2,12 +2,13 @@ import dataclasses
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from pipelines.common import runs
+from pipelines.common import files, runs
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 
@@ -16,9 +17,9 @@ CONFIG = {"run": "somewhere", "layers": 2, "training": {"epochs": 3, "rates": [0
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
-    with runs.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write("old")
-    with pytest.raises(RuntimeError, match="half way"), runs.atomic_write(path) as file:
+    with pytest.raises(RuntimeError, match="half way"), files.atomic_write(path) as file:
         file.write("new, but")
         raise RuntimeError("half way")
     assert path.read_text() == "old"
@@ -28,7 +29,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_binary_writes_replace(tmp_path):
     path = tmp_path / "deeper" / "file.bin"
     for content in (b"\x00\xff\n", b"other"):
-        with runs.atomic_write(path, "wb") as file:
+        with files.atomic_write(path, "wb") as file:
             file.write(content)
         assert path.read_bytes() == content
 
@@ -40,7 +41,7 @@ def test_disk_full_is_one_sentence_and_keeps_the_old_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(UserError, match=r"file\.txt could not be written: File too large"):
-            runs.write_json(path, "x" * 5000)
+            files.write_json(path, "x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "old"
@@ -56,7 +57,7 @@ def test_read_json_names_the_file(tmp_path):
         ("missing.json", "could not be read"),
     ):
         with pytest.raises(UserError, match=f"{name} {reason}"):
-            runs.read_json(tmp_path / name)
+            files.read_json(tmp_path / name)
 
 
 def test_start_then_go_on_then_finish(tmp_path):
@@ -67,15 +68,15 @@ def test_start_then_go_on_then_finish(tmp_path):
     again.finish({"best_epoch": 2, "score": 0.5})
     done = Run.start(tmp_path / "run", "sentiment", CONFIG)
     assert done.finished and done.summary == {"best_epoch": 2, "score": 0.5}
-    stored = runs.read_json(run.config_file)
+    stored = files.read_json(run.config_file)
     assert stored["task"] == "sentiment" and stored["versions"]["tensorflow"].startswith("2.")
 
 
 def test_a_dataclass_is_stored_as_json(tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Config:
-        names: tuple = ("a", "b")
-        run: object = tmp_path / "run"
+        names: tuple[str, ...] = ("a", "b")
+        run: Path = tmp_path / "run"
 
     for _ in range(2):  # the second time it is compared with what was stored
         Run.start(tmp_path / "run", "sentiment", Config()).close()
@@ -100,7 +101,7 @@ def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):
         units: int = 2
         newer: tuple[str, ...] = ()
 
-    runs.write_json(tmp_path / "config.json", {"task": "sentiment", "preset": None, "config": {"units": 3}})
+    files.write_json(tmp_path / "config.json", {"task": "sentiment", "preset": None, "config": {"units": 3}})
     Run.start(tmp_path, "sentiment", Config(units=3)).close()
     with pytest.raises(UserError, match=r'newer was \[\] and is now \["a"\]'):
         Run.start(tmp_path, "sentiment", Config(units=3, newer=("a",)))
@@ -121,7 +122,7 @@ def test_a_second_training_of_the_same_run_is_refused(tmp_path):
 def test_start_sweeps_what_a_kill_left(tmp_path):
     Run.start(tmp_path, "sentiment", {}).close()
     (tmp_path / "checkpoints").mkdir()
-    left = [tmp_path / f"{runs.PARTIAL}1-history.csv", tmp_path / "checkpoints" / f"{runs.PARTIAL}2-step-1.npz"]
+    left = [tmp_path / f"{files.PARTIAL}1-history.csv", tmp_path / "checkpoints" / f"{files.PARTIAL}2-step-1.npz"]
     for path in left:
         path.write_text("half a li")
     Run.start(tmp_path, "sentiment", {}).close()
@@ -130,7 +131,7 @@ def test_start_sweeps_what_a_kill_left(tmp_path):
 
 def test_a_kill_between_folder_and_config_is_no_stranger(tmp_path):
     (tmp_path / ".lock").touch()
-    (tmp_path / f"{runs.PARTIAL}1-config.json").write_text("{")
+    (tmp_path / f"{files.PARTIAL}1-config.json").write_text("{")
     Run.start(tmp_path, "sentiment", {}).close()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "config.json"]
 
@@ -191,7 +192,7 @@ def test_weights_of_another_model(tmp_path):
 def test_publish_replaces(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     for content in ("one", "two"):
-        with runs.atomic_write(source) as file:
+        with files.atomic_write(source) as file:
             file.write(content)
-        runs.publish(source, target)
+        files.publish(source, target)
         assert target.read_text() == content

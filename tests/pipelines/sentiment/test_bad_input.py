@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipelines.common import sources
+from pipelines.common.data import sources
 
 GOOD = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(20))
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from layers.text import PADDING, RESERVED, Vocabulary
-from pipelines.common import sources
+from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS, Config

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.common import sources
+from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset
 from pipelines.translation.config import Config

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from pipelines.common.errors import UserError
-from pipelines.common.search import Search
+from pipelines.common.serving.search import Search
 
 
 @pytest.fixture

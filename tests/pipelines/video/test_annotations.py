@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pipelines.common import sources
+from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.video.annotations import Clip, Segment, frame_labels, open_clip, read
 from pipelines.video.config import Config

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipelines.common import sources
+from pipelines.common.data import sources
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.common import encoders, videos
 from pipelines.common.errors import UserError
+from pipelines.common.vision import encoders, videos
 from pipelines.video import inputs as inputs_module
 from pipelines.video.annotations import Clip
 from pipelines.video.config import Config

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common.tbptt import TruncatedBPTT
+from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video.model import Augmentation, FrameClassifier, with_changes
 
 SIZES = {

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.common import videos
 from pipelines.common.runs import Run, save_weights
+from pipelines.common.vision import videos
 from pipelines.video.config import Config
 from pipelines.video.export import export
 from pipelines.video.model import load_trained, make_model

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common import encoders
 from pipelines.common.runs import Run
+from pipelines.common.vision import encoders
 from pipelines.video import dataset
 from pipelines.video.config import Config
 from pipelines.video.model import load_trained

@@ -1,0 +1,116 @@
+"""Configurations of runs: nested frozen dataclasses whose fields are command-line flags.
+
+A configuration has a group for each concern (`data`, `text`, `model`, …), itself a dataclass. On the command line the
+groups are flat (`--units`, not `--model.units`); in config.json they are nested. A field is written once, in its group:
+its type, default and help text are read from there by tyro, and its type by `from_json`.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+import types
+import typing
+
+from pipelines.common.errors import UserError
+
+
+def flag(field: str) -> str:
+    """Returns the field's name as it is written on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def check(config, field: str, good: bool, expected: str):
+    """Raises UserError, with the field's flag, its value and what was expected, unless `good`."""
+    if not good:
+        raise UserError(f"{flag(field)} is {getattr(config, field)}, but must be {expected}")
+
+
+def check_at_least(config, **limits: float):
+    """Raises UserError for the first field whose value is below its limit."""
+    for field, limit in limits.items():
+        check(config, field, getattr(config, field) >= limit, f"at least {limit}")
+
+
+def check_shares(config, *fields: str):
+    """Raises UserError for the first field that is not at least 0 and below 1."""
+    for field in fields:
+        check(config, field, 0 <= getattr(config, field) < 1, "at least 0 and below 1")
+
+
+def from_json(kind: type, stored: dict):
+    """Returns the configuration of class `kind` that the config.json of a run contains.
+
+    A field that is missing takes its default: it is newer than the run. Runs of version 0.1, whose fields were flat,
+    are read as well.
+
+    Raises:
+        UserError: A field is unknown, or its value is not of the field's type.
+    """
+    return _dataclass_from_json(kind, nested(kind, stored), "")
+
+
+def groups(kind: type) -> dict[str, type]:
+    """Returns the fields of a configuration class that are groups, by name."""
+    hints = typing.get_type_hints(kind)
+    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+
+def nested(kind: type, stored: dict) -> dict:
+    """Returns the stored configuration with every field in its group: in version 0.1 the fields were flat."""
+    result = dict(stored)
+    if isinstance(result.get("data"), str):
+        result["location"] = result.pop("data")
+    for name, group in groups(kind).items():
+        inner = result.pop(name, {})
+        flat = {f.name: result.pop(f.name) for f in dataclasses.fields(group) if f.name in result}
+        result[name] = {**flat, **inner} if isinstance(inner, dict) else inner
+    return result
+
+
+def _dataclass_from_json(kind: type, stored, path: str):
+    if not isinstance(stored, dict):
+        raise UserError(f"{path.rstrip('.')} is {stored!r} in the configuration of the run, expected an object")
+    hints = typing.get_type_hints(kind)
+    for name in stored:
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UserError(f"the configuration of the run has an unknown field {path}{name}{hint}")
+    return kind(**{name: _value_from_json(hints[name], value, path + name) for name, value in stored.items()})
+
+
+def _value_from_json(hint, value, path: str):
+    """Returns a JSON value as the type that a field is annotated with."""
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_from_json(hint, value, f"{path}.")
+    if value is None and _is_optional(hint):
+        return None
+    if _is_optional(hint):
+        (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if value in choices:
+            return value
+        raise _wrong_value(path, value, f"one of {', '.join(map(str, choices))}")
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise _wrong_value(path, value, "a list")
+        return tuple(_value_from_json(typing.get_args(hint)[0], each, path) for each in value)
+    if hint is pathlib.Path and isinstance(value, str):
+        return pathlib.Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in _KINDS and type(value) is hint:
+        return value
+    raise _wrong_value(path, value, _KINDS.get(hint, str(hint)))
+
+
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", pathlib.Path: "a path"}
+
+
+def _is_optional(hint) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _wrong_value(path: str, value, expected: str) -> UserError:
+    return UserError(f"{path} is {value!r} in the configuration of the run, expected {expected}")

@@ -1,0 +1,1 @@
+"""Reading data: where it is, tables, and tf.data pipelines."""

@@ -1,0 +1,1 @@
+"""Charts and pictures, drawn with matplotlib and Pillow."""

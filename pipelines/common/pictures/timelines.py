@@ -1,0 +1,137 @@
+"""Pictures of labels in time: coloured bands over a strip of frames, and a label written onto a frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.patches import Patch, Rectangle
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.common.pictures.drawing import INK, PALETTE, pale, picture, shorten
+
+STRIP = 24  # most frames kept for a strip
+THUMBNAIL = 96  # pixels of its height
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A video with its labels: `bands` are names with a label for each frame, `strip` a few pairs (number of the frame,
+    uint8[height, width, 3])."""
+
+    title: str
+    fps: float
+    bands: dict[str, Sequence[str]]
+    strip: Sequence[tuple[int, np.ndarray]] = ()
+
+
+class Strip:
+    """Keeps some frames, evenly spaced, of a video of unknown length: at most STRIP, small ones."""
+
+    def __init__(self):
+        self.every, self.count, self.kept = 1, 0, []
+
+    def add(self, frame: np.ndarray):
+        """Takes the next frame, uint8[height, width, 3]."""
+        if self.count % self.every == 0:
+            if len(self.kept) == STRIP:
+                self.kept, self.every = self.kept[::2], 2 * self.every
+            if self.count % self.every == 0:
+                self.kept.append((self.count, thumbnail(frame)))
+        self.count += 1
+
+
+def thumbnail(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.asarray(Image.fromarray(frame).resize((max(round(width * THUMBNAIL / height), 1), THUMBNAIL)))
+
+
+def runs_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(label, first frame, frame behind the last) of each run of equal labels."""
+    found, start = [], 0
+    for frame in range(1, len(labels) + 1):
+        if frame == len(labels) or labels[frame] != labels[start]:
+            found.append((labels[start], start, frame))
+            start = frame
+    return found
+
+
+def colours_of(names: Sequence[str]) -> dict[str, tuple]:
+    """A colour for each label: those of the palette, then paler ones of them."""
+    return {
+        name: pale(PALETTE[number % len(PALETTE)], 0.85 / (1 + number // len(PALETTE)))
+        for number, name in enumerate(names)
+    }
+
+
+def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
+    """Draws each timeline: its strip of frames, and below it a band for each of its label tracks; names[] of all labels
+    give the colours."""
+    colours = colours_of(names)
+    width, strip, band, gap = 11.0, 0.8, 0.34, 0.75
+    rows = [(strip if each.strip else 0) + band * len(each.bands) + gap for each in timelines]
+    legend = 0.3 * -(-len(names) // 8) + 0.2
+    height = sum(rows) + legend
+    with picture(png, width, height) as figure:
+        top = height
+        for timeline, row in zip(timelines, rows, strict=True):
+            frames = max(map(len, timeline.bands.values()), default=0)
+            body = row - gap
+            axes = figure.add_axes((1.1 / width, (top - 0.3 - body) / height, (width - 1.3) / width, body / height))
+            draw_bands(axes, timeline, colours, band)
+            draw_strip(axes, timeline, strip, body, (width - 1.3) / max(frames, 1))
+            axes.set(xlim=(0, max(frames, 1) / timeline.fps), ylim=(0, body))  # imshow has changed them
+            axes.set_title(shorten(timeline.title, 110), loc="left", fontsize=10)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.spines[["left", "bottom"]].set_visible(False)
+            top -= row
+        axes.set_xlabel("seconds", fontsize=8)
+        handles = [Patch(color=colours[name], label=shorten(name, 18)) for name in names]
+        figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
+
+
+def draw_bands(axes, timeline: Timeline, colours: dict, band: float):
+    ticks = []
+    for number, (name, labels) in enumerate(reversed(timeline.bands.items())):
+        bottom = number * band
+        ticks.append((bottom + band / 2, name))
+        inches = axes.get_figure().get_figwidth() * axes.get_position().width / max(len(labels), 1)
+        for label, start, end in runs_of(labels):
+            x, length = start / timeline.fps, (end - start) / timeline.fps
+            box = Rectangle((x, bottom + 0.03), length, band - 0.06, facecolor=colours[label], edgecolor="white")
+            axes.add_patch(box)
+            letters = int(inches * (end - start) / 0.085)
+            if letters >= min(len(label), 3) + 1:
+                text = shorten(label, letters)
+                axes.text(x + length / 2, bottom + band / 2, text, ha="center", va="center", fontsize=9, color=INK)
+    axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks])
+    axes.tick_params(axis="y", length=0, labelsize=9)
+
+
+def draw_strip(axes, timeline: Timeline, strip: float, body: float, frame_width: float):
+    """The frames at their times, as many as have room; frame_width in inches."""
+    free = 0.0
+    for number, pixels in timeline.strip:
+        height = strip - 0.08
+        width = height * pixels.shape[1] / pixels.shape[0]
+        start = number * frame_width
+        ends = frame_width * max(map(len, timeline.bands.values()))
+        if start < free or (start + width > ends and start):
+            continue
+        free = start + width + 0.03
+        left, right = (x / frame_width / timeline.fps for x in (start, start + width))
+        axes.imshow(pixels, extent=(left, right, body - height, body), aspect="auto", clip_on=False)
+
+
+def write_label(frame: np.ndarray, label: str, names: Sequence[str]) -> np.ndarray:
+    """The frame uint8[height, width, 3] with its label in the lower left corner, on the label's colour."""
+    image = Image.fromarray(frame)
+    size = max(image.height // 12, 8)
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(image)
+    left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+    margin = max(size // 4, 2)
+    width, height = right - left + 2 * margin, bottom - top + 2 * margin
+    colour = tuple(round(255 * part) for part in colours_of(names).get(label, (1.0, 1.0, 1.0)))
+    draw.rectangle((0, image.height - height, width, image.height), fill=colour)
+    draw.text((margin - left, image.height - height + margin - top), label, font=font, fill=(0, 0, 0))
+    return np.asarray(image)

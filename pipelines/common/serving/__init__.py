@@ -1,0 +1,1 @@
+"""Writing and using exports. Imports no training code."""

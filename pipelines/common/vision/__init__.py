@@ -1,0 +1,1 @@
+"""Images and videos: decoding, convolutional encoders, and the cache of their features."""

@@ -1,0 +1,262 @@
+"""Encoded images become pixels: one function for training, evaluation and the exported graph, equal to the last bit.
+
+What is read: JPEG (baseline, progressive, greyscale, CMYK) and PNG (any depth and colour type; of 16 bits the upper 8;
+of an animation the first picture). Anything else is refused, GIF and BMP included, and so is an image that is truncated
+or has more pixels than a limit: the header is looked at first, so that a small file cannot ask for a lot of memory.
+
+* Transparent pixels are laid on white: what lies below a transparent pixel is arbitrary, and often black.
+* The Exif orientation is applied. (Cameras store a photo as the sensor lay and leave the turning to the reader;
+  tf.io.decode_image does not turn. Exif 2.32, section 4.6.4, tag 0x0112; PNG: the chunk eXIf.)
+* Colour profiles and gamma are not applied.
+
+All of it is core TensorFlow operations.
+"""
+
+import pathlib
+
+import tensorflow as tf
+
+from pipelines.common.data.loading import as_written, untuned
+
+JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+MOST_SEGMENTS = 1000  # that are walked in search of Exif data; real files have it within the first few
+
+
+def scale(images, size: int, fit: str):
+    """Resizes by antialiased bilinear interpolation: a number [..., height, width, 3] to float32[..., size, size, 3],
+    for one image or a batch of them (frames) alike.
+
+    Args:
+        fit: "squeeze" changes the ratio of the sides, so that all of the image is seen; "crop" takes the largest square
+            from its middle, so that round things stay round.
+
+    Raises:
+        ValueError: `fit` is something else.
+    """
+    if fit not in ("squeeze", "crop"):
+        raise ValueError(f"fit is {fit!r}, expected 'squeeze' or 'crop'")
+    if fit == "crop":
+        height, width = tf.unstack(tf.shape(images)[-3:-1])
+        side = tf.minimum(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        images = images[..., top : top + side, left : left + side, :]
+    return tf.cast(tf.image.resize(images, [size, size], method="bilinear", antialias=True), tf.float32)
+
+
+def decode_one(encoded, *, size: int, fit: str, pixel_limit: int):
+    """The pixels of one image: string[] to float32[size, size, 3] from 0 to 255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it cannot be read (see `refusal`), when the operation runs.
+    """
+    pixels = turn(read_pixels(encoded, pixel_limit), orientation(encoded))
+    return tf.ensure_shape(scale(pixels, size, fit), [size, size, 3])
+
+
+def decode(encoded, *, size: int, fit: str, pixel_limit: int):
+    """The pixels of a batch: string[batch] to (float32[batch, size, size, 3], bool[batch]: could it be read).
+
+    An image that cannot be read is black, and the others are right: an error of an operation fails all of its graph,
+    but within tf.data only its element. Works in the signature of a SavedModel.
+    """
+
+    def one(index, encoded):
+        return index, decode_one(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
+
+    count = tf.shape(encoded, tf.int64)[0]
+    read = (
+        untuned(tf.data.Dataset.from_tensor_slices(encoded))
+        .enumerate()
+        .map(as_written(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)  # as many as it has cores
+        .ignore_errors()
+        .batch(tf.maximum(count, 1))
+    )
+    nothing = tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3])
+    indices, images = read.reduce(nothing, lambda _, batch: batch)  # no batch, when no image can be read
+    places = tf.ensure_shape(indices, [None])[:, None]
+    images = tf.scatter_nd(places, images, tf.stack([count, size, size, 3]))
+    valid = tf.tensor_scatter_nd_update(tf.zeros([count], tf.bool), places, tf.ones_like(indices, tf.bool))
+    return tf.ensure_shape(images, [None, size, size, 3]), valid
+
+
+def check(path, pixel_limit: int) -> str | None:
+    """Why the file cannot be used as an image, as the end of a sentence ("is empty"); None when it can be.
+
+    Decodes it: the header of a truncated or damaged file is in order.
+    """
+    content = read(path)
+    return content if isinstance(content, str) else refusal(content, pixel_limit)
+
+
+def read(path) -> bytes | str:
+    """The content of a file, or why there is none, as the end of a sentence."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        return f"could not be read: {error.strerror or error}"
+
+
+def refusal(encoded: bytes, pixel_limit: int) -> str | None:
+    """Why `decode` does not read these bytes, as the end of a sentence; None when it does."""
+    if not encoded:
+        return "is empty"
+    if not encoded.startswith((JPEG, PNG)):
+        return f"is no JPEG or PNG image: it begins with {encoded[:8]!r}"
+    try:
+        height, width = (int(side) for side in shape_in_header(encoded))
+        if height * width > pixel_limit:
+            return f"has {width} x {height} pixels: expected at most {pixel_limit}"
+        read_pixels(encoded, pixel_limit)
+    except tf.errors.OpError:
+        return "is truncated or damaged"
+    return None
+
+
+def read_pixels(encoded, pixel_limit: int):
+    """string[] to uint8[height, width, 3], as stored (not turned); raises tf.errors.InvalidArgumentError."""
+    jpeg, png = begins_with(encoded, JPEG), begins_with(encoded, PNG)
+    height, width = tf.unstack(tf.cond(jpeg | png, lambda: shape_in_header(encoded), lambda: tf.zeros([2], tf.int64)))
+    allowed = (height > 0) & (width > 0) & (height * width <= pixel_limit)
+    # The decoders refuse the empty string. As their input depends on the check, no optimizer can have them run before.
+    encoded = tf.where(allowed, encoded, "")
+    return tf.cond(
+        jpeg,
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: on_white(tf.io.decode_png(encoded, channels=4), opaque_alpha(encoded)),
+    )
+
+
+def begins_with(encoded, magic: bytes):
+    return tf.strings.substr(encoded, 0, len(magic)) == magic
+
+
+def shape_in_header(encoded):
+    """int64[2], height and width, of the bytes of a JPEG or PNG image; raises tf.errors.InvalidArgumentError for a JPEG
+    without a header."""
+
+    def png():
+        width_and_height = tf.io.decode_raw(png_header(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.cast(tf.ensure_shape(width_and_height, [2])[::-1], tf.int64)
+
+    return tf.cond(begins_with(encoded, JPEG), lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2], png)
+
+
+def png_header(encoded, at: int, length: int):
+    """string[]: some bytes of the header, zeros where the file ends before."""
+    return tf.strings.substr(tf.strings.join([tf.strings.substr(encoded, 0, 32), bytes(32)]), at, length)
+
+
+def opaque_alpha(encoded):
+    """uint8[]: the alpha that tf.io.decode_png gives the pixels of a PNG without transparency.
+
+    Of one with fewer than 8 bits a channel (a palette of 16 colours, say) it is the largest number of so many bits, 15
+    for 4, where 255 belongs.
+    """
+    depth = tf.cast(tf.io.decode_raw(png_header(encoded, 24, 1), tf.uint8)[0], tf.int32)
+    return tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
+
+
+def on_white(rgba, opaque):
+    """uint8[height, width, 4] to uint8[height, width, 3], on a white ground and rounded; as it is where every alpha is
+    255 or is `opaque`."""
+
+    def blend():
+        colour, alpha = tf.cast(rgba[..., :3], tf.uint16), tf.cast(rgba[..., 3:], tf.uint16)
+        most = tf.constant(255, tf.uint16)
+        total = colour * alpha + most * (most - alpha)  # at most 255 * 255, which 16 bits hold, 127 more as well
+        return tf.cast((total + tf.constant(127, tf.uint16)) // most, tf.uint8)
+
+    alpha = rgba[..., 3]
+    return tf.cond(tf.reduce_all(alpha == 255) | tf.reduce_all(alpha == opaque), lambda: rgba[..., :3], blend)
+
+
+def turn(image, orientation):
+    """Turns an image [height, width, channels] upright by its Exif orientation, int64[] from 1 (upright) to 8."""
+
+    def turned():
+        # In 5 to 8 rows and columns are exchanged; what then runs backwards is up and down in 3, 4, 7 and 8, left and
+        # right in 2, 3, 6 and 7.
+        upright = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        backwards = tf.stack([(orientation - 1) // 2 % 2 == 1, orientation // 2 % 2 == 1])
+        return tf.reverse(upright, tf.boolean_mask(tf.constant([0, 1]), backwards))
+
+    return tf.cond(orientation == 1, lambda: image, turned)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # traced once, not by every graph anew
+def orientation(encoded):
+    """The Exif orientation in the bytes of an image, string[] to int64[] from 1 to 8; 1 when none is given."""
+
+    def given():
+        raw = tf.io.decode_raw(tf.strings.join([encoded, bytes(16)]), tf.uint8)  # reading on past the end finds zeros
+        start = tf.cond(begins_with(encoded, JPEG), lambda: exif_of_jpeg(raw), lambda: exif_of_png(raw))
+        return tf.cond(start < 0, upright, lambda: orientation_tag(raw, start))
+
+    def upright():
+        return tf.constant(1, tf.int64)
+
+    # A walk along all segments takes longer than to see that these letters are nowhere, as in most files.
+    letters = tf.strings.regex_replace(encoded, "Exif|eXIf", "", replace_global=False) != encoded
+    return tf.cond(letters, given, upright)
+
+
+def number(raw, at, length: int, big_endian=True):
+    """Unsigned integers of `length` bytes at the places `at`, int64[...], in raw, uint8[bytes]: int64[...]."""
+    last = tf.size(raw, tf.int64) - 1
+    places = tf.clip_by_value(at[..., None] + tf.range(length, dtype=tf.int64), 0, last)
+    values = tf.constant([256**power for power in range(length)], tf.int64)
+    values = tf.where(big_endian, values[::-1], values)
+    return tf.reduce_sum(tf.cast(tf.gather(raw, places), tf.int64) * values, axis=-1)
+
+
+def as_number(letters: bytes) -> int:
+    return int.from_bytes(letters, "big")
+
+
+def exif_of_jpeg(raw):
+    """Where the Exif data begins in uint8[bytes], int64[]; -1: nowhere. It is in a segment APP1, before the scan."""
+
+    def in_header(at, found):
+        marker = number(raw, at, 2)
+        return (found < 0) & (marker >= 0xFF01) & (marker != 0xFFDA) & (marker != 0xFFD9)
+
+    def next_segment(at, found):
+        marker, length = number(raw, at, 2), number(raw, at + 2, 2)
+        exif = (marker == 0xFFE1) & (number(raw, at + 4, 6) == as_number(b"Exif\0\0"))
+        # 0xFF may be repeated before the code of a marker.
+        return tf.where(marker == 0xFFFF, at + 1, at + 2 + length), tf.where(exif, at + 10, found)
+
+    return walk(in_header, next_segment, first=2)
+
+
+def exif_of_png(raw):
+    """Where the Exif data begins in uint8[bytes], int64[]; -1: nowhere. It is in the chunk eXIf, before the pixels."""
+
+    def in_header(at, found):
+        kind = number(raw, at + 4, 4)
+        return (found < 0) & (kind != 0) & (kind != as_number(b"IDAT"))
+
+    def next_chunk(at, found):
+        exif = number(raw, at + 4, 4) == as_number(b"eXIf")
+        return at + 12 + number(raw, at, 4), tf.where(exif, at + 8, found)
+
+    return walk(in_header, next_chunk, first=len(PNG))
+
+
+def walk(going_on, step, first: int):
+    """Steps from segment to segment, (place, found), and gives what was found, int64[]; -1: nothing."""
+    start = tf.constant(first, tf.int64), tf.constant(-1, tf.int64)
+    return tf.while_loop(going_on, step, start, maximum_iterations=MOST_SEGMENTS)[1]
+
+
+def orientation_tag(raw, start):
+    """The orientation in the Exif data at `start` (a TIFF header and its first directory); 1 when it is not there."""
+    order = number(raw, start, 2)
+    big = order == as_number(b"MM")
+    directory = start + number(raw, start + 4, 4, big)
+    entries = directory + 2 + 12 * tf.range(number(raw, directory, 2, big))  # of 12 bytes: tag, type, count, value
+    wanted = (number(raw, entries, 2, big) == 0x0112) & (number(raw, entries + 2, 2, big) == 3)  # 3: 16 bits
+    value = tf.concat([tf.boolean_mask(number(raw, entries + 8, 2, big), wanted), [1]], axis=0)[0]
+    known = (big | (order == as_number(b"II"))) & (value >= 1) & (value <= 8)
+    return tf.where(known, value, 1)

@@ -1,0 +1,88 @@
+import gzip
+import json
+import lzma
+import re
+
+import pytest
+
+from pipelines.common.data.tables import read_rows
+from pipelines.common.errors import UserError
+
+ROWS = [{"text": 'He said "no",\nthen left', "label": "negative"}, {"text": "été 映画", "label": "positive"}]
+TABLES = {
+    ".csv": 'text,label\n"He said ""no"",\nthen left",negative\n\nété 映画,positive\n',
+    ".tsv": '\ufefflabel\ttext\nnegative\t"He said ""no"",\nthen left"\r\npositive\tété 映画',
+    ".jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n\n",
+}
+
+
+def write(path, content):
+    content = content.encode() if isinstance(content, str) else content
+    pack = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)
+    path.write_bytes(pack(content))
+    return path
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_all_formats_give_the_same_rows(tmp_path, kind, packed):
+    path = write(tmp_path / f"reviews.2{kind}{packed}", TABLES[kind])
+    assert [row for _, row in read_rows(path, ["text", "label"])] == ROWS
+
+
+def test_lines_are_where_rows_begin(tmp_path):
+    path = write(tmp_path / "reviews.csv", TABLES[".csv"])
+    assert [line for line, _ in read_rows(path, ["text"])] == [2, 5]
+
+
+def test_a_cell_of_ten_megabytes(tmp_path):
+    path = write(tmp_path / "reviews.csv", "text\n" + "good " * 2_000_000 + "\n")
+    ((_, row),) = read_rows(path, ["text"])
+    assert len(row["text"]) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "a.csv is empty: expected rows with text and label"),
+        ("a.csv", "text,label\n", "a.csv is empty"),
+        ("a.jsonl", "\n\n", "a.jsonl is empty"),
+        ("a.jsonl.gz", "", "a.jsonl.gz is empty"),
+        (
+            "a.csv",
+            "review,stars\nx,1\n",
+            "a.csv, line 1: has the columns 'review', 'stars', but text and label are mis",
+        ),
+        ("a.tsv", "text\tstars\nx\t1\n", "a.tsv, line 1: .* but label is missing"),
+        ("a.csv", "text,label\nx,1\ny\n", "a.csv, line 3: 1 cells, expected 2"),
+        ("a.csv", 'text,label\n"x,1\n', "a.csv, line 2: unexpected end of data"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "x"}\n', "a.jsonl, line 2: has the fields 'text', but label"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n[1]\n', "a.jsonl, line 2: .*no JSON object"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n\n{"te', "a.jsonl, line 3: no JSON"),
+        ("a.csv", b"text,label\nx,1\ngr\xfcn,1\n", "a.csv, line 3: byte 3 of the line is 0xfc, which is not UTF-8"),
+        ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "a.jsonl, line 1: byte 11 .* 0xff"),
+        ("a.txt", "text\n", "a.txt is of no known format: expected a name that ends in .csv"),
+        ("a.csv.zip", "text\n", "no known format"),
+    ],
+)
+def test_faults_name_the_file_and_the_line(tmp_path, name, content, message):
+    path = write(tmp_path / name, content)
+    with pytest.raises(UserError, match=message) as error:
+        list(read_rows(path, ["text", "label"]))
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'none.csv'} could not be read: No such file")):
+        list(read_rows(tmp_path / "none.csv", ["text"]))
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_damaged_archive(tmp_path, ending, pack):
+    path = tmp_path / f"a.jsonl{ending}"
+    path.write_bytes(pack(b'{"text": "x", "label": 1}\n' * 1000)[:-20])
+    with pytest.raises(UserError, match="is damaged after line"):
+        list(read_rows(path, ["text", "label"]))
+    path.write_bytes(b"no archive at all")
+    with pytest.raises(UserError, match="is damaged after line 0"):
+        list(read_rows(path, ["text", "label"]))

@@ -1,0 +1,65 @@
+import resource
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.common.errors import UserError
+from pipelines.common.serving.saved_model import write_saved_model
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def double(x):
+        return {"y": 2 * model(x)}
+
+    return model, {"serving_default": double}
+
+
+def test_named_tensors_and_the_same_answer(tmp_path, parts):
+    model, signatures = parts
+    write_saved_model(tmp_path / "deep" / "export", signatures, [model])
+    loaded = tf.saved_model.load(tmp_path / "deep" / "export")
+    x = tf.constant([[1.0, 2.0], [3.0, -4.0]])
+    np.testing.assert_array_equal(loaded.signatures["serving_default"](x=x)["y"], 2 * model(x))
+    assert [entry.name for entry in (tmp_path / "deep").iterdir()] == ["export"]
+
+
+def test_an_export_is_replaced_whole(tmp_path, parts):
+    model, signatures = parts
+    write_saved_model(tmp_path / "export", signatures, [model])
+    (tmp_path / "export" / "old").touch()
+    write_saved_model(tmp_path / "export", signatures, [model])
+    assert not (tmp_path / "export" / "old").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
+
+
+def test_a_full_disk_leaves_the_old_export(tmp_path, parts):
+    model, signatures = parts
+    write_saved_model(tmp_path / "export", signatures, [model])
+    before = (tmp_path / "export" / "saved_model.pb").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a file that grows too long is an error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match="export could not be written: "):
+            write_saved_model(tmp_path / "export", signatures, [model])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before_signal)
+    assert (tmp_path / "export" / "saved_model.pb").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
+
+
+def test_what_is_no_export_is_not_lost(tmp_path, parts):
+    model, signatures = parts
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(UserError, match="is not empty and no export"):
+        write_saved_model(tmp_path, signatures, [model])
+    with pytest.raises(UserError, match="is a file"):
+        write_saved_model(tmp_path / "thesis.txt", signatures, [model])

@@ -1,0 +1,191 @@
+"""Reading of real files, made here with PyAV; the grey of a frame tells its number."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.common.errors import UserError
+from pipelines.common.vision import videos
+from pipelines.common.vision.videos import Unreadable, Video
+
+
+def grey(number: int, size=(24, 32)) -> np.ndarray:
+    return np.full((*size, 3), 10 + 8 * number, np.uint8)
+
+
+def make(path, frames, fps=10, times=None, container_format=None, **stream_options):
+    """Writes frames as H.264; `times` are milliseconds."""
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10", "bf": "0"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in stream_options.items():
+            getattr(stream, name)(value)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if times:
+                picture.pts, picture.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def numbers(video) -> list[int]:
+    return [round((float(frame.mean()) - 10) / 8) for frame in video]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi", ".mov"])
+def test_every_frame_at_the_files_own_rate(tmp_path, ending):
+    video = Video(make(tmp_path / f"a{ending}", [grey(n) for n in range(12)], fps=30))
+    assert (video.rate, video.expected) == (30, 12)
+    assert numbers(video) == numbers(video) == list(range(12))
+    assert next(iter(video)).shape == (24, 32, 3)
+
+
+def test_another_rate_leaves_frames_out_or_repeats_them(tmp_path):
+    path = make(tmp_path / "a.mp4", [grey(n) for n in range(10)], fps=10)
+    assert numbers(Video(path, fps=5)) == [0, 2, 4, 6, 8]
+    assert numbers(Video(path, fps=4)) == [0, 2, 5, 7]  # what is on the screen at 0, 0.25, 0.5 and 0.75 s
+    assert numbers(Video(path, fps=20)) == [number // 2 for number in range(20)]
+    assert numbers(Video(path, fps=1)) == [0]
+    assert Video(path, fps=29.97).rate == Fraction(2997, 100)
+
+
+def test_irregular_times_are_the_times_that_count(tmp_path):
+    """Frames at 0, 100, 500 and 600 ms: the second stays on the screen for 400 ms."""
+    path = make(tmp_path / "a.mkv", [grey(n) for n in range(4)], times=[0, 100, 500, 600])
+    assert numbers(Video(path, fps=10)) == [0, 1, 1, 1, 1, 2, 3]
+
+
+def test_times_that_begin_later_than_zero(tmp_path):
+    path = make(tmp_path / "a.mkv", [grey(n) for n in range(4)], times=[700, 800, 900, 1000])
+    assert numbers(Video(path, fps=10)) == [0, 1, 2, 3]
+
+
+def test_frames_are_turned_upright(tmp_path):
+    frame = np.zeros((32, 64, 3), np.uint8)
+    frame[:, :32] = 255
+    left = next(iter(Video(make(tmp_path / "a.mp4", [frame] * 3))))
+    assert left[:, :24].mean() > 200
+    turned = make(tmp_path / "b.mp4", [frame] * 3, set_display_rotation=90)
+    shown = next(iter(Video(turned)))
+    with av.open(str(turned)) as container:
+        assert next(container.decode(video=0)).rotation == 90
+    assert shown.shape == (64, 32, 3)
+    assert shown[40:].mean() > 200 and shown[:24].mean() < 50  # 90 degrees against the clock: left is below
+
+
+def test_frames_that_change_in_size(tmp_path):
+    parts = [
+        make(tmp_path / f"{n}.ts", [grey(n, size)] * 4, container_format="mpegts")
+        for n, size in ((0, (24, 32)), (1, (48, 64)))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with av.open(str(joined)) as container:
+        shapes = [(frame.height, frame.width) for frame in container.decode(video=0)]
+    assert set(shapes) == {(24, 32), (48, 64)}
+    found = [stack.shape for stack in videos.stacks(Video(joined))]
+    assert [shape[1:] for shape in found] == [(24, 32, 3), (48, 64, 3)]
+
+
+def test_stacks_are_bounded():
+    shapes = [stack.shape[0] for stack in videos.stacks([grey(0)] * 150)]
+    assert shapes == [64, 64, 22]
+    large = np.zeros((1024, 2048, 3), np.uint8)
+    assert [len(stack) for stack in videos.stacks([large] * 5)] == [2, 2, 1]
+    assert list(videos.stacks([])) == []
+
+
+def test_a_folder_of_pictures(tmp_path):
+    for number in range(6):
+        Image.fromarray(grey(number)).save(tmp_path / f"{number:03d}.{'png' if number % 2 else 'jpg'}")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    video = Video(tmp_path)
+    assert (video.rate, video.expected, numbers(video)) == (25, 6, [0, 1, 2, 3, 4, 5])
+    assert numbers(Video(tmp_path, fps=5, folder_fps=10)) == [0, 2, 4]
+    (tmp_path / "003.png").write_bytes((tmp_path / "003.png").read_bytes()[:40])
+    with pytest.raises(Unreadable, match=r"003.png is truncated or damaged"):
+        list(Video(tmp_path))
+
+
+def test_what_is_no_video(tmp_path):
+    def reason(path):
+        with pytest.raises(Unreadable) as caught:
+            list(Video(path))
+        assert str(path) in str(caught.value) and isinstance(caught.value, UserError)
+        return caught.value.reason
+
+    assert reason(tmp_path / "none.mp4") == "could not be read: No such file or directory"
+    (tmp_path / "text.mp4").write_bytes(b"this is no video at all" * 50)
+    assert reason(tmp_path / "text.mp4") == "is no video, or is truncated or damaged"
+    (tmp_path / "empty.mp4").touch()
+    assert reason(tmp_path / "empty.mp4") == "is empty"
+    (tmp_path / "folder").mkdir()
+    assert reason(tmp_path / "folder") == "is a folder without pictures: expected files .jpg or .png"
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    assert reason(tmp_path / "sound.mp4") == "has no video in it"
+
+
+def test_a_file_without_frames(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(Unreadable, match="has no frames"):
+        list(Video(tmp_path / "a.mkv"))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi"])
+def test_a_truncated_file_is_told_whatever_is_left_of_it(tmp_path, share, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 24, 32, 3)).astype(np.uint8)
+    path = make(tmp_path / f"a{ending}", list(noise))
+    content = path.read_bytes()
+    if ending == ".mp4":  # with the index in front, as on the web: else the file could not even be opened
+        path = tmp_path / "fast.mp4"
+        with av.open(str(tmp_path / "a.mp4")) as given, av.open(
+            str(path), "w", options={"movflags": "faststart"}
+        ) as taken:  # fmt: skip
+            stream = taken.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    taken.mux(packet)
+        content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(Unreadable, match="truncated"):
+        list(Video(path))
+
+
+def test_frames_that_are_too_large(tmp_path, monkeypatch):
+    path = make(tmp_path / "a.mp4", [grey(0)] * 2)
+    monkeypatch.setattr(videos, "MOST_PIXELS", 500)
+    with pytest.raises(Unreadable, match="has frames of 32 x 24 pixels: expected at most 500"):
+        Video(path)
+
+
+def test_writing(tmp_path):
+    frames = [grey(n, (25, 33)) for n in range(5)]
+    videos.write(tmp_path / "a.mp4", [*frames, grey(5, (48, 64))], Fraction(30000, 1001))
+    video = Video(tmp_path / "a.mp4")
+    assert video.rate == Fraction(30000, 1001)
+    found = list(video)
+    assert {frame.shape for frame in found} == {(24, 32, 3)}
+    assert numbers(found) == [0, 1, 2, 3, 4, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    with pytest.raises(UserError, match=r"a.gif is no name for a video: expected one that ends in .mp4"):
+        videos.write(tmp_path / "a.gif", frames, Fraction(10))
+    with pytest.raises(UserError, match="there is no frame"):
+        videos.write(tmp_path / "b.mp4", [], Fraction(10))
+    assert not (tmp_path / "b.mp4").exists()
