@@ -1,4 +1,4 @@
-"""A small real training, as a program: python -m tests.pipelines.common.training.small_training RUN [--tbptt] [options …]."""
+"""A small real training, as a program: python -m tests.pipelines.common.training.small_training RUN [options …]."""
 
 import argparse
 import json

@@ -309,7 +309,7 @@ def check_memory(steps: int):
 import sys, resource
 import numpy as np, keras, tensorflow as tf
 from pipelines.common.training import tbptt
-from pipelines.common.options import TrainingOptions
+from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.updates import Updates
 from tests.pipelines.common.test_tbptt import Recurrence, draw_weights, squared_errors
