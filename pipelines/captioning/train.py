@@ -29,7 +29,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import loop, strategies
-from pipelines.common.training.fine_tuning import refuse_other_model, take_over
+from pipelines.common.training.fine_tuning import refuse_changes, take_over
 from pipelines.common.training.optimizers import OwnRate
 from pipelines.common.vision import encoders
 
@@ -49,7 +49,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "captioning")) if config.base else None
     if base:
-        refuse_other_model(config, base.config, INHERITED)
+        refuse_changes(config, base.config, INHERITED)
     parts = dataset.load(config)
     if "validation" not in parts:
         raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")

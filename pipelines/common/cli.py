@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tyro
 
+from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 
@@ -133,7 +134,7 @@ def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
     """The config of fine-tuning: that of the run which --from names, with the fields that the arguments change.
 
     Args:
-        kind: the class of the task's configs, with `from_json` and `for_fine_tuning`.
+        kind: the class of the task's configs, with `for_fine_tuning`.
         data: what the task trains on, such as "the reviews".
     """
     start, rest = take_option(arguments, "from")
@@ -142,7 +143,7 @@ def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
     default = kind()
     if start is not None:
         run = Run.open(start, task).require_weights()
-        default = kind.from_json(run.config).for_fine_tuning(run.path)
+        default = from_json(kind, run.config).for_fine_tuning(run.path)
     config = parse(task, "fine-tune --from RUN", kind, rest, default)
     if not any(argument.split("=")[0] == "--data" for argument in rest):
         raise UserError(f"fine-tune needs --data WHERE: {data} to train on")

@@ -49,6 +49,17 @@ def from_json(kind: type, stored: dict):
     return _dataclass_from_json(kind, nested(kind, stored), "")
 
 
+def replace(config, **fields):
+    """Returns the configuration with the named fields, whichever group they are in, replaced."""
+    changes = {name: fields.pop(name) for name in list(fields) if hasattr(config, name)}
+    for group in groups(type(config)):
+        names = {field.name for field in dataclasses.fields(getattr(config, group))}
+        inner = {name: fields.pop(name) for name in names & fields.keys()}
+        if inner:
+            changes[group] = dataclasses.replace(changes.get(group, getattr(config, group)), **inner)
+    return dataclasses.replace(config, **changes, **fields)
+
+
 def groups(kind: type) -> dict[str, type]:
     """Returns the fields of a configuration class that are groups, by name."""
     hints = typing.get_type_hints(kind)

@@ -13,7 +13,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
 from pipelines.common.runs import Run
 from pipelines.common.training import calibration, loop, strategies
-from pipelines.common.training.fine_tuning import refuse_other_model
+from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.sentiment import dataset, self_training, warm_start
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
@@ -44,7 +44,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
     if base:
-        refuse_other_model(config, base.config, INHERITED)
+        refuse_changes(config, base.config, INHERITED)
     learned = load_language_model(open_language_model(config.init_from)) if config.init_from else None
     if learned:
         warm_start.refuse_other_network(config, learned.config)

@@ -12,7 +12,7 @@ from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
 from pipelines.common.errors import UserError
-from pipelines.translation.config import Config
+from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing
 
@@ -68,49 +68,49 @@ class Encoded:
         return len(self.sources)
 
 
-def locate(config: Config) -> pathlib.Path | str:
-    return sources.locate(config.data, "translation", NAMED)
+def locate(data: DataConfig) -> pathlib.Path | str:
+    return sources.locate(data.location, "translation", NAMED)
 
 
-def load(config: Config) -> dict[str, Pairs]:
-    """What training needs of the config's data: "train" and "validation"; and "test" where that is split off, too.
+def load(data: DataConfig) -> dict[str, Pairs]:
+    """Loads the parts that training needs: "train" and "validation"; and "test" where that is split off, too.
 
-    A part that the data lacks is split off the training pairs: the share that the config says, all translations of a
-    source on one side, by the split's seed alone. So a later call finds the same parts.
+    A part that the data lacks is split off the training pairs: all translations of a source on one side, drawn by
+    --split-seed only, so that a later call finds the same parts.
     """
-    where = locate(config)
-    own = own_parts(where, config)
+    where = locate(data)
+    own = own_parts(where, data)
     if "train" not in own:
-        raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
-    parts = {part: read(where, part, config) for part in own if part != "test"}
+        raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
+    parts = {part: read(where, part, data) for part in own if part != "test"}
     for part in ("test", "validation"):
-        share = getattr(config, f"{part}_share")
+        share = getattr(data, f"{part}_share")
         if part not in own and share:
-            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
+            parts["train"], parts[part] = split(parts["train"], share, data.split_seed, data.location)
     return parts
 
 
-def load_part(config: Config, part: str) -> Pairs:
+def load_part(data: DataConfig, part: str) -> Pairs:
     """One part of the config's data, by its name or by the stem of its files."""
-    where = locate(config)
-    own = own_parts(where, config)
+    where = locate(data)
+    own = own_parts(where, data)
     if part not in PARTS or (part in own and not (part == "train" and len(own) < len(PARTS))):
-        return read(where, part, config)
-    parts = load(config)
+        return read(where, part, data)
+    parts = load(data)
     if part not in parts:
-        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join({*own, *parts})}")
+        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join({*own, *parts})}")
     return parts[part]
 
 
-def load_all(config: Config, part: str) -> Pairs:
+def load_all(data: DataConfig, part: str) -> Pairs:
     """The pairs of data that no run was trained on: a table as a whole, of other data the part."""
-    where = locate(config)
+    where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file():
-        return read(where, "train", config)
-    own = own_parts(where, config)
+        return read(where, "train", data)
+    own = own_parts(where, data)
     if part in PARTS and part not in own:
-        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join(own)}")
-    return read(where, part, config)
+        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(own)}")
+    return read(where, part, data)
 
 
 def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:

@@ -1,5 +1,6 @@
 """Scores of a run on sentence pairs: BLEU, chrF, perplexity, exact match, speed."""
 
+import dataclasses
 import pathlib
 import time
 
@@ -15,7 +16,7 @@ from pipelines.common.files import atomic_write, write_json
 from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
-from pipelines.translation.config import Config
+from pipelines.translation.config import DataConfig
 from pipelines.translation.model import Translator, load_trained
 from pipelines.translation.translate import Translation
 
@@ -37,22 +38,23 @@ def evaluate(
     """
     run = Run.open(run_path, "translation")
     trained = load_trained(run)
-    config = Config.from_json({**run.config, **({"data": data} if data else {})})
-    penalty = config.length_penalty if length_penalty is None else length_penalty
-    pairs = dataset.load_all(config, part) if data else dataset.load_part(config, part)
-    encoded = dataset.encode(pairs, trained.preprocessing, config.max_ratio)
+    config = trained.config
+    penalty = config.search.length_penalty if length_penalty is None else length_penalty
+    source = dataclasses.replace(config.data, location=data or config.data.location)
+    pairs = dataset.load_all(source, part) if data else dataset.load_part(source, part)
+    encoded = dataset.encode(pairs, trained.preprocessing, config.data.max_ratio)
     sources, references = pairs.by_source()
     scores = {
-        "data": config.data,
+        "data": source.location,
         "split": part,
         "sentences": len(sources),
         "references": len(pairs),
         "length_penalty": penalty,
-        "perplexity": float(np.exp(Perplexity(trained.model)(encoded, config))),
+        "perplexity": float(np.exp(Perplexity(trained.model)(encoded, source))),
         "beams": {},
     }
     translation = Translation([trained])
-    for beam_size in beam_sizes or (config.beam_size,):
+    for beam_size in beam_sizes or (config.search.beam_size,):
         began = time.monotonic()
         answers = Translating(translation, beam_size=beam_size, length_penalty=penalty)(sources)
         seconds = time.monotonic() - began
@@ -93,12 +95,12 @@ class Perplexity:
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
-    def __call__(self, encoded: dataset.Encoded, config: Config) -> float:
+    def __call__(self, encoded: dataset.Encoded, data: DataConfig) -> float:
         if not len(encoded):
-            raise UserError(f"--data {config.data} has no whole pair to compute the perplexity of")
+            raise UserError(f"--data {data.location} has no whole pair to compute the perplexity of")
         found = [
             self.total(batch["source"], batch["target"], batch["real"])
-            for batch in dataset.batches(encoded, batch_pairs=config.batch_pairs, batch_tokens=config.batch_tokens)
+            for batch in dataset.batches(encoded, batch_pairs=data.batch_pairs, batch_tokens=data.batch_tokens)
         ]
         return float(sum(total for total, _ in found) / sum(tokens for _, tokens in found))
 
@@ -107,7 +109,7 @@ class Translating:
     """{"translation", "score"} of sentences; those of similar length are translated together."""
 
     def __init__(self, translation: Translation, *, beam_size: int, length_penalty: float = 0.0):
-        limit = translation.members[0].config.max_tokens
+        limit = translation.members[0].config.text.max_tokens
 
         def translate(source):
             if beam_size == 1 and not length_penalty:

@@ -54,15 +54,20 @@ class Exported:
 
         def serving_default(source):
             return self.translation.beam(
-                source, tf.constant([""]), config.beam_size, config.length_penalty, 0, config.max_tokens
+                source,
+                tf.constant([""]),
+                config.search.beam_size,
+                config.search.length_penalty,
+                0,
+                config.text.max_tokens,
             )
 
         def defaults():
             """What serving_default searches with."""
             return {
-                "beam_size": tf.constant(config.beam_size),
-                "length_penalty": tf.constant(config.length_penalty),
-                "max_length": tf.constant(config.max_tokens),
+                "beam_size": tf.constant(config.search.beam_size),
+                "length_penalty": tf.constant(config.search.length_penalty),
+                "max_length": tf.constant(config.text.max_tokens),
             }
 
         sources, written = (tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation"))

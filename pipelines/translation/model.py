@@ -17,6 +17,7 @@ from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
+from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
@@ -72,16 +73,11 @@ class Translator(keras.Model):
         seed: int | None = None,
         **kwargs,
     ):
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(**kwargs)
         if context not in ("none", "last", "mean", "max"):
             raise ValueError(f"context is {context!r}, expected 'none', 'last', 'mean' or 'max'")
-        self.options = {
-            "source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary, "cell": cell,
-            "layers": layers, "units": units, "embedding_units": embedding_units, "reverse": reverse,
-            "bidirectional": bidirectional, "residual": residual, "context": context, "tied": tied, "dropout": dropout,
-            "embedding_dropout": embedding_dropout, "word_dropout": word_dropout, "initial_range": initial_range,
-            "seed": seed,
-        }  # fmt: skip
+        self.arguments = arguments
         self.reverse, self.residual, self.context = reverse, residual, context
         seeds = Seeds(seed)
 
@@ -216,7 +212,7 @@ class Translator(keras.Model):
         return self.softmax(self.read(tokens, self.encode(source, training), training))
 
     def get_config(self):
-        return {**super().get_config(), **self.options}
+        return {**super().get_config(), **self.arguments}
 
 
 def summary(outputs, kept, how: str):
@@ -246,7 +242,7 @@ class Trained:
 def load_trained(run: Run) -> Trained:
     """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
     run.require_weights()
-    config = Config.from_json(run.config)
+    config = from_json(Config, run.config)
     preprocessing = make_preprocessing(config, *load_vocabularies(run))
     model = make_model(config, preprocessing)
     load_weights(model, run.weights_file)
@@ -258,19 +254,8 @@ def make_model(config: Config, preprocessing: Preprocessing) -> Translator:
     model = Translator(
         source_vocabulary=len(preprocessing.source.vocabulary),
         target_vocabulary=len(preprocessing.target.vocabulary),
-        cell=config.cell,
-        layers=config.layers,
-        units=config.units,
-        embedding_units=config.embedding_units,
-        reverse=config.reverse,
-        bidirectional=config.bidirectional,
-        residual=config.residual,
-        context=config.context,
-        tied=config.tied,
-        dropout=config.dropout,
-        embedding_dropout=config.embedding_dropout,
-        word_dropout=config.word_dropout,
-        initial_range=config.initial_range,
+        **vars(config.model),
+        **vars(config.regularization),
         seed=config.training.seed,
         name="translator",
     )
@@ -279,7 +264,7 @@ def make_model(config: Config, preprocessing: Preprocessing) -> Translator:
 
 
 def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -> Preprocessing:
-    return Preprocessing(source, target, **config.limits)
+    return Preprocessing(source, target, **vars(config.text))
 
 
 def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:

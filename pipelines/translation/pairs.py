@@ -8,7 +8,7 @@ from pipelines.common.data import sources
 from pipelines.common.data.loading import untuned
 from pipelines.common.data.tables import read_lines
 from pipelines.common.errors import UserError
-from pipelines.translation.config import Config
+from pipelines.translation.config import DataConfig
 
 PARTS = ("train", "validation", "test")
 NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}  # of files
@@ -37,28 +37,28 @@ class Pairs:
         return list(references), list(references.values())
 
 
-def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
+def own_parts(where: pathlib.Path | str, data: DataConfig) -> tuple[str, ...]:
     """The parts that the data itself has; a single table is all "train"."""
     if isinstance(where, str):
-        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), config.manual_dir).info.splits
+        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir).info.splits
         return tuple(part for part in PARTS if part in splits or not splits)  # a set may not say which it has
     if where.is_file():
         return ("train",)
-    parts = tuple(part for part in PARTS if is_there(where, part, config))
+    parts = tuple(part for part in PARTS if is_there(where, part, data))
     if "train" in parts or "test" in parts:
         return parts
     raise UserError(
-        f"{where} holds no sentence pairs: expected train.{config.source} and train.{config.target} (.gz, .xz)"
+        f"{where} holds no sentence pairs: expected train.{data.source} and train.{data.target} (.gz, .xz)"
         f" or train.tsv{other_languages(where)}"
     )
 
 
-def is_there(folder: pathlib.Path, part: str, config: Config) -> bool:
+def is_there(folder: pathlib.Path, part: str, data: DataConfig) -> bool:
     """Whether a folder has files for a part, one or several."""
     return any(
         list(folder.glob(f"{name}*.{ending}{packed}"))
         for name in NAMES[part]
-        for ending in (config.source, config.target, "tsv")
+        for ending in (data.source, data.target, "tsv")
         for packed in PACKED
     )
 
@@ -71,13 +71,13 @@ def other_languages(folder: pathlib.Path) -> str:
     return f"; found train files of {', '.join(found)}" if found else ""
 
 
-def files_of(folder: pathlib.Path, part: str, config: Config, stem: str = "") -> tuple[pathlib.Path, ...]:
+def files_of(folder: pathlib.Path, part: str, data: DataConfig, stem: str = "") -> tuple[pathlib.Path, ...]:
     """(source file, target file), (table,), or () where the folder does not have the part.
 
     `test.de` is looked for first, then the one file whose name begins so, such as `test_2016_flickr.de`; a `stem` names
     one of several.
     """
-    for languages in ((config.source, config.target), ("tsv",)):
+    for languages in ((data.source, data.target), ("tsv",)):
         for name in (stem,) if stem else NAMES[part]:
             found = [unpacked(folder, name, language) for language in languages]
             if not any(found) and not stem:
@@ -106,15 +106,15 @@ def beginning_with(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path
     return found[0] if found else None
 
 
-def read(where: pathlib.Path | str, part: str, config: Config) -> Pairs:
+def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
     """Reads one part ("train", "validation", "test", or the stem of a file's name, such as test_2016_flickr)."""
     if isinstance(where, str):
-        return read_tfds(where, part, config)
+        return read_tfds(where, part, data)
     if where.is_file():
         return read_table(where)
-    files = files_of(where, part, config, "" if part in PARTS else part)
+    files = files_of(where, part, data, "" if part in PARTS else part)
     if not files:
-        raise UserError(f"{where} has no part {part}: expected {part}.{config.source} and {part}.{config.target}")
+        raise UserError(f"{where} has no part {part}: expected {part}.{data.source} and {part}.{data.target}")
     return read_table(*files) if len(files) == 1 else read_parallel(*files)
 
 
@@ -149,17 +149,17 @@ def read_table(path: pathlib.Path) -> Pairs:
     return pairs
 
 
-def read_tfds(name: str, part: str, config: Config) -> Pairs:
+def read_tfds(name: str, part: str, data: DataConfig) -> Pairs:
     """Reads a translation set of tensorflow-datasets: its features are named after the languages."""
-    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
     languages = list(builder.info.features)
-    for language in (config.source, config.target):
+    for language in (data.source, data.target):
         if language not in languages:
             raise UserError(f"{name} has the languages {', '.join(languages)}: expected {language}")
     if builder.info.splits and part not in builder.info.splits:
         raise UserError(f"{name} has no part {part}: it has {', '.join(builder.info.splits)}")
     pairs = Pairs([], [])
     for row in untuned(builder.as_dataset(split=part)).as_numpy_iterator():
-        pairs.sources.append(row[config.source].decode(errors="replace"))
-        pairs.targets.append(row[config.target].decode(errors="replace"))
+        pairs.sources.append(row[data.source].decode(errors="replace"))
+        pairs.targets.append(row[data.target].decode(errors="replace"))
     return pairs

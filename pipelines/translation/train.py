@@ -15,9 +15,10 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import loop, strategies
-from pipelines.common.training.fine_tuning import refuse_other_model, take_over
+from pipelines.common.training.fine_tuning import refuse_changes, take_over
+from pipelines.common.training.options import TrainingOptions
 from pipelines.translation import dataset
-from pipelines.translation.config import Config
+from pipelines.translation.config import Config, LossConfig
 from pipelines.translation.evaluate import Perplexity, Translating, bleu
 from pipelines.translation.model import (
     SOURCE_VOCABULARY_FILE,
@@ -33,12 +34,6 @@ from pipelines.translation.pairs import Pairs
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.translation.translate import Translation
 
-# What a run inherits from the one it is fine-tuned from: another value would not fit the weights.
-INHERITED = (
-    "level", "lower_case", "cell", "layers", "units", "embedding_units", "reverse", "bidirectional", "residual",
-    "context", "tied",
-)  # fmt: skip
-
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
@@ -49,10 +44,13 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "translation")) if config.base else None
     if base:
-        refuse_other_model(config, base.config, INHERITED)
-    pairs = dataset.load(config)
+        refuse_changes(config.model, base.config.model)
+        refuse_changes(config.text, base.config.text, ("level", "lower_case"))
+    pairs = dataset.load(config.data)
     if "validation" not in pairs:
-        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
+        raise UserError(
+            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
+        )
     # The target's vocabulary is written last: with it, both are whole.
     stored = run and (run.path / TARGET_VOCABULARY_FILE).is_file()
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
@@ -75,9 +73,14 @@ def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> li
         field = f"{side}_vocabulary"
         texts = text_batches(getattr(pairs, f"{side}s"))
         try:
-            found = learn_vocabulary(texts, size=getattr(config, field), min_count=config.min_count, **config.limits)
+            found = learn_vocabulary(
+                texts,
+                size=getattr(config.vocabulary, field),
+                min_count=config.vocabulary.min_count,
+                **vars(config.text),
+            )
         except ValueError as error:  # fewer subwords than characters
-            raise UserError(f"{flag(field)} is {getattr(config, field)}, but {error}") from error
+            raise UserError(f"{flag(field)} is {getattr(config.vocabulary, field)}, but {error}") from error
         vocabularies.append(getattr(base.preprocessing, side).vocabulary.extend(found) if base else found)
     return vocabularies
 
@@ -86,12 +89,14 @@ def encode(
     config: Config, pairs: dict[str, Pairs], preprocessing: Preprocessing, base: Trained | None
 ) -> dict[str, dataset.Encoded]:
     """The parts as ids; training's with a share of the pairs of the run that fine-tuning starts from."""
-    encoded = {part: dataset.encode(pairs[part], preprocessing, config.max_ratio) for part in ("train", "validation")}
+    encoded = {
+        part: dataset.encode(pairs[part], preprocessing, config.data.max_ratio) for part in ("train", "validation")
+    }
     for part, found in encoded.items():
         report_dropped(config, part, found, len(pairs[part]))
-    if base and config.mixture:
-        old = dataset.encode(dataset.load(base.config)["train"], preprocessing, config.max_ratio)
-        encoded["train"] = dataset.mix(encoded["train"], old, config.mixture, config.training.seed)
+    if base and config.data.mixture:
+        old = dataset.encode(dataset.load(base.config.data)["train"], preprocessing, config.data.max_ratio)
+        encoded["train"] = dataset.mix(encoded["train"], old, config.data.mixture, config.training.seed)
     return encoded
 
 
@@ -108,20 +113,20 @@ def fit(
     model = build(config, preprocessing)
     if base:
         take_over(model, base.model)
-    elif not config.initial_range:  # which says how all weights begin
+    elif not config.regularization.initial_range:  # which says how all weights begin
         targets = encoded["train"].targets
         model.softmax.begin_with(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
     greedy = Translating(Translation([trained]), beam_size=1)
     perplexity = Perplexity(model)
     sources, references = validation.by_source()
-    limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": options.xla}
+    limits = {"batch_pairs": config.data.batch_pairs, "batch_tokens": config.data.batch_tokens, "xla": options.xla}
 
     def data(epoch: int) -> tf.data.Dataset:
         return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
 
     def validate() -> dict[str, float]:
-        loss = perplexity(encoded["validation"], config)
+        loss = perplexity(encoded["validation"], config.data)
         answers = greedy(sources)
         return {
             "val_loss": loss,
@@ -135,7 +140,7 @@ def fit(
         options=options,
         data=data,
         steps_per_epoch=int(data(0).cardinality()),
-        loss=make_loss(model, config),
+        loss=make_loss(model, config.loss, options),
         validate=validate,
         monitor=f"val_{config.monitor}",
         mode="max" if config.monitor == "bleu" else "min",
@@ -148,7 +153,9 @@ def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
         print(f"{part}: left out {reasons}, of {all_pairs:,} pairs", file=sys.stderr)
     if not len(found):
-        raise UserError(f"--data {config.data} has no pair to use in the part {part}: none of {all_pairs:,} is whole")
+        raise UserError(
+            f"--data {config.data.location} has no pair to use in the part {part}: none of {all_pairs:,} is whole"
+        )
 
 
 def build(config: Config, preprocessing: Preprocessing) -> Translator:
@@ -156,22 +163,25 @@ def build(config: Config, preprocessing: Preprocessing) -> Translator:
     return strategies.build(config.training, lambda: make_model(config, preprocessing))
 
 
-def make_loss(model: Translator, config: Config):
-    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each token or
-    each sentence; and `nll`, per token and without smoothing, whose exponential is the perplexity."""
+def make_loss(model: Translator, config: LossConfig, training: TrainingOptions):
+    """Returns loss(batch, training) -> name -> (total, weight).
 
-    def loss(batch, training: bool):
+    `loss` is the cross-entropy in nats, with label smoothing, per token or per sentence. `nll` is per token, without
+    smoothing; its exponential is the perplexity.
+    """
+
+    def loss(batch, in_training: bool):
         inputs, targets, weights = teacher_forcing(batch["target"], START, END)
         weights *= batch["real"][:, None]
-        state = model.encode(batch["source"], training)
-        if training and config.teacher_forcing != "always":
-            inputs = some_inputs_of_its_own(model, config, inputs, state)
-        read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])  # [batch * time, width]
+        state = model.encode(batch["source"], in_training)
+        if in_training and config.teacher_forcing != "always":
+            inputs = sampled_inputs(model, config, training.accumulate, inputs, state)
+        read = tf.reshape(model.read(inputs, state, in_training), [-1, model.readout_width])  # [batch * time, width]
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
         softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
-        if training and config.softmax == "sampled":
+        if in_training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
             total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
             return {"loss": (total, divisor)}
@@ -179,17 +189,17 @@ def make_loss(model: Translator, config: Config):
             *softmax,
             label_smoothing=config.label_smoothing,
             transposed=True,
-            training=training,
-            xla=config.training.xla,
+            training=in_training,
+            xla=training.xla,
         )
         return {"loss": (total, divisor), "nll": (nll, tokens)}
 
     return loss
 
 
-def some_inputs_of_its_own(model: Translator, config: Config, inputs, state):
-    """Scheduled sampling: some of the decoder's true inputs int32[batch, time] become words of its own."""
-    updates = model.batches // config.training.accumulate
+def sampled_inputs(model: Translator, config: LossConfig, accumulate: int, inputs, state):
+    """Returns the decoder's inputs int32[batch, time] some of them predicted ones: scheduled sampling."""
+    updates = model.batches // accumulate
     model.batches.assign_add(1)
     if config.teacher_forcing == "linear":
         slope = (1 - config.teacher_probability) / config.teacher_updates

@@ -8,7 +8,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import write_json
 from pipelines.common.runs import Run
 from pipelines.common.training import loop, strategies
-from pipelines.common.training.fine_tuning import refuse_other_model
+from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import dataset, scores
 from pipelines.video.annotations import Video
@@ -41,7 +41,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         return run.summary
     base = load_trained(Run.open(config.base, "video")) if config.base else None
     if base:
-        refuse_other_model(config, base.config, INHERITED)
+        refuse_changes(config, base.config, INHERITED)
     videos = dataset.load(config)
     names = choose_names(config, videos, base)
     model = build(config, names, base)

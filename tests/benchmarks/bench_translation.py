@@ -29,7 +29,7 @@ from layers.text import END, START
 from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
-from pipelines.translation.config import PRESETS, Config
+from pipelines.translation.config import PRESETS, Config, LossConfig, RegularizationConfig
 from pipelines.translation.model import Translator
 from pipelines.translation.train import make_loss
 
@@ -57,11 +57,11 @@ def make_batch(source_words: int, target_words: int, length: int) -> dict:
 
 def our_step(model: Translator, config: Config, length: int):
     """A function that trains on one batch and waits for its end."""
-    batch = make_batch(model.options["source_vocabulary"], model.options["target_vocabulary"], length)
+    batch = make_batch(model.arguments["source_vocabulary"], model.arguments["target_vocabulary"], length)
     model((batch["source"], batch["target"]))
     options = config.training
     optimizer = make_optimizer(options, 1000, model)
-    updates = Updates(model, make_loss(model, config), optimizer, options, tf.distribute.get_strategy())
+    updates = Updates(model, make_loss(model, config.loss, options), optimizer, options, tf.distribute.get_strategy())
     updates.prepare(tf.nest.map_structure(lambda value: tf.TensorSpec([None] * value.shape.rank, value.dtype), batch))
 
     def step():
@@ -110,7 +110,11 @@ def torch_step():
 
 
 def tutorials(rounds: int):
-    config = Config(dropout=0.5, embedding_dropout=0.5, label_smoothing=0.0, training=TrainingOptions(clip_norm=1.0))
+    config = Config(
+        regularization=RegularizationConfig(dropout=0.5, embedding_dropout=0.5),
+        loss=LossConfig(label_smoothing=0.0),
+        training=TrainingOptions(clip_norm=1.0),
+    )
     model = Translator(**TUTORIAL, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
     steps = {"ours": our_step(model, config, LENGTH)}
     if torch:
@@ -141,11 +145,10 @@ def full_size():
     config, length = PRESETS["sutskever2014"][1], 30
     peak = machine_flops()
     model = Translator(
-        source_vocabulary=config.source_vocabulary,
-        target_vocabulary=config.target_vocabulary,
-        units=config.units,
-        embedding_units=config.embedding_units,
-        initial_range=config.initial_range,
+        source_vocabulary=config.vocabulary.source_vocabulary,
+        target_vocabulary=config.vocabulary.target_vocabulary,
+        **vars(config.model),
+        **vars(config.regularization),
         seed=1,
     )
     step = our_step(model, config, length)
@@ -155,8 +158,8 @@ def full_size():
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     words = 2 * BATCH * length
     print(f"training step: {min(seconds):.1f} s, {words / min(seconds):,.0f} words/s, peak memory {memory:.1f} GiB")
-    rows, units = BATCH * (length + 1), config.units
-    batch = make_batch(config.source_vocabulary, config.target_vocabulary, length)
+    rows, units = BATCH * (length + 1), config.model.units
+    batch = make_batch(config.vocabulary.source_vocabulary, config.vocabulary.target_vocabulary, length)
     inputs = tf.pad(batch["target"], [[0, 0], [1, 0]], constant_values=START)
     layers = [layer for side in (model.encoder, model.decoder) for layer in side]
     variables = [weight.value for layer in layers for weight in layer.trainable_weights]
@@ -182,8 +185,8 @@ def full_size():
 
     steps = length + length + 1
     for name, function, flops in (
-        ("recurrent layers", recurrent, 3 * 2 * BATCH * steps * config.layers * 8 * units * units),
-        ("softmax", softmax, 3 * 2 * rows * units * config.target_vocabulary),
+        ("recurrent layers", recurrent, 3 * 2 * BATCH * steps * config.model.layers * 8 * units * units),
+        ("softmax", softmax, 3 * 2 * rows * units * config.vocabulary.target_vocabulary),
     ):
         second = min([timed(function) for _ in range(3)][1:])
         print(f"{name}: {second:.1f} s, {flops / second / 1e9:.0f} GFLOP/s, {flops / second / peak:.0%} of the product")

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
 
+from pipelines.common.config import replace
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import PRESETS, Config
@@ -49,25 +50,31 @@ def variant(name: str, to: Path) -> Config:
     preset, changes = PRESETS["multi30k"][1], dict(VARIANTS[name])
     training = dataclasses.replace(preset.training, seed=changes.pop("seed", 1), tensorboard=False)
     run = to / name.replace(",", "").replace(" ", "-")
-    return dataclasses.replace(preset, run=run, training=training, **changes)
+    return replace(preset, run=run, training=training, **changes)
 
 
 def epochs(config: Config, minutes: float) -> float:
     """How many the network gets through in that time."""
-    pairs = dataset.load(config)
+    pairs = dataset.load(config.data)
     preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs["train"], None))
     encoded = encode(config, pairs, preprocessing, None)["train"]
-    limits = {"batch_pairs": config.batch_pairs, "batch_tokens": config.batch_tokens, "xla": config.training.xla}
+    limits = {
+        "batch_pairs": config.data.batch_pairs,
+        "batch_tokens": config.data.batch_tokens,
+        "xla": config.training.xla,
+    }
     model = build(config, preprocessing)
     data = dataset.batches(encoded, **limits)
-    return epochs_that_fit(model, make_loss(model, config), data, config.training, minutes)
+    return epochs_that_fit(model, make_loss(model, config.loss, config.training), data, config.training, minutes)
 
 
 def score(members, config: Config) -> dict[str, float]:
-    translate = Translating(Translation(members), beam_size=config.beam_size, length_penalty=config.length_penalty)
+    translate = Translating(
+        Translation(members), beam_size=config.search.beam_size, length_penalty=config.search.length_penalty
+    )
     scores = {}
     for part in ("validation", "test"):
-        sources, references = dataset.load_part(config, part).by_source()
+        sources, references = dataset.load_part(config.data, part).by_source()
         scores[part] = bleu([answer["translation"] for answer in translate(sources)], references).score
     return scores
 

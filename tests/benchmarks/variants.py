@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
@@ -20,7 +21,7 @@ def begun_or_planned(config, task: str, epochs: Callable, minutes: float):
     """The config of the run as it was begun, where it is there already; else this one, with as
     many epochs as epochs(config, minutes) says."""
     if (config.run / "config.json").is_file():
-        return dataclasses.replace(config.from_json(Run.open(config.run, task).config), run=config.run)
+        return dataclasses.replace(from_json(type(config), Run.open(config.run, task).config), run=config.run)
     return dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs(config, minutes)))
 
 

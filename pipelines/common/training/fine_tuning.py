@@ -1,5 +1,6 @@
-"""What fine-tuning takes from the run it starts from."""
+"""Fine-tuning: what a new run takes from the run it starts from, its base."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -10,14 +11,19 @@ from pipelines.common.config import flag
 from pipelines.common.errors import UserError
 
 
-def refuse_other_model(config, base, inherited: Sequence[str]):
-    """UserError when a field of `inherited` differs from that of `base`, the config of the run that is fine-tuned: its
-    weights would not fit, or the field would not be read."""
-    for field in inherited:
-        if getattr(config, field) != getattr(base, field):
+def refuse_changes(group, base, fields: Sequence[str] = ()):
+    """Raises UserError when a field of a configuration group differs from that of the base run.
+
+    Args:
+        group: the group of the new configuration, such as `config.model`.
+        base: the same group of the base run, to whose weights or vocabulary it belongs.
+        fields: those to compare; all of the group if empty.
+    """
+    for field in fields or [field.name for field in dataclasses.fields(group)]:
+        if getattr(group, field) != getattr(base, field):
             raise UserError(
-                f"{flag(field)} is {getattr(config, field)}, but fine-tuning keeps the model it starts from, where it"
-                f" is {getattr(base, field)}"
+                f"{flag(field)} is {getattr(group, field)}, but fine-tuning keeps the model it starts from, where it is"
+                f" {getattr(base, field)}"
             )
 
 

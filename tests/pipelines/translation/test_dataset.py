@@ -8,15 +8,15 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset
-from pipelines.translation.config import Config
+from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import Pairs, read
 from pipelines.translation.preprocessing import Preprocessing
 
 PAIRS = [("One.", "Un."), ("Two dogs.", "Deux chiens."), ("Three big dogs.", "Trois gros chiens.")]
 
 
-def config(data, **changes) -> Config:
-    return Config(data=str(data), **changes)
+def data_config(location, **changes) -> DataConfig:
+    return DataConfig(location=str(location), **changes)
 
 
 def write(path, lines):
@@ -43,29 +43,29 @@ def test_parallel_files_tables_and_packed_ones_are_the_same(tmp_path):
         write(tmp_path / f"table-{folder}" / f"train.tsv{ending}", ["\t".join(pair) for pair in PAIRS])
     expected = Pairs(*map(list, zip(*PAIRS, strict=True)))
     for folder in ("plain", "packed", "table-plain", "table-packed"):
-        assert read(tmp_path / folder, "train", config(tmp_path / folder)) == expected
-    assert read(tmp_path / "table-plain" / "train.tsv", "train", config("")) == expected
+        assert read(tmp_path / folder, "train", data_config(tmp_path / folder)) == expected
+    assert read(tmp_path / "table-plain" / "train.tsv", "train", data_config("")) == expected
 
 
 def test_a_part_goes_by_several_names(tmp_path):
     for name in ("train", "dev", "test_2016_flickr"):
         for language in ("en", "fr"):
             write(tmp_path / f"{name}.{language}", [name])
-    parts = dataset.load(config(tmp_path))
+    parts = dataset.load(data_config(tmp_path))
     assert {part: found.sources for part, found in parts.items()} == {"train": ["train"], "validation": ["dev"]}
-    assert dataset.load_part(config(tmp_path), "test").sources == ["test_2016_flickr"]
+    assert dataset.load_part(data_config(tmp_path), "test").sources == ["test_2016_flickr"]
     for language in ("en", "fr"):
         write(tmp_path / f"test_2017.{language}", ["later"])
     with pytest.raises(UserError, match="several files for test: name one of test_2016_flickr, test_2017 with --split"):
-        dataset.load_part(config(tmp_path), "test")
-    assert dataset.load_part(config(tmp_path), "test_2017").targets == ["later"]
-    assert dataset.load(config(tmp_path)) == parts  # training needs no test
+        dataset.load_part(data_config(tmp_path), "test")
+    assert dataset.load_part(data_config(tmp_path), "test_2017").targets == ["later"]
+    assert dataset.load(data_config(tmp_path)) == parts  # training needs no test
 
 
 def test_splits_keep_the_translations_of_a_source_together(tmp_path):
     rows = [f"source {number // 3}\ttarget {number}" for number in range(90)]
     write(tmp_path / "train.tsv", rows)
-    chosen = config(tmp_path / "train.tsv", validation_share=0.2, test_share=0.1)
+    chosen = data_config(tmp_path / "train.tsv", validation_share=0.2, test_share=0.1)
     parts = dataset.load(chosen)
     assert {part: len(set(found.sources)) for part, found in parts.items()} == {"train": 22, "test": 3, "validation": 5}
     assert sum(map(len, parts.values())) == 90
@@ -151,20 +151,20 @@ def test_a_mixture_has_the_share_of_old_pairs():
 def test_a_translation_set_of_tensorflow_datasets(monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=6):
-        found = read("tfds:wmt14_translate/fr-en", "train", config("tfds:wmt14_translate/fr-en"))
+        found = read("tfds:wmt14_translate/fr-en", "train", data_config("tfds:wmt14_translate/fr-en"))
         assert len(found) == 6 and all(isinstance(text, str) for text in found.sources)
-        other = read("tfds:wmt14_translate/fr-en", "train", config("", source="fr", target="en"))
+        other = read("tfds:wmt14_translate/fr-en", "train", data_config("", source="fr", target="en"))
         assert (other.sources, other.targets) == (found.targets, found.sources)
         with pytest.raises(UserError, match="has the languages fr, en: expected de"):
-            read("tfds:wmt14_translate/fr-en", "train", config("", source="de"))
-        assert set(dataset.load(config("tfds:wmt14_translate/fr-en"))) == {"train", "validation"}
+            read("tfds:wmt14_translate/fr-en", "train", data_config("", source="de"))
+        assert set(dataset.load(data_config("tfds:wmt14_translate/fr-en"))) == {"train", "validation"}
 
 
 def test_the_real_data_reads_as_its_readme_says(real_data):
     where = real_data("multi30k")
-    chosen = config(where, source="de", target="en")
+    chosen = data_config(where, source="de", target="en")
     parts = dataset.load(chosen)
     assert {part: len(found) for part, found in parts.items()} == {"train": 29_000, "validation": 1_014}
     assert len(dataset.load_part(chosen, "test")) == 1_000
-    pairs = read(real_data("tatoeba"), "test", config(where))
+    pairs = read(real_data("tatoeba"), "test", data_config(where))
     assert (len(pairs.by_source()[0]), len(pairs)) == (1_000, 1_473)

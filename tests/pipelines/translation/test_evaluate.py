@@ -82,10 +82,10 @@ def test_edits_are_the_fewest():
 
 
 def test_perplexity_is_that_of_the_training_loss_without_smoothing(room, trained):
-    pairs = dataset.load_part(trained.config, "validation")
+    pairs = dataset.load_part(trained.config.data, "validation")
     encoded = dataset.encode(pairs, trained.preprocessing, 4.0)
-    found = Perplexity(trained.model)(encoded, trained.config)
-    loss = make_loss(trained.model, trained.config)
+    found = Perplexity(trained.model)(encoded, trained.config.data)
+    loss = make_loss(trained.model, trained.config.loss, trained.config.training)
     sums = [loss(batch, False)["nll"] for batch in dataset.batches(encoded, batch_pairs=5, batch_tokens=100)]
     assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)
     assert float(sum(w for _, w in sums)) == len(encoded.targets.ids) + len(encoded)

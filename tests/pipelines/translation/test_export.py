@@ -79,7 +79,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_pa
     assert answer.returncode == 0, answer.stderr
     default, one, greedy, beam = json.loads(answer.stdout)
     translation = Translation([trained])
-    for found, beam_size in ((default, trained.config.beam_size), (greedy, 1), (beam, 4)):
+    for found, beam_size in ((default, trained.config.search.beam_size), (greedy, 1), (beam, 4)):
         expected = Translating(translation, beam_size=beam_size)(TEXTS)
         assert found["translation"] == [each["translation"] for each in expected]
         np.testing.assert_allclose(found["score"], [each["score"] for each in expected], atol=1e-5)
@@ -144,9 +144,9 @@ def test_explain_gives_what_the_pictures_draw(loaded, trained):
     assert [token.decode() for token in found["tokens"][1]] == ["▁Une", "", "", ""]
     assert found["probability"].shape == (2, 4) and not found["probability"][1, 1:].any()
     assert (found["probability"] >= 0).all() and (found["probability"] <= 1).all()
-    assert found["state"].shape == (2, trained.config.layers * trained.config.units)
+    assert found["state"].shape == (2, trained.config.model.layers * trained.config.model.units)
     for gate in "ifgoc":
-        assert found[gate].shape == (2, 4, trained.config.units)
+        assert found[gate].shape == (2, 4, trained.config.model.units)
     assert ((found["f"] > 0) & (found["f"] < 1)).all()
 
 

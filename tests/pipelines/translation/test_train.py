@@ -7,10 +7,12 @@ import tensorflow as tf
 
 from layers.text import END, START, UNKNOWN, pad
 from layers.tokenizer import Tokenizer
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
-from pipelines.translation.config import Config
+from pipelines.common.training.options import TrainingOptions
+from pipelines.translation.config import Config, LossConfig
 from pipelines.translation.model import load_trained
-from pipelines.translation.train import make_loss, some_inputs_of_its_own
+from pipelines.translation.train import make_loss, sampled_inputs
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def batch_of(trained) -> dict:
 def test_a_run_explains_itself(room):
     stored = json.loads((room.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("translation", "sample")
-    assert Config.from_json(stored["config"]).layers == 2
+    assert from_json(Config, stored["config"]).model.layers == 2
     for name, word in (("source", "▁star"), ("target", "▁étoile")):
         words = (room.run / f"vocabulary.{name}.txt").read_text().split("\n")
         assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and word in words
@@ -53,7 +55,7 @@ def test_a_finished_run_is_reported(room, command, tiny, capsys):
 
 def test_the_loss_is_that_of_the_equations(trained):
     batch = batch_of(trained)
-    total, weight = make_loss(trained.model, trained.config)(batch, False)["loss"]
+    total, weight = make_loss(trained.model, trained.config.loss, TrainingOptions())(batch, False)["loss"]
     target = batch["target"].numpy()
     inputs = np.concatenate([np.full((3, 1), START), target], axis=1).astype(np.int32)
     logits = trained.model((batch["source"], inputs)).numpy()
@@ -66,9 +68,9 @@ def test_the_loss_is_that_of_the_equations(trained):
             tokens += 1
     assert float(weight) == tokens == 5 + 2
     assert float(total) == pytest.approx(expected, rel=1e-5)
-    by_sentence = Config(loss_per="sentence", label_smoothing=0.0)
-    assert float(make_loss(trained.model, by_sentence)(batch, True)["loss"][1]) == 2
-    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, False)
+    by_sentence = LossConfig(loss_per="sentence", label_smoothing=0.0)
+    assert float(make_loss(trained.model, by_sentence, TrainingOptions())(batch, True)["loss"][1]) == 2
+    smoothed = make_loss(trained.model, LossConfig(label_smoothing=0.2), TrainingOptions())(batch, False)
     assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-5)
     assert float(smoothed["loss"][0]) > expected
 
@@ -81,7 +83,7 @@ def test_scheduled_sampling_replaces_as_many_inputs_as_its_schedule_says(trained
     def changed(**fields) -> float:
         model.batches.assign(0)
         model.random.state.assign([1, 0])
-        mixed = some_inputs_of_its_own(model, Config(**fields), inputs, state)
+        mixed = sampled_inputs(model, LossConfig(**fields), 1, inputs, state)
         assert (mixed.numpy()[:, 0] == START).all()
         assert int(model.batches) == 1
         return float((mixed.numpy()[:, 1:] != inputs.numpy()[:, 1:]).mean())
@@ -145,8 +147,8 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, ma
     before, after = (each.model((batch["source"], inputs)).numpy() for each in (trained, tuned))
     np.testing.assert_allclose(after[:, :, : before.shape[2]], before, atol=1e-4)
     assert (after[:, :, before.shape[2] :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
-    config = Config.from_json(json.loads((run / "config.json").read_text())["config"])
-    assert (config.base, config.mixture, config.units) == (room.run, 0.5, 16)
+    config = from_json(Config, json.loads((run / "config.json").read_text())["config"])
+    assert (config.base, config.data.mixture, config.model.units) == (room.run, 0.5, 16)
 
 
 def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from layers.text import UNKNOWN
 from pipelines.common.errors import UserError
-from pipelines.common.training.fine_tuning import refuse_other_model, take_over
+from pipelines.common.training.fine_tuning import refuse_changes, take_over
 
 
 def writer(words: int) -> keras.Model:
@@ -35,6 +35,6 @@ def test_another_model_is_refused():
         embedding_units: int = 8
         epochs: int = 3
 
-    refuse_other_model(Config(epochs=4), Config(), ("cell", "embedding_units"))
+    refuse_changes(Config(epochs=4), Config(), ("cell", "embedding_units"))
     with pytest.raises(UserError, match="where it is 8"):
-        refuse_other_model(Config(embedding_units=4), Config(), ("cell", "embedding_units"))
+        refuse_changes(Config(embedding_units=4), Config(), ("cell", "embedding_units"))
