@@ -7,7 +7,7 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
-from tests import rooms
+from tests import shared_runs
 
 TINY = "--encoder small --image first --units 8 --embedding-units 8 --dropout 0.1 --image-size 32 --max-tokens 12"
 TINY += " --epochs 2 --batch-images 8 --batch-pairs 16 --learning-rate 0.02 --cnn-learning-rate 0.01 --no-tensorboard"
@@ -38,7 +38,7 @@ def write_scenes(folder: pathlib.Path, part: str, number: int, seed: int) -> lis
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class SharedRun:
     """Folders of the tiny run."""
 
     data: pathlib.Path
@@ -68,7 +68,7 @@ def scenes():
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory) -> Room:
+def shared(tmp_path_factory) -> SharedRun:
     """A run that was trained and exported by the real commands."""
 
     def make(folder: pathlib.Path):
@@ -78,11 +78,11 @@ def room(tmp_path_factory) -> Room:
         assert run_main("train", "sample", *arguments, *TINY) == 0
         assert run_main("export", "--run", folder / "run") == 0
 
-    folder = rooms.share(tmp_path_factory, "captioning", make)
-    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"), folder / "cache")
+    folder = shared_runs.make_once(tmp_path_factory, "captioning", make)
+    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"), folder / "cache")
 
 
 @pytest.fixture(scope="session")
-def tiny(room) -> list[str]:
+def tiny(shared) -> list[str]:
     """Arguments that make a run tiny."""
-    return [*TINY, "--cache", str(room.cache)]
+    return [*TINY, "--cache", str(shared.cache)]

@@ -156,9 +156,9 @@ def test_no_network(refused, monkeypatch):
     assert "there is no network to fetch" in refused("tfds:coco_captions")
 
 
-def test_a_vocabulary_of_another_run(room, tmp_path, command, capsys):
+def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
     """Weights and vocabulary do not fit: said when they are loaded, not by strange captions."""
-    shutil.copytree(room.run, tmp_path / "run")
+    shutil.copytree(shared.run, tmp_path / "run")
     path = tmp_path / "run" / "vocabulary.txt"
     path.write_text(path.read_text() + "▁intruder\n")
     assert command("evaluate", "--run", tmp_path / "run") == 2
@@ -188,10 +188,10 @@ def test_commands_that_are_wrong(command, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_of_another_pipeline(room, tmp_path, command, capsys):
-    shutil.copytree(room.run, tmp_path / "run")
+def test_a_run_of_another_pipeline(shared, tmp_path, command, capsys):
+    shutil.copytree(shared.run, tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"task": "captioning"', '"task": "sentiment"'))
-    for arguments in (["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", room.data, "--from"]):
+    for arguments in (["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", shared.data, "--from"]):
         assert command(*arguments, tmp_path / "run") == 2
         assert "is a run of the pipeline sentiment: expected one of captioning" in capsys.readouterr().err

@@ -17,8 +17,8 @@ from pipelines.common.runs import Run
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "captioning"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "captioning"))
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +27,25 @@ def images(trained):
     return dataset.with_features(dataset.load_part(trained.config, "validation"), trained.model.encoder, trained.config)
 
 
-def test_the_table_and_the_files_of_an_evaluation(room, command, capsys, monkeypatch):
+def test_the_table_and_the_files_of_an_evaluation(shared, command, capsys, monkeypatch):
     sheets, draw = [], figures.contact_sheet
     monkeypatch.setattr(figures, "contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given)))
-    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3", "--length-penalty", "0") == 0
+    assert command("evaluate", "--run", shared.run, "--beam-size", "1", "3", "--length-penalty", "0") == 0
     out = capsys.readouterr().out
     assert "test: 12 images, 24 references" in out and "greedy" in out and "nearest" in out
-    scores = json.loads((room.run / "metrics.json").read_text())
+    scores = json.loads((shared.run / "metrics.json").read_text())
     assert set(scores["beams"]) == {"1", "3"} and scores["left_out"] == 0 and scores["perplexity"] > 1
     names = {*(f"bleu{n}" for n in range(1, 5)), "cider", "rouge_l", "exact_match", "distinct_words"}
     assert set(scores["nearest_neighbour"]) == names
     for row in scores["beams"].values():
         assert set(row) == {*names, "novel", "images_per_second"}
-    with open(room.run / "captions.tsv", encoding="utf-8", newline="") as file:
+    with open(shared.run / "captions.tsv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     each = [float(row["cider"]) for row in rows]
     assert len(rows) == 12 and each == sorted(each)
     assert np.mean(each) == pytest.approx(scores["beams"]["3"]["cider"], abs=1e-3)
     assert rows[0]["image"].startswith("test") and " ||| " in rows[0]["references"]
-    assert (room.run / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert (shared.run / "contact_sheet.png").read_bytes().startswith(b"\x89PNG")
     ((_, (sheet, _)),) = sheets
     assert list(sheet) == ["drawn at random", "the best by CIDEr-D", "the worst"]
     each = {row["image"]: float(row["cider"]) for row in rows}
@@ -55,12 +55,12 @@ def test_the_table_and_the_files_of_an_evaluation(room, command, capsys, monkeyp
     assert len({file for file, _, _ in sheet["drawn at random"]}) == len(sheet["drawn at random"])
 
 
-def test_other_data_and_no_training_images(room, command, scenes, tmp_path, capsys):
+def test_other_data_and_no_training_images(shared, command, scenes, tmp_path, capsys):
     """Scores of a captions file as a whole; without the training images there is no baseline, and it says so."""
     run = tmp_path / "run"
-    shutil.copytree(room.run, run)
+    shutil.copytree(shared.run, run)
     config = run / "config.json"
-    config.write_text(config.read_text().replace(str(room.data), str(tmp_path / "gone")))
+    config.write_text(config.read_text().replace(str(shared.data), str(tmp_path / "gone")))
     scenes(tmp_path / "data", "holiday", 3, 9)
     file = tmp_path / "data" / "captions_holiday.tsv"
     assert command("evaluate", "--run", run, "--data", file, "--beam-size", "2") == 0
@@ -73,8 +73,8 @@ def test_other_data_and_no_training_images(room, command, scenes, tmp_path, caps
     assert "holds no captions: expected captions_train.tsv" in capsys.readouterr().err
 
 
-def test_a_part_that_is_not_there(room, command, capsys):
-    assert command("evaluate", "--run", room.run, "--split", "1999") == 2
+def test_a_part_that_is_not_there(shared, command, capsys):
+    assert command("evaluate", "--run", shared.run, "--split", "1999") == 2
     assert "has no part 1999: expected captions_1999.tsv" in capsys.readouterr().err
 
 

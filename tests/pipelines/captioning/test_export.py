@@ -66,18 +66,18 @@ BAD = ("broken.jpg", "text.jpg", "empty.png", "bomb.png")
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "captioning"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "captioning"))
 
 
 @pytest.fixture(scope="module")
-def loaded(room):
-    return tf.saved_model.load(str(room.run / "export"))
+def loaded(shared):
+    return tf.saved_model.load(str(shared.run / "export"))
 
 
 @pytest.fixture(scope="module")
-def some(room):
-    return [room.image(number).read_bytes() for number in range(3)]
+def some(shared):
+    return [shared.image(number).read_bytes() for number in range(3)]
 
 
 def search(loaded, images, prefix=("",), beam_size=4, length_penalty=0.0, min_length=0, max_length=12) -> dict:
@@ -100,19 +100,19 @@ def strings(tensor) -> list[str]:
     return [text.decode() for text in tensor.numpy().ravel()]
 
 
-def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_path):
+def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
     """Images of every kind, and bad ones among them: those have no caption and the score -inf, the others are right."""
     contents = of_every_kind()
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    (room.run / "export").rename(tmp_path / "moved")
+    (shared.run / "export").rename(tmp_path / "moved")
     try:
         answer = subprocess.run(
             [sys.executable, "-c", ALONE, tmp_path / "moved", *contents], capture_output=True, text=True, cwd=tmp_path,
             timeout=300,
         )  # fmt: skip
     finally:
-        (tmp_path / "moved").rename(room.run / "export")
+        (tmp_path / "moved").rename(shared.run / "export")
     assert answer.returncode == 0, answer.stderr
     default, one, greedy, beam = json.loads(answer.stdout)
     description = Description([trained])
@@ -199,17 +199,17 @@ def test_an_ensemble_averages_probabilities(trained, some):
     assert float(found["score"][0]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_runs_that_write_other_words_are_no_ensemble(room, tmp_path):
+def test_runs_that_write_other_words_are_no_ensemble(shared, tmp_path):
     import shutil
 
-    shutil.copytree(room.run, tmp_path / "run")
+    shutil.copytree(shared.run, tmp_path / "run")
     path = tmp_path / "run" / "vocabulary.txt"
     words = path.read_text().split("\n")
     words[4], words[5] = words[5], words[4]
     path.write_text("\n".join(words))
     with pytest.raises(UserError, match="cannot be averaged: their vocabularies differ"):
-        export([room.run, tmp_path / "run"], tmp_path / "export")
+        export([shared.run, tmp_path / "run"], tmp_path / "export")
     assert not (tmp_path / "export").exists()
-    assert export([room.run, room.run], tmp_path / "twice") == tmp_path / "twice"
+    assert export([shared.run, shared.run], tmp_path / "twice") == tmp_path / "twice"
     with pytest.raises(UserError, match="does not exist"):
         export([tmp_path / "none"])

@@ -8,11 +8,11 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
-def test_two_kills(tmp_path, room, tiny):
+def test_two_kills(tmp_path, shared, tiny):
     """With what draws random numbers, and the CNN joining on the way: from then on it reads pixels, not features."""
     noise = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1"
     phases = "--encoder peaks --finetune-cnn-after 3 --epochs 8 --batch-images 4"
-    command = [*SAMPLE, "--data", room.data, *tiny, *noise.split(), *phases.split()]
+    command = [*SAMPLE, "--data", shared.data, *tiny, *noise.split(), *phases.split()]
     assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
 
 

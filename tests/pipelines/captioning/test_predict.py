@@ -15,11 +15,11 @@ def lines(capsys):
 
 
 @pytest.fixture
-def folder(room, tmp_path):
+def folder(shared, tmp_path):
     """A folder of three images and a text."""
     (tmp_path / "holiday").mkdir()
     for number, name in enumerate(("b.png", "a.PNG", "c.png")):
-        shutil.copy(room.image(number), tmp_path / "holiday" / name)
+        shutil.copy(shared.image(number), tmp_path / "holiday" / name)
     (tmp_path / "holiday" / "notes.txt").write_text("no image")
     return tmp_path / "holiday"
 
@@ -29,9 +29,9 @@ def feed(monkeypatch, content: bytes):
 
 
 @pytest.mark.parametrize("model", ["", "export"])
-def test_files_folders_and_patterns(room, command, lines, folder, model):
+def test_files_folders_and_patterns(shared, command, lines, folder, model):
     given = [folder / "c.png", folder, f"{folder}/*.png"]
-    assert command("predict", "--model", room.run / model, *given) == 0
+    assert command("predict", "--model", shared.run / model, *given) == 0
     found = lines()
     assert [row["image"] for row in found] == [
         str(folder / name) for name in ("c.png", "a.PNG", "b.png", "c.png", "b.png", "c.png")
@@ -40,14 +40,14 @@ def test_files_folders_and_patterns(room, command, lines, folder, model):
     assert found[0] == found[3] == found[5]
 
 
-def test_bad_ones_among_good_ones(room, command, lines, folder, tmp_path, monkeypatch):
+def test_bad_ones_among_good_ones(shared, command, lines, folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     Image.new("1", (11_000, 11_000)).save(folder / "bomb.png")
     assert (folder / "bomb.png").stat().st_size < 20_000
     shutil.copy(folder / "notes.txt", folder / "text.jpg")
     given = [folder / "b.png", folder / "text.jpg", folder / "bomb.png", folder / "none.png", f"{folder}/*.gif",
              tmp_path / "empty", folder / "c.png"]  # fmt: skip
-    assert command("predict", "--model", room.run, *given) == 1
+    assert command("predict", "--model", shared.run, *given) == 1
     found = lines()
     assert [list(row) for row in found] == [
         ["image", "caption", "score"], *[["image", "error"]] * 5, ["image", "caption", "score"],
@@ -58,29 +58,39 @@ def test_bad_ones_among_good_ones(room, command, lines, folder, tmp_path, monkey
     assert found[3]["error"] == "could not be read: No such file or directory"
     assert found[4]["error"] == "matches no file" and "holds no image" in found[5]["error"]
     feed(monkeypatch, f"{folder}/b.png\n\xff\n".encode("latin-1"))
-    assert command("predict", "--model", room.run, "-") == 1
+    assert command("predict", "--model", shared.run, "-") == 1
     first, second = lines()
     assert second["error"] == "byte 1 is 0xff, which is not UTF-8"
     assert first == {**found[0], "score": pytest.approx(found[0]["score"], abs=1e-5)}
     # To the last digit only where as many images are read together.
-    assert command("predict", "--model", room.run, folder / "b.png") == 0
+    assert command("predict", "--model", shared.run, folder / "b.png") == 0
     assert lines() == [first]
 
 
-def test_nothing_good_at_all(room, command, lines, folder):
-    assert command("predict", "--model", room.run, f"{folder}/*.gif", "--picture", folder / "p.png") == 1
+def test_nothing_good_at_all(shared, command, lines, folder):
+    assert command("predict", "--model", shared.run, f"{folder}/*.gif", "--picture", folder / "p.png") == 1
     assert len(lines()) == 1 and not (folder / "p.png").exists()
 
 
-def test_warm_start_and_candidates(room, command, lines):
-    assert command("predict", "--model", room.run, room.image(), "--prefix", "a red", "--n-best", "4") == 0
+def test_warm_start_and_candidates(shared, command, lines):
+    assert command("predict", "--model", shared.run, shared.image(), "--prefix", "a red", "--n-best", "4") == 0
     (row,) = lines()
     assert row["caption"].startswith("a red")
     assert row["candidates"][0] == row["caption"] and len(row["candidates"]) == 4
 
 
-def test_draws(room, command, lines):
-    arguments = ["predict", "--model", room.run, room.image(0), room.image(1), "--temperature", "3", "--top-p", "0.95"]
+def test_draws(shared, command, lines):
+    arguments = [
+        "predict",
+        "--model",
+        shared.run,
+        shared.image(0),
+        shared.image(1),
+        "--temperature",
+        "3",
+        "--top-p",
+        "0.95",
+    ]
     assert command(*arguments, "--seed", "3") == 0
     first = lines()
     assert command(*arguments, "--seed", "3") == 0
@@ -88,23 +98,23 @@ def test_draws(room, command, lines):
     assert any(command(*arguments, "--seed", str(seed)) or lines() != first for seed in range(4, 8))
 
 
-def test_a_picture_of_the_captioned_images(room, command, lines, folder):
+def test_a_picture_of_the_captioned_images(shared, command, lines, folder):
     Image.open(folder / "b.png").convert("I;16").save(folder / "deep.png")
-    assert command("predict", "--model", room.run, folder, "--picture", folder / "sheet.png") == 0
+    assert command("predict", "--model", shared.run, folder, "--picture", folder / "sheet.png") == 0
     assert len(lines()) == 4
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width > 400
 
 
-def test_models_that_are_none(room, command, capsys, tmp_path):
+def test_models_that_are_none(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),
         (tmp_path, "has no export yet: make it with python -m pipelines.captioning export --run"),
     ):
-        assert command("predict", "--model", model, room.image()) == 2
+        assert command("predict", "--model", model, shared.image()) == 2
         assert message in capsys.readouterr().err
-    assert command("predict", "--model", room.run) == 2
+    assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err
-    assert command("predict", "--model", room.run, room.image(), "--seed", "1", "--n-best", "2") == 2
+    assert command("predict", "--model", shared.run, shared.image(), "--seed", "1", "--n-best", "2") == 2
     assert "--seed draws at random and --n-best searches" in capsys.readouterr().err

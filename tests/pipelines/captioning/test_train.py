@@ -15,8 +15,8 @@ from pipelines.common.runs import Run
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "captioning"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "captioning"))
 
 
 def history(run) -> list[dict]:
@@ -24,26 +24,26 @@ def history(run) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def pixels_of(room, number: int = 3) -> np.ndarray:
-    rows = [tf.io.decode_png(room.image(n).read_bytes(), channels=3).numpy() for n in range(number)]
+def pixels_of(shared, number: int = 3) -> np.ndarray:
+    rows = [tf.io.decode_png(shared.image(n).read_bytes(), channels=3).numpy() for n in range(number)]
     return np.stack(rows)
 
 
-def test_a_run_explains_itself(room):
-    stored = json.loads((room.run / "config.json").read_text())
+def test_a_run_explains_itself(shared):
+    stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("captioning", "sample")
     assert Config.from_json(stored["config"]).units == 8
-    words = (room.run / "vocabulary.txt").read_text().split("\n")
+    words = (shared.run / "vocabulary.txt").read_text().split("\n")
     assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and "▁square" in words
-    rows = history(room.run)
+    rows = history(shared.run)
     assert {"loss", "nll", "val_loss", "val_perplexity", "val_bleu4", "val_cider", "val_exact_match"} <= rows[0].keys()
     assert float(rows[1]["val_loss"]) < float(rows[0]["val_loss"])
-    assert (room.run / "curves.png").stat().st_size > 1000
-    assert (room.run / "left_out.tsv").read_text() == "image\treason\n"
+    assert (shared.run / "curves.png").stat().st_size > 1000
+    assert (shared.run / "left_out.tsv").read_text() == "image\treason\n"
 
 
-def test_a_finished_run_is_reported(room, command, tiny, capsys):
-    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+def test_a_finished_run_is_reported(shared, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", shared.data, "--run", shared.run, *tiny]
     assert command(*arguments) == 0
     assert "finished, validation CIDEr" in capsys.readouterr().out
     assert command(*arguments, "--units", "6") == 2
@@ -51,9 +51,9 @@ def test_a_finished_run_is_reported(room, command, tiny, capsys):
 
 
 @pytest.mark.parametrize("seen", [False, True])
-def test_the_loss_is_that_of_the_equations(room, trained, seen):
+def test_the_loss_is_that_of_the_equations(shared, trained, seen):
     """Whether the batch holds pixels or features; a caption that only fills up does not count."""
-    pixels = pixels_of(room)
+    pixels = pixels_of(shared)
     texts = tf.constant(["a red square on the left", "on the right", "a red"])
     ids = trained.preprocessing.encode(texts)[0].to_tensor()
     target = tf.stack([ids, tf.reverse(ids, [0])], axis=1)
@@ -85,8 +85,8 @@ OPTIONS = """
 
 
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
-def test_every_option_trains_and_describes(room, command, tiny, tmp_path, options):
-    arguments = ["--data", room.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
+def test_every_option_trains_and_describes(shared, command, tiny, tmp_path, options):
+    arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
@@ -100,7 +100,7 @@ def test_in_which_epochs_the_cnn_reads_pixels():
         assert [reads_pixels(config, epoch) for epoch in range(4)] == [False, False, True, True]
 
 
-def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_path):
+def test_the_cnn_rests_and_then_learns_at_its_own_rate(shared, command, tiny, tmp_path):
     """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
     from pipelines.common.vision.encoders import build_encoder, digest
 
@@ -113,7 +113,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_
         options = ["--weights", start, "--finetune-cnn-after", after, "--cnn-learning-rate", "1e-4", "--epochs", "2"]
         options += ["--batch-images", "4", "--schedule", "constant"]  # a falling rate would depend on all steps
         options += ["--monitor", "perplexity"]  # the weights that are kept are to be those of the second epoch
-        assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *options) == 0
+        assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *options) == 0
         found[name] = load_trained(Run.open(run, "captioning")).model
     first, second = history(tmp_path / "frozen"), history(tmp_path / "tuned")
     assert {k: v for k, v in first[0].items() if k not in ("seconds", "learning_rate")}.items() <= second[0].items()
@@ -125,7 +125,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(room, command, tiny, tmp_
     assert 0 < max(moved) < 2e-3  # ten updates of Adam at 1e-4
 
 
-def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(room, command, tiny, tmp_path):
+def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(shared, command, tiny, tmp_path):
     from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
@@ -133,43 +133,43 @@ def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(room, comm
     encoder.save_weights(start)
     options = ["--encoder", "peaks", "--weights", start, "--finetune-cnn-after", "None", "--augment", "0.1"]
     run = tmp_path / "run"
-    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *options, "--epochs", "1") == 0
+    assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *options, "--epochs", "1") == 0
     assert digest(load_trained(Run.open(run, "captioning")).model.encoder) == digest(encoder)
 
 
-def test_only_the_later_layers_of_the_cnn_are_trained(room, command, tiny, tmp_path):
+def test_only_the_later_layers_of_the_cnn_are_trained(shared, command, tiny, tmp_path):
     from pipelines.common.vision.encoders import build_encoder
 
     start = tmp_path / "cnn.weights.h5"
     encoder = build_encoder("small", weights="none", image_size=32)
     encoder.save_weights(start)
     options = ["--weights", start, "--finetune-cnn-from", "narrow", "--epochs", "1"]
-    assert command("train", "sample", "--data", room.data, "--run", tmp_path / "run", *tiny, *options) == 0
+    assert command("train", "sample", "--data", shared.data, "--run", tmp_path / "run", *tiny, *options) == 0
     model = load_trained(Run.open(tmp_path / "run", "captioning")).model
     for name, stays in (("conv_1", True), ("conv_3", True), ("narrow", False), ("projection", False)):
         before, after = (each.get_layer(name).get_weights()[0] for each in (encoder, model.encoder))
         assert (before == after).all() == stays, name
 
 
-def test_features_are_used_again_by_the_next_run(room, command, tiny, tmp_path, capsys):
-    options = ["--data", room.data, *tiny, "--epochs", "1", "--finetune-cnn-after", "None", "--cache", tmp_path / "c"]
+def test_features_are_used_again_by_the_next_run(shared, command, tiny, tmp_path, capsys):
+    options = ["--data", shared.data, *tiny, "--epochs", "1", "--finetune-cnn-after", "None", "--cache", tmp_path / "c"]
     for number, computed in ((1, True), (2, False)):
         assert command("train", "sample", "--run", tmp_path / str(number), *options) == 0
         assert ("computing the features of" in capsys.readouterr().err) == computed
 
 
-def test_the_softmax_begins_with_the_frequencies_of_the_words(room, command, tiny, tmp_path):
+def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path):
     run = tmp_path / "run"
     changes = ["--epochs", "1", "--learning-rate", "1e-12"]
-    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *changes) == 0
+    assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *changes) == 0
     begun = load_trained(Run.open(run, "captioning"))
-    lines = (room.data / "captions_train.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (shared.data / "captions_train.tsv").read_text(encoding="utf-8").splitlines()
     ids = begun.preprocessing.encode(tf.constant([line.split("\t")[2] for line in lines]))[0].flat_values.numpy()
     counts = np.bincount([*ids, *[END] * len(lines)], minlength=len(begun.preprocessing.tokenizer.vocabulary)) + 1
     np.testing.assert_allclose(np.exp(begun.model.softmax.bias), counts / counts.sum(), rtol=1e-4)
 
 
-def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, scenes, tmp_path):
+def test_fine_tuning_on_new_words_keeps_what_is_known(shared, trained, command, scenes, tmp_path):
     """The vocabulary grows, ids and answers stay: with a learning rate of next to nothing nothing changes."""
     for part in ("train", "val"):
         names = scenes(tmp_path / "data", part, 8, seed=5)
@@ -177,7 +177,7 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, sc
             file.write(f"{names[0]}\t2\tmy brandnew square\n")
     run = tmp_path / "tuned"
     rates = ["--learning-rate", "1e-12", "--cnn-learning-rate", "1e-12"]
-    assert command("fine-tune", "--from", room.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
+    assert command("fine-tune", "--from", shared.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
                    *rates) == 0  # fmt: skip
     tuned = load_trained(Run.open(run, "captioning"))
     old, new = (each.preprocessing.tokenizer.vocabulary.words for each in (trained, tuned))
@@ -186,28 +186,28 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, sc
                                          trained.model.image_norm.non_trainable_variables, strict=True):  # fmt: skip
         mean_or_variance.assign(of_base)  # they follow the new images, whatever the learning rate
     words = np.array([[START, 5, 6]] * 3, np.int32)
-    before, after = (each.model((pixels_of(room), words)).numpy() for each in (trained, tuned))
+    before, after = (each.model((pixels_of(shared), words)).numpy() for each in (trained, tuned))
     np.testing.assert_allclose(after[:, :, : len(old)], before, atol=1e-4)
     assert (after[:, :, len(old) :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
     config = Config.from_json(json.loads((run / "config.json").read_text())["config"])
-    assert (config.base, config.units, config.encoder) == (room.run, 8, "small")
+    assert (config.base, config.units, config.encoder) == (shared.run, 8, "small")
 
 
-def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):
-    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
+def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp_path):
+    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned"]
     assert command(*given, "--units", "5") == 2
     assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 8" in capsys.readouterr().err
     assert command(*given, "--weights", "other.weights.h5") == 2
     assert "--weights is other.weights.h5, but fine-tuning keeps" in capsys.readouterr().err
-    assert command("fine-tune", "--from", room.run) == 2
+    assert command("fine-tune", "--from", shared.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", room.data) == 2
+    assert command("fine-tune", "--data", shared.data) == 2
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
-    assert Config().for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
+    assert Config().for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
 
 
-def test_more_images_than_memory_takes_are_decoded_as_they_are_used(room, trained, monkeypatch):
+def test_more_images_than_memory_takes_are_decoded_as_they_are_used(shared, trained, monkeypatch):
     monkeypatch.setattr(dataset, "KEPT_BYTES", 1000)
     config = trained.config
     captioned = dataset.load_part(config, "validation")

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests import rooms
+from tests import shared_runs
 
 TINY = (
     "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
@@ -42,7 +42,7 @@ def write_csv(path: pathlib.Path, rows: list[dict]) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class SharedRun:
     """Folders of the tiny run."""
 
     data: pathlib.Path
@@ -74,7 +74,7 @@ def make():
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory) -> Room:
+def shared(tmp_path_factory) -> SharedRun:
     """A run that was trained and exported by the real commands."""
 
     def make(folder: pathlib.Path):
@@ -85,8 +85,8 @@ def room(tmp_path_factory) -> Room:
         assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
         assert run_main("export", "--run", run) == 0
 
-    folder = rooms.share(tmp_path_factory, "sentiment", make)
-    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
+    folder = shared_runs.make_once(tmp_path_factory, "sentiment", make)
+    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,7 @@ def tiny_language_model() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory) -> Room:
+def pretrained(tmp_path_factory) -> SharedRun:
     """A language model that was trained and exported by the real commands, on data with unlabelled reviews."""
 
     def make(folder: pathlib.Path):
@@ -108,5 +108,5 @@ def library(tmp_path_factory) -> Room:
         assert run_main("pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
         assert run_main("export", "--run", run) == 0
 
-    folder = rooms.share(tmp_path_factory, "library", make)
-    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
+    folder = shared_runs.make_once(tmp_path_factory, "pretrained", make)
+    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))

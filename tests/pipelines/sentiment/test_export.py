@@ -39,13 +39,13 @@ print(json.dumps([{k: v.numpy().tolist() for k, v in one.items()} for one in fou
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "sentiment"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "sentiment"))
 
 
 @pytest.fixture(scope="module")
-def loaded(room):
-    return tf.saved_model.load(str(room.run / "export"))
+def loaded(shared):
+    return tf.saved_model.load(str(shared.run / "export"))
 
 
 def probabilities(trained, texts):
@@ -53,16 +53,16 @@ def probabilities(trained, texts):
     return tf.nn.softmax(trained.model(pad(ids), training=False)).numpy()
 
 
-def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_path):
+def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
     texts = (TEXTS * 38)[:300]
-    (room.run / "export").rename(tmp_path / "moved")
+    (shared.run / "export").rename(tmp_path / "moved")
     try:
         answer = subprocess.run(
             [sys.executable, "-c", ALONE, tmp_path / "moved"],
             input=json.dumps([text.hex() for text in texts]), capture_output=True, text=True, cwd=tmp_path, timeout=300,
         )  # fmt: skip
     finally:
-        (tmp_path / "moved").rename(room.run / "export")
+        (tmp_path / "moved").rename(shared.run / "export")
     assert answer.returncode == 0, answer.stderr
     one, many, explained = json.loads(answer.stdout)
     expected = probabilities(trained, texts)
@@ -128,13 +128,13 @@ def test_explain_of_more_prefixes_than_are_read_at_once(loaded, trained):
 
 
 @pytest.fixture
-def other(room, tmp_path):
+def other(shared, tmp_path):
     """A run of another cell with the same labels and words, its weights random."""
     run = tmp_path / "other"
     run.mkdir()
     for name in ("vocabulary.txt", "labels.json"):
-        (run / name).write_bytes((room.run / name).read_bytes())
-    stored = json.loads((room.run / "config.json").read_text())
+        (run / name).write_bytes((shared.run / name).read_bytes())
+    stored = json.loads((shared.run / "config.json").read_text())
     stored["config"]["cell"] = "rnn"
     (run / "config.json").write_text(json.dumps(stored))
     opened = Run.open(run, "sentiment")
@@ -143,8 +143,8 @@ def other(room, tmp_path):
     return run
 
 
-def test_several_runs_are_averaged(room, other, tmp_path, command, trained):
-    assert command("export", "--run", other, room.run, "--to", tmp_path / "both") == 0
+def test_several_runs_are_averaged(shared, other, tmp_path, command, trained):
+    assert command("export", "--run", other, shared.run, "--to", tmp_path / "both") == 0
     loaded = tf.saved_model.load(str(tmp_path / "both"))
     found = loaded.signatures["serving_default"](text=tf.constant(TEXTS))["probabilities"].numpy()
     second = probabilities(load_trained(Run.open(other, "sentiment")), TEXTS)
@@ -153,7 +153,7 @@ def test_several_runs_are_averaged(room, other, tmp_path, command, trained):
     assert set(shown) == {"tokens", "probability", "classes", "h"}  # the first run's: a vanilla RNN has no gates
 
 
-def test_runs_that_differ_are_not_averaged(room, other, tmp_path):
+def test_runs_that_differ_are_not_averaged(shared, other, tmp_path):
     (other / "labels.json").write_text('["bad", "good"]')
     with pytest.raises(UserError, match="cannot be averaged: their labels are"):
-        export([room.run, other], tmp_path / "export")
+        export([shared.run, other], tmp_path / "export")

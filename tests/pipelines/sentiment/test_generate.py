@@ -24,12 +24,12 @@ print(json.dumps({name: value.numpy().tolist() for name, value in found.items()}
 
 
 @pytest.fixture(scope="module")
-def generation(library):
-    return Generation(load_language_model(open_language_model(library.run)))
+def generation(pretrained):
+    return Generation(load_language_model(open_language_model(pretrained.run)))
 
 
-def test_the_same_text_in_a_process_of_tensorflow_alone(library, generation, tmp_path):
-    shutil.copytree(library.run / "export", tmp_path / "moved")
+def test_the_same_text_in_a_process_of_tensorflow_alone(pretrained, generation, tmp_path):
+    shutil.copytree(pretrained.run / "export", tmp_path / "moved")
     answer = subprocess.run(
         [sys.executable, "-c", ALONE, tmp_path / "moved"], capture_output=True, text=True, cwd=tmp_path, timeout=300
     )
@@ -46,19 +46,21 @@ def generated(command, capsys, *arguments) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_prefix_stays_and_equal_seeds_write_equal_texts(library, command, capsys):
+def test_the_prefix_stays_and_equal_seeds_write_equal_texts(pretrained, command, capsys):
     prefix = "  The FILM was unheardof,"
-    first = generated(command, capsys, "--run", library.run, "--prefix", prefix, "--number", "4", "--temperature", "2")
+    first = generated(
+        command, capsys, "--run", pretrained.run, "--prefix", prefix, "--number", "4", "--temperature", "2"
+    )
     assert [answer["seed"] for answer in first] == [0, 1, 2, 3]
     assert all(answer["text"].startswith(prefix.strip()) for answer in first)
     assert len({answer["text"] for answer in first}) > 1
-    again = generated(command, capsys, "--run", library.run / "export", "--prefix", prefix, "--seed", "2",
+    again = generated(command, capsys, "--run", pretrained.run / "export", "--prefix", prefix, "--seed", "2",
                       "--temperature", "2")  # fmt: skip
     assert again == first[2:3]
 
 
-def test_a_warm_start_is_not_needed(library, command, capsys):
-    (answer,) = generated(command, capsys, "--run", library.run, "--top-k", "3", "--max-length", "5")
+def test_a_warm_start_is_not_needed(pretrained, command, capsys):
+    (answer,) = generated(command, capsys, "--run", pretrained.run, "--top-k", "3", "--max-length", "5")
     assert answer["prefix"] == "" and answer["text"] == answer["text"].strip()
     assert len(answer["text"].split()) <= 5
 
@@ -95,30 +97,30 @@ def test_signs_stand_at_their_words():
         (["--max-length", "0"], "--max-length is 0, but must be at least 1"),
     ],
 )
-def test_numbers_out_of_range(library, command, capsys, arguments, message):
-    assert command("generate", "--run", library.run, *arguments) == 2
+def test_numbers_out_of_range(pretrained, command, capsys, arguments, message):
+    assert command("generate", "--run", pretrained.run, *arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_runs_of_the_other_kind(room, library, command, capsys, tmp_path, monkeypatch):
+def test_runs_of_the_other_kind(shared, pretrained, command, capsys, tmp_path, monkeypatch):
     def refused(*arguments) -> str:
         assert command(*arguments) == 2
         return capsys.readouterr().err
 
-    classifier = f"{room.run} is a run of the pipeline sentiment: expected one of sentiment language model"
-    language_model = f"{library.run} is a run of the pipeline sentiment language model: expected one of sentiment"
-    assert classifier in refused("generate", "--run", room.run)
-    assert "expected one that gives score and text" in refused("generate", "--run", room.run / "export")
-    assert "expected one that gives label, prob" in refused("predict", "--model", library.run, "good")
-    assert language_model in refused("evaluate", "--run", library.run)
-    assert language_model in refused("fine-tune", "--from", library.run, "--data", room.data)
-    assert language_model in refused("export", "--run", room.run, library.run, "--to", tmp_path / "to")
-    assert "only classifiers can be averaged" in refused("export", "--run", library.run, room.run)
-    assert classifier in refused("train", "sample", "--init-from", room.run, "--run", tmp_path / "run")
+    classifier = f"{shared.run} is a run of the pipeline sentiment: expected one of sentiment language model"
+    language_model = f"{pretrained.run} is a run of the pipeline sentiment language model: expected one of sentiment"
+    assert classifier in refused("generate", "--run", shared.run)
+    assert "expected one that gives score and text" in refused("generate", "--run", shared.run / "export")
+    assert "expected one that gives label, prob" in refused("predict", "--model", pretrained.run, "good")
+    assert language_model in refused("evaluate", "--run", pretrained.run)
+    assert language_model in refused("fine-tune", "--from", pretrained.run, "--data", shared.data)
+    assert language_model in refused("export", "--run", shared.run, pretrained.run, "--to", tmp_path / "to")
+    assert "only classifiers can be averaged" in refused("export", "--run", pretrained.run, shared.run)
+    assert classifier in refused("train", "sample", "--init-from", shared.run, "--run", tmp_path / "run")
     assert "none does not exist" in refused("train", "imdb", "--init-from", tmp_path / "none")
     monkeypatch.chdir(tmp_path)  # where no preset has been trained
     assert "which does not exist: train it with" in refused("train", "imdb-pretrained")
-    (tmp_path / "config.json").write_bytes((library.run / "config.json").read_bytes())
+    (tmp_path / "config.json").write_bytes((pretrained.run / "config.json").read_bytes())
     assert "has no export yet: make it with python -m pipelines.sentiment export" in refused(
         "generate", "--run", tmp_path
     )

@@ -8,9 +8,9 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
-def test_two_kills(tmp_path, room):
+def test_two_kills(tmp_path, shared):
     tiny = "--units 4 --embedding-units 4 --max-words 50 --batch-words 2000 --batch-reviews 4 --epochs 12 --calibrate"
-    command = [*SAMPLE, "--data", room.data, "--group-column", "film", *tiny.split()]
+    command = [*SAMPLE, "--data", shared.data, "--group-column", "film", *tiny.split()]
     assert killing.check_command("sentiment", command, tmp_path, kills=2, longest_delay=1.0)
 
 

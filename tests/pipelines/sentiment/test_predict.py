@@ -17,8 +17,8 @@ def feed(monkeypatch, content: bytes):
 
 
 @pytest.mark.parametrize("model", ["", "export"])
-def test_one_object_a_text(room, command, lines, model):
-    assert command("predict", "--model", room.run / model, "the film was good", "", "映画") == 0
+def test_one_object_a_text(shared, command, lines, model):
+    assert command("predict", "--model", shared.run / model, "the film was good", "", "映画") == 0
     found = lines()
     assert [row["text"] for row in found] == ["the film was good", "", "映画"]
     for row in found:
@@ -27,9 +27,9 @@ def test_one_object_a_text(room, command, lines, model):
         assert 0.5 <= row["probability"] <= 1
 
 
-def test_lines_of_standard_input_with_a_bad_one_among_them(room, command, lines, monkeypatch):
+def test_lines_of_standard_input_with_a_bad_one_among_them(shared, command, lines, monkeypatch):
     feed(monkeypatch, b"good film\r\n\nwhat a \xff mess\nbad" + b"\nit" * 100)
-    assert command("predict", "--model", room.run, "first", "-") == 1
+    assert command("predict", "--model", shared.run, "first", "-") == 1
     found = lines()
     assert len(found) == 105
     assert [row["text"] for row in found[:5]] == ["first", "good film", "", "what a \ufffd mess", "bad"]
@@ -37,38 +37,38 @@ def test_lines_of_standard_input_with_a_bad_one_among_them(room, command, lines,
     assert [number for number, row in enumerate(found) if "error" in row] == [3]
 
 
-def test_pictures(room, command, lines, tmp_path):
-    assert command("predict", "--model", room.run, "--picture", tmp_path / "a.png", "good film", "bad") == 0
+def test_pictures(shared, command, lines, tmp_path):
+    assert command("predict", "--model", shared.run, "--picture", tmp_path / "a.png", "good film", "bad") == 0
     for name in ("a.png", "a-2.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert len(lines()) == 2
 
 
-def test_the_picture_of_an_empty_review(room, command, lines, tmp_path):
-    assert command("predict", "--model", room.run, "--picture", tmp_path / "a.png", "") == 0
+def test_the_picture_of_an_empty_review(shared, command, lines, tmp_path):
+    assert command("predict", "--model", shared.run, "--picture", tmp_path / "a.png", "") == 0
     assert (tmp_path / "a.png").exists()
 
 
-def test_a_review_of_ten_megabytes(room, command, lines):
+def test_a_review_of_ten_megabytes(shared, command, lines):
     text = "good film " * 1_000_000
-    assert command("predict", "--model", room.run, text) == 0
+    assert command("predict", "--model", shared.run, text) == 0
     assert lines()[0]["text"] == text
 
 
-def test_only_exports_predict(room, command, capsys, tmp_path):
+def test_only_exports_predict(shared, command, capsys, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.json").write_bytes((room.run / "config.json").read_bytes())
+    (run / "config.json").write_bytes((shared.run / "config.json").read_bytes())
     assert command("predict", "--model", run, "good") == 2
     message = capsys.readouterr().err
     assert f"{run} has no export yet: make it with python -m pipelines.sentiment export --run {run}" in message
     assert command("predict", "--model", tmp_path, "good") == 2
     assert "is neither a run nor an export" in capsys.readouterr().err
-    assert command("predict", "--model", room.run) == 2
+    assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err
 
 
-def test_a_damaged_or_foreign_export(room, command, capsys, tmp_path):
+def test_a_damaged_or_foreign_export(shared, command, capsys, tmp_path):
     import tensorflow as tf
 
     (tmp_path / "saved_model.pb").write_bytes(b"nothing")

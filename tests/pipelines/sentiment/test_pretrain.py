@@ -19,16 +19,16 @@ def history(run) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_explains_itself(library, command, capsys, tiny_language_model):
-    stored = json.loads((library.run / "config.json").read_text())
+def test_a_run_explains_itself(pretrained, command, capsys, tiny_language_model):
+    stored = json.loads((pretrained.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("sentiment language model", "sample")
     assert PretrainingConfig.from_json(stored["config"]).k2 == 8
-    assert (library.run / "vocabulary.txt").read_text().split("\n")[:4] == list(GENERATION)
-    rows = history(library.run)
+    assert (pretrained.run / "vocabulary.txt").read_text().split("\n")[:4] == list(GENERATION)
+    rows = history(pretrained.run)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     forward, backward = (float(rows[-1][f"val_perplexity_{name}"]) for name in ("forward", "backward"))
     assert float(rows[-1]["val_perplexity"]) == pytest.approx(math.sqrt(forward * backward))
-    arguments = ["pretrain", "sample", "--data", library.data, "--run", library.run, *tiny_language_model]
+    arguments = ["pretrain", "sample", "--data", pretrained.data, "--run", pretrained.run, *tiny_language_model]
     assert command(*arguments) == 0
     assert "finished, validation perplexity" in capsys.readouterr().out
     assert command(*arguments, "--k1", "5") == 2
@@ -42,18 +42,18 @@ def test_a_run_explains_itself(library, command, capsys, tiny_language_model):
         ["--objective", "autoencoder", "--cell", "rnn", "--no-tied", "--embedding-dropout", "0"],
     ],
 )
-def test_perplexity_falls_far_below_that_of_chance(library, tmp_path, command, tiny_language_model, options):
+def test_perplexity_falls_far_below_that_of_chance(pretrained, tmp_path, command, tiny_language_model, options):
     tiny = [*tiny_language_model, "--no-bidirectional", "--layers", "1", "--units", "12", "--epochs", "3"]
-    assert command("pretrain", "sample", "--data", library.data, "--run", tmp_path / "run", *tiny, *options) == 0
+    assert command("pretrain", "sample", "--data", pretrained.data, "--run", tmp_path / "run", *tiny, *options) == 0
     words = len((tmp_path / "run" / "vocabulary.txt").read_text().split())
     found = [float(row["val_perplexity"]) for row in history(tmp_path / "run")]
     assert found[-1] < found[0]
     assert found[-1] < 0.7 * words
 
 
-def test_the_softmax_begins_with_the_frequencies_of_the_words(library, tmp_path, command, tiny_language_model):
+def test_the_softmax_begins_with_the_frequencies_of_the_words(pretrained, tmp_path, command, tiny_language_model):
     changes = ["--epochs", "1", "--learning-rate", "1e-12"]
-    run = ["--data", library.data, "--run", tmp_path / "run"]
+    run = ["--data", pretrained.data, "--run", tmp_path / "run"]
     assert command("pretrain", "sample", *run, *tiny_language_model, *changes) == 0
     begun = load_language_model(open_language_model(tmp_path / "run"))
     texts = dataset.encode_texts(corpus.load(begun.config)["train"], begun.preprocessing)
@@ -122,15 +122,15 @@ def test_windows_say_of_every_word_what_the_whole_says(changes):
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_killed_and_given_again(library, tmp_path, tiny_language_model):
-    command = ["pretrain", "sample", "--data", library.data, *tiny_language_model, "--layers", "1"]
+def test_killed_and_given_again(pretrained, tmp_path, tiny_language_model):
+    command = ["pretrain", "sample", "--data", pretrained.data, *tiny_language_model, "--layers", "1"]
     command += ["--no-bidirectional", "--epochs", "12", "--checkpoint-steps", "7"]
     command += ["--softmax", "sampled", "--softmax-samples", "8"]  # draws at random
     assert killing.check_command("sentiment", command, tmp_path, kills=1, longest_delay=0.1)
 
 
-def test_the_classifier_is_given_the_same_parts(library):
-    run = open_language_model(library.run)
+def test_the_classifier_is_given_the_same_parts(pretrained):
+    run = open_language_model(pretrained.run)
     config = load_language_model(run).config
     parts = corpus.load(config)
     labelled = dataset.load(config, labelled=False)

@@ -24,7 +24,7 @@ class School:
 
 
 @pytest.fixture(scope="module")
-def school(room, tmp_path_factory, command, tiny, make):
+def school(shared, tmp_path_factory, command, tiny, make):
     make_reviews, write_csv = make
     folder = tmp_path_factory.mktemp("school")
     data = folder / "data"
@@ -34,7 +34,7 @@ def school(room, tmp_path_factory, command, tiny, make):
     other = folder / "other"
     options = [*tiny, "--group-column", "film"]
     assert command("train", "sample", "--data", data, "--run", other, "--vocabulary-size", "9", *options) == 0
-    teachers = (room.run, other)
+    teachers = (shared.run, other)
     return School(data, teachers, ["train", "sample", "--data", data, "--teachers", *teachers, *options])
 
 
@@ -154,18 +154,18 @@ def refused(school, tmp_path, command, capsys):
     return run
 
 
-def test_data_without_unlabelled_reviews(refused, room):
-    message = f"--data {room.data} has no unlabelled reviews, which --teachers are to label: expected a folder with"
-    refused(message, "--data", room.data)
+def test_data_without_unlabelled_reviews(refused, shared):
+    message = f"--data {shared.data} has no unlabelled reviews, which --teachers are to label: expected a folder with"
+    refused(message, "--data", shared.data)
 
 
-def test_teachers_that_do_not_fit(refused, school, room, tmp_path):
+def test_teachers_that_do_not_fit(refused, school, shared, tmp_path):
     names = ["negative", "positive", "neither"]
-    message = f"the teacher {room.run} has the labels negative, positive; expected negative, positive, neither"
+    message = f"the teacher {shared.run} has the labels negative, positive; expected negative, positive, neither"
     refused(message, "--label-names", *names)
     refused("--split-seed is 7, but 1 in the teacher", "--split-seed", "7")
     refused("does not exist", "--teachers", tmp_path / "nowhere")
-    damaged = shutil.copytree(room.run, tmp_path / "damaged")
+    damaged = shutil.copytree(shared.run, tmp_path / "damaged")
     (damaged / "model.weights.h5").write_bytes((damaged / "model.weights.h5").read_bytes()[:2000])
     refused("damaged/model.weights.h5 does not hold the weights of this model", "--teachers", damaged)
 

@@ -29,34 +29,34 @@ def same(first, second):
     return all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_explains_itself(room):
-    stored = json.loads((room.run / "config.json").read_text())
+def test_a_run_explains_itself(shared):
+    stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("sentiment", "sample")
     assert Config.from_json(stored["config"]).group_column == "film"
-    assert json.loads((room.run / "labels.json").read_text()) == ["negative", "positive"]
-    words = (room.run / "vocabulary.txt").read_text().split("\n")
+    assert json.loads((shared.run / "labels.json").read_text()) == ["negative", "positive"]
+    words = (shared.run / "vocabulary.txt").read_text().split("\n")
     assert words[:2] == ["<pad>", "<unk>"]
     assert "don't" in words
     assert "br" not in words
-    with open(room.run / "history.csv", newline="") as file:
+    with open(shared.run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= rows[0].keys()
-    assert (room.run / "curves.png").stat().st_size > 1000
+    assert (shared.run / "curves.png").stat().st_size > 1000
 
 
-def test_a_finished_run_is_reported(room, command, tiny, capsys):
-    before = (room.run / "model.weights.h5").stat().st_mtime_ns
-    arguments = ["train", "sample", "--data", room.data, "--run", room.run, "--group-column", "film", *tiny]
+def test_a_finished_run_is_reported(shared, command, tiny, capsys):
+    before = (shared.run / "model.weights.h5").stat().st_mtime_ns
+    arguments = ["train", "sample", "--data", shared.data, "--run", shared.run, "--group-column", "film", *tiny]
     assert command(*arguments) == 0
     assert "finished, validation accuracy" in capsys.readouterr().out
-    assert (room.run / "model.weights.h5").stat().st_mtime_ns == before
+    assert (shared.run / "model.weights.h5").stat().st_mtime_ns == before
     assert command(*arguments, "--units", "5") == 2
     assert "units was 4 and is now 5" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command, tiny, capsys, monkeypatch):
-    arguments = ["train", "sample", "--data", room.data, "--run", tmp_path / "run", "--group-column", "film", *tiny]
+def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, command, tiny, capsys, monkeypatch):
+    arguments = ["train", "sample", "--data", shared.data, "--run", tmp_path / "run", "--group-column", "film", *tiny]
     batches = dataset.batches
 
     def interrupted(encoded, *, epoch=0, seed=None, **options):
@@ -71,12 +71,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command,
     assert not Run.open(tmp_path / "run", "sentiment").finished
     monkeypatch.undo()
     assert command(*arguments) == 0
-    assert same(weights(tmp_path / "run"), weights(room.run))
+    assert same(weights(tmp_path / "run"), weights(shared.run))
 
 
-def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(room, tmp_path, command, tiny, capsys, monkeypatch):
+def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(
+    shared, tmp_path, command, tiny, capsys, monkeypatch
+):
     run = tmp_path / "run"
-    arguments = ["train", "sample", "--data", room.data, "--group-column", "film", *tiny, "--calibrate"]
+    arguments = ["train", "sample", "--data", shared.data, "--group-column", "film", *tiny, "--calibrate"]
 
     def killed(*unused):
         raise KeyboardInterrupt
@@ -90,7 +92,7 @@ def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(room, tmp_pa
     assert found["val_loss"] < before["val_loss"]
     assert command("evaluate", "--run", run, "--split", "validation") == 0
     assert json.loads((run / "metrics.json").read_text())["loss"] == pytest.approx(found["val_loss"], rel=1e-5)
-    own, plain = weights(run), weights(room.run)  # the same training
+    own, plain = weights(run), weights(shared.run)  # the same training
     kernel, bias = "layers/dense/vars/0", "layers/dense/vars/1"  # of the head
     assert all(np.array_equal(own[name], plain[name]) for name in own.keys() - {kernel, bias})
     np.testing.assert_allclose(own[kernel], found["scale"] * plain[kernel], rtol=1e-5)
@@ -144,38 +146,38 @@ def test_xla_and_half_precision(tmp_path, command, tiny, make):
     assert all(value.dtype == np.float32 for value in weights(tmp_path / "run").values())
 
 
-def test_fine_tuning_on_other_labels_and_words(room, tmp_path, command, make, capsys):
+def test_fine_tuning_on_other_labels_and_words(shared, tmp_path, command, make, capsys):
     make_reviews, write_csv = make
     rows = [{"body": row["text"] + " brandnew", "mood": row["label"]} for row in
             make_reviews(60, 4, names=("sad", "happy", "calm"))]  # fmt: skip
     data = write_csv(tmp_path / "moods.csv", rows)
     run = tmp_path / "tuned"
-    arguments = ["fine-tune", "--from", room.run, "--data", data, "--run", run, "--text-column", "body"]
+    arguments = ["fine-tune", "--from", shared.run, "--data", data, "--run", run, "--text-column", "body"]
     arguments += ["--label-column", "mood", "--epochs", "1", "--learning-rate", "1e-12"]
     assert command(*arguments) == 0
     assert json.loads((run / "labels.json").read_text()) == ["calm", "happy", "sad"]
-    old, new = ((folder / "vocabulary.txt").read_text().split("\n")[:-1] for folder in (room.run, run))
+    old, new = ((folder / "vocabulary.txt").read_text().split("\n")[:-1] for folder in (shared.run, run))
     assert new[: len(old)] == old
     assert "brandnew" in new[len(old) :]
-    before, after = (load_trained(Run.open(path, "sentiment")).model for path in (room.run, run))
+    before, after = (load_trained(Run.open(path, "sentiment")).model for path in (shared.run, run))
     before, after = (model.get_layer("embedding").get_weights()[0] for model in (before, after))
     np.testing.assert_allclose(after[: len(old)], before, atol=1e-6)
     np.testing.assert_allclose(after[len(old) :], np.repeat(before[1:2], len(new) - len(old), axis=0), atol=1e-6)
     config = json.loads((run / "config.json").read_text())["config"]
-    assert (config["base"], config["units"], config["group_column"]) == (str(room.run), 4, "")
+    assert (config["base"], config["units"], config["group_column"]) == (str(shared.run), 4, "")
     assert command(*arguments) == 0
     assert "finished" in capsys.readouterr().out
     assert command("evaluate", "--run", run) == 0
 
 
-def test_fine_tuning_begins_with_what_the_run_knows(room, tmp_path, command, make):
+def test_fine_tuning_begins_with_what_the_run_knows(shared, tmp_path, command, make):
     """With a learning rate of next to nothing the answers are those of the run before, names in any order."""
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.csv", make_reviews(40, 5))
     run = tmp_path / "tuned"
-    assert command("fine-tune", "--from", room.run, "--data", data, "--run", run, "--learning-rate", "1e-12",
+    assert command("fine-tune", "--from", shared.run, "--data", data, "--run", run, "--learning-rate", "1e-12",
                    "--label-names", "positive", "negative", "--epochs", "1") == 0  # fmt: skip
-    before, after = (load_trained(Run.open(path, "sentiment")) for path in (room.run, run))
+    before, after = (load_trained(Run.open(path, "sentiment")) for path in (shared.run, run))
     assert after.names == ("positive", "negative")
     texts = ["the film was good", "awful it was", ""]
 
@@ -186,11 +188,11 @@ def test_fine_tuning_begins_with_what_the_run_knows(room, tmp_path, command, mak
     np.testing.assert_allclose(logits(after)[:, ::-1], logits(before), atol=1e-6)
 
 
-def test_fine_tuning_defaults_to_a_folder_beside(room):
-    config = Config.from_json(json.loads((room.run / "config.json").read_text())["config"])
-    tuned = config.for_fine_tuning(room.run)
-    assert tuned.run == room.run.with_name("run-finetuned")
-    assert (tuned.base, tuned.group_column, tuned.units) == (room.run, "", 4)
+def test_fine_tuning_defaults_to_a_folder_beside(shared):
+    config = Config.from_json(json.loads((shared.run / "config.json").read_text())["config"])
+    tuned = config.for_fine_tuning(shared.run)
+    assert tuned.run == shared.run.with_name("run-finetuned")
+    assert (tuned.base, tuned.group_column, tuned.units) == (shared.run, "", 4)
 
 
 @pytest.mark.parametrize(
@@ -200,19 +202,19 @@ def test_fine_tuning_defaults_to_a_folder_beside(room):
         (["--cell", "rnn"], "--cell is rnn"),
     ],
 )
-def test_fine_tuning_keeps_the_model(room, tmp_path, command, capsys, arguments, message):
-    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned", *arguments]
+def test_fine_tuning_keeps_the_model(shared, tmp_path, command, capsys, arguments, message):
+    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned", *arguments]
     assert command(*given) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
 
 
-def test_fine_tuning_needs_data_and_a_run(room, tmp_path, command, capsys):
-    assert command("fine-tune", "--from", room.run) == 2
+def test_fine_tuning_needs_data_and_a_run(shared, tmp_path, command, capsys):
+    assert command("fine-tune", "--from", shared.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", room.data) == 2
+    assert command("fine-tune", "--data", shared.data) == 2
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    assert command("fine-tune", "--from", room.run / "export", "--data", room.data) == 2
+    assert command("fine-tune", "--from", shared.run / "export", "--data", shared.data) == 2
     assert "is an export" in capsys.readouterr().err
 
 

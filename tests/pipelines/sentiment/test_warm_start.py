@@ -86,21 +86,21 @@ def test_rates_of_layers():
     assert groups[2].weights[0] is model.get_layer("embedding").trainable_weights[0]
 
 
-def test_a_classifier_from_a_language_model(room, library, tmp_path, command, tiny, capsys):
+def test_a_classifier_from_a_language_model(shared, pretrained, tmp_path, command, tiny, capsys):
     """The network and the vocabulary need not be told; with rates of next to nothing it stays what it was."""
     run = tmp_path / "run"
     tiny = [tiny[n] for n in range(len(tiny)) if not {"--units", "--embedding-units"} & {tiny[n], tiny[n - 1]}]
-    arguments = ["train", "sample", "--data", room.data, "--run", run, "--group-column", "film", *tiny]
-    start = shutil.copytree(library.run, tmp_path / "language model")
+    arguments = ["train", "sample", "--data", shared.data, "--run", run, "--group-column", "film", *tiny]
+    start = shutil.copytree(pretrained.run, tmp_path / "language model")
     arguments += ["--init-from", start, "--learning-rate", "0.05", "--epochs", "4"]
     arguments += ["--layer-decay", "1e-7", "--unfreeze-every", "1"]  # only the head moves
     assert command(*arguments) == 0
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["units"], config["layers"], config["bidirectional"]) == (6, 2, True)
     trained = load_trained(Run.open(run, "sentiment"))
-    words = load_vocabulary(Run.open(library.run, "sentiment language model")).words
+    words = load_vocabulary(Run.open(pretrained.run, "sentiment language model")).words
     assert trained.preprocessing.vocabulary.words[: len(words)] == words
-    learned = warm_start_weights(library.run)
+    learned = warm_start_weights(pretrained.run)
     for directions in recurrent_layers(trained.model):
         for layer in directions:
             source = learned[layer.name][1]
@@ -130,10 +130,10 @@ def warm_start_weights(run) -> dict[str, list]:
         (["--data", "{data}", "--split-seed", "7"], "--split-seed is 7, but 1 in the language model {run}, which has"),
     ],
 )
-def test_networks_that_do_not_fit(library, tmp_path, command, capsys, arguments, message):
-    places = {"run": library.run, "data": library.data}
+def test_networks_that_do_not_fit(pretrained, tmp_path, command, capsys, arguments, message):
+    places = {"run": pretrained.run, "data": pretrained.data}
     given = [argument.format(**places) for argument in arguments]
-    options = ["--group-column", "film", "--run", tmp_path / "run", "--init-from", library.run]
+    options = ["--group-column", "film", "--run", tmp_path / "run", "--init-from", pretrained.run]
     assert command("train", "sample", *options, *given) == 2
     assert message.format(**places) in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests import rooms
+from tests import shared_runs
 
 TINY = "--units 16 --embedding-units 8 --layers 2 --epochs 2 --batch-pairs 16 --max-tokens 20 --learning-rate 0.02"
 TINY = [*TINY.split(), "--min-count", "1", "--no-tensorboard"]
@@ -35,7 +35,7 @@ def write_parallel(folder: pathlib.Path, part: str, pairs: list[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class SharedRun:
     """Folders of the tiny run."""
 
     data: pathlib.Path
@@ -67,7 +67,7 @@ def make():
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory) -> Room:
+def shared(tmp_path_factory) -> SharedRun:
     """A run that was trained and exported by the real commands."""
 
     def make(folder: pathlib.Path):
@@ -78,5 +78,5 @@ def room(tmp_path_factory) -> Room:
         assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
         assert run_main("export", "--run", run) == 0
 
-    folder = rooms.share(tmp_path_factory, "translation", make)
-    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
+    folder = shared_runs.make_once(tmp_path_factory, "translation", make)
+    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))

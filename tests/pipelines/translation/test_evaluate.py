@@ -22,29 +22,29 @@ from pipelines.translation.translate import Translation
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "translation"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "translation"))
 
 
-def test_the_table_and_the_files_of_an_evaluation(room, command, capsys):
-    assert command("evaluate", "--run", room.run, "--beam-size", "1", "3") == 0
+def test_the_table_and_the_files_of_an_evaluation(shared, command, capsys):
+    assert command("evaluate", "--run", shared.run, "--beam-size", "1", "3") == 0
     out = capsys.readouterr().out
     assert "test: 17 sentences, 24 references" in out  # some sources come twice
     assert "greedy" in out and "|case:mixed|eff:no|tok:13a|" in out
-    scores = json.loads((room.run / "metrics.json").read_text())
+    scores = json.loads((shared.run / "metrics.json").read_text())
     assert set(scores["beams"]) == {"1", "3"}
     for row in scores["beams"].values():
         assert {"bleu", "chrf", "exact_match", "brevity_penalty", "sentences_per_second", "signatures"} == set(row)
     assert scores["perplexity"] > 1
-    with open(room.run / "translations.tsv", encoding="utf-8", newline="") as file:
+    with open(shared.run / "translations.tsv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     errors = [int(row["word_errors"]) for row in rows]
     assert len(rows) == scores["sentences"] and errors == sorted(errors, reverse=True)
-    assert (room.run / "bleu_by_length.png").stat().st_size > 1000
+    assert (shared.run / "bleu_by_length.png").stat().st_size > 1000
 
 
-def test_a_part_that_is_not_there(room, command, capsys):
-    assert command("evaluate", "--run", room.run, "--split", "test_1999") == 2
+def test_a_part_that_is_not_there(shared, command, capsys):
+    assert command("evaluate", "--run", shared.run, "--split", "test_1999") == 2
     assert "has no part test_1999: expected test_1999.en and test_1999.fr" in capsys.readouterr().err
 
 
@@ -81,7 +81,7 @@ def test_edits_are_the_fewest():
     assert word_errors("a b", ["a c d", "a"]) == 1
 
 
-def test_perplexity_is_that_of_the_training_loss_without_smoothing(room, trained):
+def test_perplexity_is_that_of_the_training_loss_without_smoothing(shared, trained):
     pairs = dataset.load_part(trained.config.data, "validation")
     encoded = dataset.encode(pairs, trained.preprocessing, 4.0)
     found = Perplexity(trained.model)(encoded, trained.config.data)

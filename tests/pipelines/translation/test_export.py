@@ -38,13 +38,13 @@ print(json.dumps([{k: v.numpy().tolist() for k, v in one.items()} for one in fou
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "translation"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "translation"))
 
 
 @pytest.fixture(scope="module")
-def loaded(room):
-    return tf.saved_model.load(str(room.run / "export"))
+def loaded(shared):
+    return tf.saved_model.load(str(shared.run / "export"))
 
 
 def search(loaded, texts, prefix=("",), beam_size=4, length_penalty=0.0, min_length=0, max_length=20) -> dict:
@@ -67,15 +67,15 @@ def strings(tensor) -> list[str]:
     return [text.decode() for text in tensor.numpy().ravel()]
 
 
-def test_the_same_answers_in_a_process_of_tensorflow_alone(room, trained, tmp_path):
-    (room.run / "export").rename(tmp_path / "moved")
+def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
+    (shared.run / "export").rename(tmp_path / "moved")
     try:
         answer = subprocess.run(
             [sys.executable, "-c", ALONE, tmp_path / "moved"], input=json.dumps(TEXTS), capture_output=True, text=True,
             cwd=tmp_path, timeout=300,
         )  # fmt: skip
     finally:
-        (tmp_path / "moved").rename(room.run / "export")
+        (tmp_path / "moved").rename(shared.run / "export")
     assert answer.returncode == 0, answer.stderr
     default, one, greedy, beam = json.loads(answer.stdout)
     translation = Translation([trained])
@@ -150,7 +150,7 @@ def test_explain_gives_what_the_pictures_draw(loaded, trained):
     assert ((found["f"] > 0) & (found["f"] < 1)).all()
 
 
-def test_an_ensemble_averages_probabilities(room, trained, tmp_path):
+def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):
     """Of three runs: the score of a forced sentence is the mean of what the members give its tokens."""
     members = [trained]
     for seed in (7, 8):
@@ -168,14 +168,14 @@ def test_an_ensemble_averages_probabilities(room, trained, tmp_path):
     assert float(found["score"][0]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_runs_that_read_other_words_are_no_ensemble(room, command, make, tiny, tmp_path, capsys):
+def test_runs_that_read_other_words_are_no_ensemble(shared, command, make, tiny, tmp_path, capsys):
     make_pairs, write_parallel = make
     write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A new word.", "Un mot nouveau.")])
     write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
     arguments = ["--data", tmp_path / "data", "--run", tmp_path / "run", *tiny, "--epochs", "1", "--layers", "1"]
     assert command("train", "sample", *arguments) == 0
     capsys.readouterr()
-    assert command("export", "--run", room.run, tmp_path / "run", "--to", tmp_path / "export") == 2
+    assert command("export", "--run", shared.run, tmp_path / "run", "--to", tmp_path / "export") == 2
     assert "cannot be averaged: their source vocabularies differ" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
 

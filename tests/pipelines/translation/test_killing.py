@@ -8,11 +8,11 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
-def test_two_kills(tmp_path, room):
+def test_two_kills(tmp_path, shared):
     """With what draws random numbers: dropout, scheduled sampling, a sampled softmax."""
     tiny = "--units 8 --embedding-units 8 --layers 1 --max-tokens 20 --batch-pairs 8 --epochs 8"
     random = "--dropout 0.2 --word-dropout 0.1 --teacher-forcing constant --softmax sampled --softmax-samples 10"
-    command = [*SAMPLE, "--data", room.data, *tiny.split(), *random.split()]
+    command = [*SAMPLE, "--data", shared.data, *tiny.split(), *random.split()]
     assert killing.check_command("translation", command, tmp_path, kills=2, longest_delay=1.0)
 
 

@@ -20,8 +20,8 @@ def feed(monkeypatch, content: bytes):
 
 
 @pytest.mark.parametrize("model", ["", "export"])
-def test_one_object_a_sentence(room, command, lines, model):
-    assert command("predict", "--model", room.run / model, "A red star.", "", "A car.") == 0
+def test_one_object_a_sentence(shared, command, lines, model):
+    assert command("predict", "--model", shared.run / model, "A red star.", "", "A car.") == 0
     found = lines()
     assert [row["source"] for row in found] == ["A red star.", "", "A car."]
     assert all(list(row) == ["source", "translation", "score"] for row in found)
@@ -29,9 +29,9 @@ def test_one_object_a_sentence(room, command, lines, model):
     assert found[0]["score"] < 0
 
 
-def test_lines_of_standard_input_with_a_bad_one_among_them(room, command, lines, monkeypatch):
+def test_lines_of_standard_input_with_a_bad_one_among_them(shared, command, lines, monkeypatch):
     feed(monkeypatch, b"A red star.\r\n\nwhat a \xff mess\n" + b"A car.\n" * 40)
-    assert command("predict", "--model", room.run, "-", "--beam-size", "1") == 1
+    assert command("predict", "--model", shared.run, "-", "--beam-size", "1") == 1
     found = lines()
     assert len(found) == 43
     assert found[2] == {"source": "what a \ufffd mess", "error": "byte 8 is 0xff, which is not UTF-8"}
@@ -39,22 +39,22 @@ def test_lines_of_standard_input_with_a_bad_one_among_them(room, command, lines,
     assert len({row["translation"] for row in found[3:]}) == 1
 
 
-def test_a_long_line_is_read_up_to_the_limit(room, command, lines, monkeypatch):
+def test_a_long_line_is_read_up_to_the_limit(shared, command, lines, monkeypatch):
     feed(monkeypatch, b"star " * 16_000 + b"\nA car.\n")
-    assert command("predict", "--model", room.run, "-") == 0
+    assert command("predict", "--model", shared.run, "-") == 0
     found = lines()
     assert len(found) == 2 and len(found[0]["source"]) == 80_000
 
 
-def test_warm_start_and_candidates(room, command, lines):
-    assert command("predict", "--model", room.run, "A red star.", "--prefix", "Cette étoile", "--n-best", "7") == 0
+def test_warm_start_and_candidates(shared, command, lines):
+    assert command("predict", "--model", shared.run, "A red star.", "--prefix", "Cette étoile", "--n-best", "7") == 0
     (row,) = lines()
     assert row["translation"].startswith("Cette étoile")
     assert row["candidates"][0] == row["translation"] and len(row["candidates"]) == 7
 
 
-def test_draws(room, command, lines):
-    arguments = ["predict", "--model", room.run, "A red star.", "A car.", "--temperature", "2.5", "--top-p", "0.95"]
+def test_draws(shared, command, lines):
+    arguments = ["predict", "--model", shared.run, "A red star.", "A car.", "--temperature", "2.5", "--top-p", "0.95"]
     assert command(*arguments, "--seed", "3") == 0
     first = lines()
     assert command(*arguments, "--seed", "3") == 0
@@ -62,9 +62,9 @@ def test_draws(room, command, lines):
     assert any(command(*arguments, "--seed", str(seed)) or lines() != first for seed in range(4, 8))
 
 
-def test_pictures_of_the_words_and_a_map(room, command, lines, tmp_path):
+def test_pictures_of_the_words_and_a_map(shared, command, lines, tmp_path):
     texts = ["A red star.", "A green car.", "This door isn't red!"]
-    assert command("predict", "--model", room.run, *texts, "--picture", tmp_path / "words.png") == 0
+    assert command("predict", "--model", shared.run, *texts, "--picture", tmp_path / "words.png") == 0
     names = ["words-2.png", "words-3.png", "words-map.png", "words.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
@@ -89,7 +89,7 @@ def test_searches_that_make_no_sense(options, message):
     assert message in str(found.value)
 
 
-def test_models_that_are_none(room, command, capsys, tmp_path):
+def test_models_that_are_none(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),
@@ -97,5 +97,5 @@ def test_models_that_are_none(room, command, capsys, tmp_path):
     ):
         assert command("predict", "--model", model, "A car.") == 2
         assert message in capsys.readouterr().err
-    assert command("predict", "--model", room.run) == 2
+    assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err

@@ -16,8 +16,8 @@ from pipelines.translation.train import make_loss, sampled_inputs
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "translation"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "translation"))
 
 
 def batch_of(trained) -> dict:
@@ -31,22 +31,22 @@ def batch_of(trained) -> dict:
     return {"source": source, "target": target, "real": tf.constant([1.0, 1.0, 0.0])}
 
 
-def test_a_run_explains_itself(room):
-    stored = json.loads((room.run / "config.json").read_text())
+def test_a_run_explains_itself(shared):
+    stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("translation", "sample")
     assert from_json(Config, stored["config"]).model.layers == 2
     for name, word in (("source", "▁star"), ("target", "▁étoile")):
-        words = (room.run / f"vocabulary.{name}.txt").read_text().split("\n")
+        words = (shared.run / f"vocabulary.{name}.txt").read_text().split("\n")
         assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and word in words
-    with open(room.run / "history.csv", newline="") as file:
+    with open(shared.run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {"loss", "nll", "val_loss", "val_perplexity", "val_bleu"} <= rows[0].keys()
     assert float(rows[1]["val_loss"]) < float(rows[0]["val_loss"])
-    assert (room.run / "curves.png").stat().st_size > 1000
+    assert (shared.run / "curves.png").stat().st_size > 1000
 
 
-def test_a_finished_run_is_reported(room, command, tiny, capsys):
-    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+def test_a_finished_run_is_reported(shared, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", shared.data, "--run", shared.run, *tiny]
     assert command(*arguments) == 0
     assert "finished, validation BLEU" in capsys.readouterr().out
     assert command(*arguments, "--units", "6") == 2
@@ -104,37 +104,37 @@ OPTIONS = """
 
 
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
-def test_every_option_trains_and_translates(room, command, tiny, tmp_path, options, capsys):
-    arguments = ["--data", room.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
+def test_every_option_trains_and_translates(shared, command, tiny, tmp_path, options, capsys):
+    arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
 
 
 @pytest.mark.parametrize("initial_range", [0, 0.05])
-def test_the_softmax_begins_with_the_frequencies_of_the_words(room, command, tiny, tmp_path, initial_range):
+def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path, initial_range):
     """But where a range says how all weights begin; the learning rate is next to nothing."""
     run = tmp_path / "run"
     changes = ["--epochs", "1", "--layers", "1", "--learning-rate", "1e-12", "--initial-range", initial_range]
-    assert command("train", "sample", "--data", room.data, "--run", run, *tiny, *changes) == 0
+    assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *changes) == 0
     begun = load_trained(Run.open(run, "translation"))
     bias = begun.model.softmax.bias.numpy()
     if initial_range:
         assert np.abs(bias).max() <= initial_range
         return
-    texts = (room.data / "train.fr").read_text(encoding="utf-8").splitlines()
+    texts = (shared.data / "train.fr").read_text(encoding="utf-8").splitlines()
     ids = begun.preprocessing.target.encode(tf.constant(texts))[0].flat_values.numpy()
     counts = np.bincount([*ids, *[END] * len(texts)], minlength=len(bias)) + 1
     np.testing.assert_allclose(np.exp(bias), counts / counts.sum(), rtol=1e-4)
 
 
-def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, make, tmp_path):
+def test_fine_tuning_on_new_words_keeps_what_is_known(shared, trained, command, make, tmp_path):
     """Vocabularies grow, ids and answers stay: with a learning rate of next to nothing nothing changes."""
     make_pairs, write_parallel = make
     write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A brandnew star.", "Une étoile toute neuve.")])
     write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
     run = tmp_path / "tuned"
-    assert command("fine-tune", "--from", room.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
+    assert command("fine-tune", "--from", shared.run, "--data", tmp_path / "data", "--run", run, "--epochs", "1",
                    "--learning-rate", "1e-12", "--mixture", "0.5") == 0  # fmt: skip
     tuned = load_trained(Run.open(run, "translation"))
     for old, new in ((trained.preprocessing.source, tuned.preprocessing.source),
@@ -148,16 +148,16 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(room, trained, command, ma
     np.testing.assert_allclose(after[:, :, : before.shape[2]], before, atol=1e-4)
     assert (after[:, :, before.shape[2] :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
     config = from_json(Config, json.loads((run / "config.json").read_text())["config"])
-    assert (config.base, config.data.mixture, config.model.units) == (room.run, 0.5, 16)
+    assert (config.base, config.data.mixture, config.model.units) == (shared.run, 0.5, 16)
 
 
-def test_fine_tuning_keeps_the_model_and_needs_data(room, command, capsys, tmp_path):
-    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned"]
+def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp_path):
+    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned"]
     assert command(*given, "--units", "6") == 2
     assert "--units is 6, but fine-tuning keeps the model it starts from, where it is 16" in capsys.readouterr().err
-    assert command("fine-tune", "--from", room.run) == 2
+    assert command("fine-tune", "--from", shared.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", room.data) == 2
+    assert command("fine-tune", "--data", shared.data) == 2
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
-    assert Config().for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
+    assert Config().for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")

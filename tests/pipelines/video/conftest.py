@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests import rooms
+from tests import shared_runs
 
 TINY = "--units 8 --projection 6 --image-size 16 --epochs 2 --batch-videos 4 --learning-rate 0.01 --no-bidirectional"
 TINY = [*TINY.split(), "--layers", "1", "--deltas", "0", "--no-tensorboard"]
@@ -68,7 +68,7 @@ def make_data(folder: pathlib.Path, clips: int = 12, names=("left", "right"), sp
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class SharedRun:
     """Folders of the tiny run."""
 
     data: pathlib.Path
@@ -109,7 +109,7 @@ def make() -> Make:
 
 
 @pytest.fixture(scope="session")
-def room(tmp_path_factory) -> Room:
+def shared(tmp_path_factory) -> SharedRun:
     """A run that was trained and exported by the real commands."""
 
     def make(folder: pathlib.Path):
@@ -117,5 +117,5 @@ def room(tmp_path_factory) -> Room:
         assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
         assert run_main("export", "--run", run) == 0
 
-    folder = rooms.share(tmp_path_factory, "video", make)
-    return Room(folder / "data", rooms.own(tmp_path_factory, folder / "run"))
+    folder = shared_runs.make_once(tmp_path_factory, "video", make)
+    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))

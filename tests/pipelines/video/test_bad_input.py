@@ -24,9 +24,9 @@ def refused(command, tiny, tmp_path, capsys):
 
 
 @pytest.fixture
-def folder(tmp_path, room):
+def folder(tmp_path, shared):
     """Good data, to be spoilt."""
-    shutil.copytree(room.data, tmp_path / "data")
+    shutil.copytree(shared.data, tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -153,19 +153,19 @@ def test_the_command_line(command, capsys, arguments, message):
 
 
 @pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
-def test_folders_that_are_no_run(room, command, capsys, tmp_path, words):
+def test_folders_that_are_no_run(shared, command, capsys, tmp_path, words):
     def told(folder):
         assert command(*words, folder) == 2
         return capsys.readouterr().err
 
     assert "does not exist" in told(tmp_path / "none")
-    assert "is an export: expected the folder of a run" in told(room.run / "export")
+    assert "is an export: expected the folder of a run" in told(shared.run / "export")
     assert "is no run: it has no config.json" in told(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"task": "sentiment", "config": {}}')
     assert "is a run of the pipeline sentiment: expected one of video" in told(other)
-    (other / "config.json").write_text((room.run / "config.json").read_text())
+    (other / "config.json").write_text((shared.run / "config.json").read_text())
     assert "has no model.weights.h5 yet: train the run first" in told(other)
 
 
@@ -180,9 +180,9 @@ def test_folders_that_are_no_run(room, command, capsys, tmp_path, words):
         ("config.json", b"{}", "config.json is no config of a run"),
     ],
 )
-def test_a_damaged_run(room, command, capsys, tmp_path, name, content, message):
+def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message):
     run = tmp_path / "run"
-    shutil.copytree(room.run, run, ignore=shutil.ignore_patterns("export", "checkpoints", "logs"))
+    shutil.copytree(shared.run, run, ignore=shutil.ignore_patterns("export", "checkpoints", "logs"))
     (run / name).write_bytes(content)
     assert command("evaluate", "--run", run) == 2
     assert message in capsys.readouterr().err

@@ -191,6 +191,6 @@ def test_the_real_clips(real_data):
     assert set().union(*(video.labels for video in parts["validation"])) == {"fight", "nofight"}
 
 
-def test_a_run_finds_its_parts_again(room):
-    config = Config.from_json(Run.open(room.run, "video").config)
+def test_a_run_finds_its_parts_again(shared):
+    config = Config.from_json(Run.open(shared.run, "video").config)
     assert [video.name for video in dataset.load_part(config, "test")] == ["clips/5.mp4", "clips/11.mp4"]

@@ -10,51 +10,51 @@ from pipelines.video.evaluate import Labeller
 from pipelines.video.model import load_trained, make_model
 
 
-def test_table_metrics_and_pictures(room, command, capsys):
-    assert command("evaluate", "--run", room.run) == 0
+def test_table_metrics_and_pictures(shared, command, capsys):
+    assert command("evaluate", "--run", shared.run) == 0
     printed = capsys.readouterr().out
-    metrics = json.loads((room.run / "metrics.json").read_text())
+    metrics = json.loads((shared.run / "metrics.json").read_text())
     assert (metrics["split"], metrics["videos"], metrics["frames"], metrics["left_out"]) == ("test", 2, 26, 0)
     confusion = np.array(metrics["confusion"])
     assert metrics["accuracy"] == pytest.approx(100 * np.trace(confusion) / 26)
     assert {"edit", "f1@10", "f1@25", "f1@50", "latency", "macro_f1", "loss", "clip_accuracy"} <= metrics.keys()
-    assert metrics["smoothed"]["filter"] == Config.from_json(Run.open(room.run, "video").config).filter
+    assert metrics["smoothed"]["filter"] == Config.from_json(Run.open(shared.run, "video").config).filter
     assert f"{metrics['accuracy']:.2f}" in printed and "F1@50" in printed and "F1 of left" in printed
     for name in ("confusion_matrix.png", "timelines.png"):
-        assert (room.run / name).read_bytes().startswith(b"\x89PNG")
+        assert (shared.run / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_runs_beside_each_other_and_another_filter(room, command, tiny, tmp_path, capsys):
+def test_runs_beside_each_other_and_another_filter(shared, command, tiny, tmp_path, capsys):
     baseline = tmp_path / "frame-by-frame"
-    assert command("train", "sample", "--data", room.data, "--run", baseline, *tiny, "--cell", "none",
+    assert command("train", "sample", "--data", shared.data, "--run", baseline, *tiny, "--cell", "none",
                    "--epochs", "1") == 0  # fmt: skip
     capsys.readouterr()
-    assert command("evaluate", "--run", room.run, "--beside", baseline, "--filter", "5") == 0
+    assert command("evaluate", "--run", shared.run, "--beside", baseline, "--filter", "5") == 0
     printed = capsys.readouterr().out
     assert "frame-by-frame" in printed and "filter 5" in printed
-    first, second = (json.loads((run / "metrics.json").read_text()) for run in (room.run, baseline))
+    first, second = (json.loads((run / "metrics.json").read_text()) for run in (shared.run, baseline))
     assert (first["cell"], second["cell"], first["smoothed"]["filter"]) == ("lstm", "none", 5)
-    assert command("evaluate", "--run", room.run, "--filter", "4") == 2
+    assert command("evaluate", "--run", shared.run, "--filter", "4") == 2
     assert "--filter is 4, but must be odd" in capsys.readouterr().err
 
 
-def test_parts_and_other_data(room, command, make, tmp_path, capsys):
-    assert command("evaluate", "--run", room.run, "--split", "train") == 0
-    assert json.loads((room.run / "metrics.json").read_text())["videos"] == 8
+def test_parts_and_other_data(shared, command, make, tmp_path, capsys):
+    assert command("evaluate", "--run", shared.run, "--split", "train") == 0
+    assert json.loads((shared.run / "metrics.json").read_text())["videos"] == 8
     other = make.data(tmp_path / "other", clips=2, split=False)
     (other / "clips" / "1.mp4").write_bytes(b"")
-    assert command("evaluate", "--run", room.run, "--data", other) == 0
-    metrics = json.loads((room.run / "metrics.json").read_text())
+    assert command("evaluate", "--run", shared.run, "--data", other) == 0
+    metrics = json.loads((shared.run / "metrics.json").read_text())
     assert (metrics["videos"], metrics["left_out"], metrics["data"]) == (1, 1, str(other))
     assert "left out 1 of 2 clips" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("lstm", False), ("rnn", False), ("lstm", True), ("none", False)])
-def test_long_videos_are_labelled_as_short_ones(room, cell, bidirectional, monkeypatch):
+def test_long_videos_are_labelled_as_short_ones(shared, cell, bidirectional, monkeypatch):
     """Window by window with the state carried on, or at once from the features: the answer of the whole video."""
-    trained = load_trained(Run.open(room.run, "video"))
+    trained = load_trained(Run.open(shared.run, "video"))
     changes = {"cell": cell, "bidirectional": bidirectional}
-    config = Config.from_json({**Run.open(room.run, "video").config, **changes})
+    config = Config.from_json({**Run.open(shared.run, "video").config, **changes})
     model = make_model(config, trained.names)
     videos = dataset.load_part(config, "train")
     inputs = dataset.make_inputs(videos, config, model, trained.preprocessing)
@@ -68,6 +68,6 @@ def test_long_videos_are_labelled_as_short_ones(room, cell, bidirectional, monke
     from pipelines.video import evaluate
 
     monkeypatch.setattr(evaluate, "WINDOW", 4)
-    short = Config.from_json({**Run.open(room.run, "video").config, **changes, "batch_frames": 1})
+    short = Config.from_json({**Run.open(shared.run, "video").config, **changes, "batch_frames": 1})
     for one, other in zip(whole, Labeller(model)(tracks, short), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -49,19 +49,19 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module")
-def trained(room):
-    return load_trained(Run.open(room.run, "video"))
+def trained(shared):
+    return load_trained(Run.open(shared.run, "video"))
 
 
 @pytest.fixture(scope="module")
-def loaded(room):
-    return tf.saved_model.load(str(room.run / "export"))
+def loaded(shared):
+    return tf.saved_model.load(str(shared.run / "export"))
 
 
 @pytest.fixture(scope="module")
-def padded(room):
+def padded(shared):
     """(frames uint8[batch, time, height, width, 3], lengths int32[batch]) of three clips."""
-    clips = [np.stack(list(videos.Video(room.data / "clips" / f"{number}.mp4"))) for number in (0, 1, 2)]
+    clips = [np.stack(list(videos.Video(shared.data / "clips" / f"{number}.mp4"))) for number in (0, 1, 2)]
     lengths = np.array([len(clip) for clip in clips], np.int32)
     frames = np.zeros((3, lengths.max(), *clips[0].shape[1:]), np.uint8)
     for row, clip in enumerate(clips):
@@ -70,11 +70,11 @@ def padded(room):
     return frames, lengths
 
 
-def variant(room, folder, **changes):
+def variant(shared, folder, **changes):
     """A run of another model with random weights."""
     folder.mkdir()
-    (folder / "labels.json").write_bytes((room.run / "labels.json").read_bytes())
-    stored = json.loads((room.run / "config.json").read_text())
+    (folder / "labels.json").write_bytes((shared.run / "labels.json").read_bytes())
+    stored = json.loads((shared.run / "config.json").read_text())
     stored["config"].update(changes)
     (folder / "config.json").write_text(json.dumps(stored))
     run = Run.open(folder, "video")
@@ -89,13 +89,13 @@ def expected_of(trained, frames, lengths):
 
 
 @pytest.fixture(scope="module")
-def alone(room, padded, tmp_path_factory):
+def alone(shared, padded, tmp_path_factory):
     """Of each variant its run, and what its export, moved elsewhere, says in a process of TensorFlow alone."""
     folder = tmp_path_factory.mktemp("alone")
     frames, lengths = padded
     np.savez(folder / "given.npz", frames=frames, lengths=lengths)
     runs = {
-        name: variant(room, folder / name, **changes) if changes else room.run for name, changes in VARIANTS.items()
+        name: variant(shared, folder / name, **changes) if changes else shared.run for name, changes in VARIANTS.items()
     }
     exports = [export(run, folder / "moved" / name) for name, run in runs.items()]
     answer = subprocess.run(

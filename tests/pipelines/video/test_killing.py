@@ -8,10 +8,10 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
-def test_two_kills(tmp_path, room):
+def test_two_kills(tmp_path, shared):
     """With what draws random numbers and with what is carried from batch to batch: dropout, moved pictures, states."""
     tiny = "--units 8 --image-size 16 --batch-videos 2 --epochs 6 --dropout 0.2 --shift 0.1 --shuffle-colours"
-    command = [*SAMPLE, "--data", room.data, *tiny.split(), "--no-bidirectional", "--k1", "4"]
+    command = [*SAMPLE, "--data", shared.data, *tiny.split(), "--no-bidirectional", "--k1", "4"]
     assert killing.check_command("video", command, tmp_path, kills=2, longest_delay=1.0)
 
 

@@ -23,12 +23,12 @@ def lines(capsys):
 
 
 @pytest.fixture(scope="module")
-def both_ways(room, tmp_path_factory):
+def both_ways(shared, tmp_path_factory):
     """A run of both directions, its weights random."""
     folder = tmp_path_factory.mktemp("both") / "run"
     folder.mkdir()
-    (folder / "labels.json").write_bytes((room.run / "labels.json").read_bytes())
-    stored = json.loads((room.run / "config.json").read_text())
+    (folder / "labels.json").write_bytes((shared.run / "labels.json").read_bytes())
+    stored = json.loads((shared.run / "config.json").read_text())
     stored["config"]["bidirectional"] = True
     (folder / "config.json").write_text(json.dumps(stored))
     run = Run.open(folder, "video")
@@ -44,11 +44,11 @@ def labels_of(trained, video) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["one direction", "both directions"])
-def test_streams_equal_whole_videos(room, both_ways, command, lines, make, tmp_path, kind):
+def test_streams_equal_whole_videos(shared, both_ways, command, lines, make, tmp_path, kind):
     """A video of 200 frames is read in four stacks."""
-    run = room.run if kind == "one direction" else both_ways
+    run = shared.run if kind == "one direction" else both_ways
     long = make.clip(tmp_path / "long.mp4", make.moving([1] * 3 + ([-2] * 9 + [2] * 9) * 11))
-    short = room.data / "clips" / "3.mp4"
+    short = shared.data / "clips" / "3.mp4"
     assert command("predict", "--model", run, short, long) == 0
     found = lines()
     trained = load_trained(Run.open(run, "video"))
@@ -63,34 +63,34 @@ def test_streams_equal_whole_videos(room, both_ways, command, lines, make, tmp_p
     assert len(found[1]["labels"]) == 201
 
 
-def test_a_folder_of_frames(room, command, lines, make, tmp_path):
+def test_a_folder_of_frames(shared, command, lines, make, tmp_path):
     for number, frame in enumerate(make.moving([1, 2, -2, -2, 2])):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
-    assert command("predict", "--model", room.run / "export", tmp_path, "--folder-fps", "5") == 0
+    assert command("predict", "--model", shared.run / "export", tmp_path, "--folder-fps", "5") == 0
     (answer,) = lines()
     assert (answer["fps"], len(answer["labels"])) == (5, 5)
-    assert answer["labels"] == labels_of(load_trained(Run.open(room.run, "video")), videos.Video(tmp_path, 0, 5))
+    assert answer["labels"] == labels_of(load_trained(Run.open(shared.run, "video")), videos.Video(tmp_path, 0, 5))
 
 
-def test_frames_that_change_in_size(room, command, lines, make, tmp_path):
+def test_frames_that_change_in_size(shared, command, lines, make, tmp_path):
     for number, frame in enumerate(make.moving([2] * 6)):
         image = Image.fromarray(frame)
         image.resize((48, 40) if number > 3 else image.size).save(tmp_path / f"{number}.png")
     out = tmp_path.with_suffix(".mp4")
-    assert command("predict", "--model", room.run, tmp_path, "--video", out, "--picture", tmp_path / "a.jpg.png") == 0
+    assert command("predict", "--model", shared.run, tmp_path, "--video", out, "--picture", tmp_path / "a.jpg.png") == 0
     assert len(lines()[0]["labels"]) == 6
     assert {frame.shape for frame in videos.Video(out)} == {(24, 32, 3)}
 
 
-def test_the_rate_of_the_model_and_the_rate_of_the_file(room, command, lines, make, tmp_path):
+def test_the_rate_of_the_model_and_the_rate_of_the_file(shared, command, lines, make, tmp_path):
     """A model of 5 frames a second reads every second frame; the labelled video keeps the file's own rate."""
-    stored = json.loads((room.run / "config.json").read_text())
+    stored = json.loads((shared.run / "config.json").read_text())
     stored["config"]["fps"] = 5.0
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(stored))
     for name in ("labels.json", "model.weights.h5"):
-        (run / name).write_bytes((room.run / name).read_bytes())
+        (run / name).write_bytes((shared.run / name).read_bytes())
     export(run)
     clip = make.clip(tmp_path / "a.mp4", make.moving([2] * 9, size=(48, 64)))
     assert command("predict", "--model", run, clip, "--video", tmp_path / "out.mp4") == 0
@@ -105,23 +105,23 @@ def test_the_rate_of_the_model_and_the_rate_of_the_file(room, command, lines, ma
     assert changed[-6:, :12].mean() > 40 > 10 > changed[:24].mean()  # a label in the lower left corner
 
 
-def test_pictures(room, command, lines, tmp_path):
-    clips = [room.data / "clips" / f"{number}.mp4" for number in (0, 1)]
+def test_pictures(shared, command, lines, tmp_path):
+    clips = [shared.data / "clips" / f"{number}.mp4" for number in (0, 1)]
     arguments = ["--picture", tmp_path / "a.png", "--video", tmp_path / "a.mp4"]
-    assert command("predict", "--model", room.run, *arguments, *clips) == 0
+    assert command("predict", "--model", shared.run, *arguments, *clips) == 0
     for name in ("a.png", "a-2.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     for name, clip in (("a.mp4", clips[0]), ("a-2.mp4", clips[1])):
         assert len(list(videos.Video(tmp_path / name))) == len(list(videos.Video(clip)))
 
 
-def test_a_bad_video_among_good_ones(room, command, lines, monkeypatch, tmp_path):
-    good = str(room.data / "clips" / "0.mp4")
+def test_a_bad_video_among_good_ones(shared, command, lines, monkeypatch, tmp_path):
+    good = str(shared.data / "clips" / "0.mp4")
     (tmp_path / "bad.mp4").write_text("no video")
     content = f"{tmp_path / 'bad.mp4'}\n{tmp_path / 'none.mp4'}\n".encode() + b"a\xff.mp4\n" + good.encode() + b"\n"
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert command("predict", "--model", room.run, good, "-") == 1
+    assert command("predict", "--model", shared.run, good, "-") == 1
     found = lines()
     assert [list(row)[1] for row in found] == ["fps", "error", "error", "error", "fps"]
     assert found[1] == {"video": str(tmp_path / "bad.mp4"), "error": "is no video, or is truncated or damaged"}
@@ -129,17 +129,17 @@ def test_a_bad_video_among_good_ones(room, command, lines, monkeypatch, tmp_path
     assert found[3]["error"] == "byte 2 is 0xff, which is not UTF-8"
 
 
-def test_only_exports_predict(room, command, capsys, tmp_path):
+def test_only_exports_predict(shared, command, capsys, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.json").write_bytes((room.run / "config.json").read_bytes())
+    (run / "config.json").write_bytes((shared.run / "config.json").read_bytes())
     assert command("predict", "--model", run, "a.mp4") == 2
     assert f"{run} has no export yet: make it with python -m pipelines.video export" in capsys.readouterr().err
     assert command("predict", "--model", tmp_path, "a.mp4") == 2
     assert "is neither a run nor an export" in capsys.readouterr().err
-    assert command("predict", "--model", room.run) == 2
+    assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err
-    assert command("predict", "--model", room.run, "a.mp4", "--video", "a.gif") == 2
+    assert command("predict", "--model", shared.run, "a.mp4", "--video", "a.gif") == 2
     assert "a.gif is no name for a video" in capsys.readouterr().err
     tf.saved_model.save(tf.Module(), tmp_path / "foreign")
     assert command("predict", "--model", tmp_path / "foreign", "a.mp4") == 2
@@ -148,9 +148,9 @@ def test_only_exports_predict(room, command, capsys, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one direction", "both directions"])
-def test_half_an_hour_of_video_takes_no_more_memory(room, both_ways, make, tmp_path, kind):
+def test_half_an_hour_of_video_takes_no_more_memory(shared, both_ways, make, tmp_path, kind):
     """Resident memory of the command on 30 minutes within 300 MB of that on ten seconds."""
-    run = room.run if kind == "one direction" else both_ways
+    run = shared.run if kind == "one direction" else both_ways
     peaks = []
     for seconds in (10, 1800):
         clip = make.clip(tmp_path / f"{seconds}.mp4", make.moving([2, 2, -2, -2] * (seconds * 10 // 4)))

@@ -18,28 +18,28 @@ from pipelines.video.train import frame_loss
 from tests import killing
 
 
-def test_a_run_explains_itself(room):
-    stored = json.loads((room.run / "config.json").read_text())
+def test_a_run_explains_itself(shared):
+    stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("video", "sample")
     assert Config.from_json(stored["config"]).units == 8
-    assert json.loads((room.run / "labels.json").read_text()) == ["left", "right"]
-    with open(room.run / "history.csv", newline="") as file:
+    assert json.loads((shared.run / "labels.json").read_text()) == ["left", "right"]
+    with open(shared.run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_edit", "val_f1_50"} <= rows[0].keys()
-    assert (room.run / "curves.png").stat().st_size > 1000
+    assert (shared.run / "curves.png").stat().st_size > 1000
 
 
-def test_a_finished_run_is_reported(room, command, tiny, capsys):
-    arguments = ["train", "sample", "--data", room.data, "--run", room.run, *tiny]
+def test_a_finished_run_is_reported(shared, command, tiny, capsys):
+    arguments = ["train", "sample", "--data", shared.data, "--run", shared.run, *tiny]
     assert command(*arguments) == 0
     assert "finished, validation frame accuracy" in capsys.readouterr().out
     assert command(*arguments, "--units", "5") == 2
     assert "units was 8 and is now 5" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command, tiny, capsys, monkeypatch):
-    arguments = ["train", "sample", "--data", room.data, "--run", tmp_path / "run", *tiny]
+def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, command, tiny, capsys, monkeypatch):
+    arguments = ["train", "sample", "--data", shared.data, "--run", tmp_path / "run", *tiny]
     batches = dataset.batches
 
     def interrupted(tracks, *, epoch=0, seed=None, **options):
@@ -53,7 +53,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(room, tmp_path, command,
     assert "the same command goes on where it stopped" in capsys.readouterr().err
     monkeypatch.undo()
     assert command(*arguments) == 0
-    killing.assert_same_run(tmp_path / "run", room.run)
+    killing.assert_same_run(tmp_path / "run", shared.run)
 
 
 OPTIONS = """
@@ -65,12 +65,22 @@ OPTIONS = """
 
 
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
-def test_every_option_trains_and_scores(room, command, tiny, tmp_path, options):
+def test_every_option_trains_and_scores(shared, command, tiny, tmp_path, options):
     if "--no-train-encoder" in options:  # its random weights in a file, as a person may have one
         encoder = encoders.build_encoder("small", weights="none", image_size=16)
         encoder.save_weights(tmp_path / "random.weights.h5")
         options += f" --encoder-weights {tmp_path / 'random.weights.h5'}"
-    arguments = ["--data", room.data, "--run", tmp_path / "run", "--cache", tmp_path / "cache", *tiny, "--epochs", "1"]
+    arguments = [
+        "--data",
+        shared.data,
+        "--run",
+        tmp_path / "run",
+        "--cache",
+        tmp_path / "cache",
+        *tiny,
+        "--epochs",
+        "1",
+    ]
     assert command("train", "sample", *arguments, *options.split()) == 0
     assert command("evaluate", "--run", tmp_path / "run") == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -78,8 +88,8 @@ def test_every_option_trains_and_scores(room, command, tiny, tmp_path, options):
     assert (tmp_path / "cache").exists() == ("--no-train-encoder" in options)
 
 
-def test_one_label_a_clip_and_clips_that_are_joined(room, command, tiny, make, tmp_path):
-    clips = sorted((room.data / "clips").glob("*.mp4"))
+def test_one_label_a_clip_and_clips_that_are_joined(shared, command, tiny, make, tmp_path):
+    clips = sorted((shared.data / "clips").glob("*.mp4"))
     labels = [{"file": str(path), "label": "ab"[number % 2], "scene": number} for number, path in enumerate(clips)]
     make.csv(tmp_path / "labels.csv", labels)
     rows = [{"clips": f"{clips[n]};{clips[n + 1]}", "labels": "a;b", "split": part}
@@ -94,34 +104,34 @@ def test_one_label_a_clip_and_clips_that_are_joined(room, command, tiny, make, t
         assert metrics["clips"] == 2 and metrics["clip_accuracy"] is not None
 
 
-def test_fine_tuning_on_other_labels(room, tmp_path, command, make, capsys):
+def test_fine_tuning_on_other_labels(shared, tmp_path, command, make, capsys):
     data = make.data(tmp_path / "data", names=("west", "east"))
     run = tmp_path / "tuned"
-    arguments = ["fine-tune", "--from", room.run, "--data", data, "--run", run, "--epochs", "1", "--learning-rate",
+    arguments = ["fine-tune", "--from", shared.run, "--data", data, "--run", run, "--epochs", "1", "--learning-rate",
                  "1e-9"]  # fmt: skip
     assert command(*arguments) == 0
     assert json.loads((run / "labels.json").read_text()) == ["east", "west"]
-    before, after = (load_trained(Run.open(path, "video")).model for path in (room.run, run))
+    before, after = (load_trained(Run.open(path, "video")).model for path in (shared.run, run))
     for old, new in zip(before.weights, after.weights, strict=True):
         if "head/kernel" in old.path:
             assert not np.allclose(old.numpy(), new.numpy(), atol=1e-3)
         elif "seed" not in old.path and "head/" not in old.path:
             np.testing.assert_allclose(old.numpy(), new.numpy(), atol=1e-6)
     config = json.loads((run / "config.json").read_text())["config"]
-    assert (config["base"], config["units"]) == (str(room.run), 8)
+    assert (config["base"], config["units"]) == (str(shared.run), 8)
     assert command(*arguments) == 0
     assert "finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
-def test_fine_tuning_on_the_same_labels_keeps_their_columns(room, tmp_path, command, tiny, cell):
-    base = room.run
+def test_fine_tuning_on_the_same_labels_keeps_their_columns(shared, tmp_path, command, tiny, cell):
+    base = shared.run
     if cell == "rnn":
         base = tmp_path / "base"
-        assert command("train", "sample", "--data", room.data, "--run", base, *tiny, "--cell", "rnn",
+        assert command("train", "sample", "--data", shared.data, "--run", base, *tiny, "--cell", "rnn",
                        "--epochs", "1") == 0  # fmt: skip
     run = tmp_path / "tuned"
-    assert command("fine-tune", "--from", base, "--data", room.data, "--run", run, "--learning-rate", "1e-12",
+    assert command("fine-tune", "--from", base, "--data", shared.data, "--run", run, "--learning-rate", "1e-12",
                    "--label-names", "right", "left", "--epochs", "1", "--no-train-encoder", "--cache",
                    tmp_path / "cache") == 0  # fmt: skip
     before, after = (load_trained(Run.open(path, "video")) for path in (base, run))
@@ -139,20 +149,20 @@ def test_fine_tuning_on_the_same_labels_keeps_their_columns(room, tmp_path, comm
         (["--image-size", "32"], "--image-size is 32"),
     ],
 )
-def test_fine_tuning_keeps_the_model(room, tmp_path, command, capsys, arguments, message):
-    given = ["fine-tune", "--from", room.run, "--data", room.data, "--run", tmp_path / "tuned", *arguments]
+def test_fine_tuning_keeps_the_model(shared, tmp_path, command, capsys, arguments, message):
+    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned", *arguments]
     assert command(*given) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "tuned").exists()
 
 
-def test_fine_tuning_needs_data_and_a_run(room, command, capsys):
-    assert command("fine-tune", "--from", room.run) == 2
+def test_fine_tuning_needs_data_and_a_run(shared, command, capsys):
+    assert command("fine-tune", "--from", shared.run) == 2
     assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", room.data) == 2
+    assert command("fine-tune", "--data", shared.data) == 2
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    stored = Config.from_json(json.loads((room.run / "config.json").read_text())["config"])
-    assert stored.for_fine_tuning(room.run).run == room.run.with_name("run-finetuned")
+    stored = Config.from_json(json.loads((shared.run / "config.json").read_text())["config"])
+    assert stored.for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
 
 
 LOGITS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32) * 3
