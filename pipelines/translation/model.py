@@ -4,8 +4,8 @@ source ids -> (reversed) -> vectors -> encoder layers 1 … N -> last state of e
                                                                         |
 target ids -> vectors (and the context) -> decoder layers 1 … N, started from these states -> softmax over the words
 
-The decoder has two drivers: `read` takes all true tokens at once (teacher forcing), `step` one token at a time
-(decoding). Both run the same cells.
+The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true tokens at once (teacher forcing),
+`step` takes one token at a time (decoding).
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
 
 
 @keras.saving.register_keras_serializable(package="unfold")
-class Translator(keras.Model):
+class TranslationModel(keras.Model):
     """An encoder-decoder of recurrent layers (Sutskever et al. 2014, "Sequence to sequence learning with neural
     networks"). Id 0 is padding, behind the end of a sentence.
 
@@ -177,7 +177,7 @@ class Translator(keras.Model):
 
     # The decoder ------------------------------------------------------------------------------------------------------
 
-    def read(self, tokens, state, training=False):
+    def decoder_outputs(self, tokens, state, training=False):
         """Teacher forcing: true tokens int32[batch, time] -> what the softmax reads, float[batch, time, width]."""
         if training and self.word_dropout:
             drawn = keras.random.uniform(tf.shape(tokens), seed=self.random)
@@ -190,7 +190,7 @@ class Translator(keras.Model):
         for number, layer in enumerate(self.decoder):
             y, *_ = layer(x, initial_state=state["layers"][number], training=training)
             x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return self.read_out(x, context, vectors)
+        return self.apply_readout(x, context, vectors)
 
     def step(self, tokens, state):
         """One step of decoding: token ids int32[rows] and the state -> (logits float32[rows, words], the new state)."""
@@ -202,9 +202,9 @@ class Translator(keras.Model):
             y, new = layer.cell(x, state["layers"][number])
             x = y + (x if self.residual and number else 0)
             states.append(list(new))
-        return self.softmax(self.read_out(x, context, vectors)), {**state, "layers": states}
+        return self.softmax(self.apply_readout(x, context, vectors)), {**state, "layers": states}
 
-    def read_out(self, x, context, vectors):
+    def apply_readout(self, x, context, vectors):
         """What the softmax reads: float[..., width]."""
         if self.readout is None:
             return x
@@ -213,7 +213,7 @@ class Translator(keras.Model):
     def call(self, inputs, training=False):
         """(source int32[batch, time], target tokens int32[batch, steps]) -> logits float32[batch, steps, words]."""
         source, tokens = inputs
-        return self.softmax(self.read(tokens, self.encode(source, training), training))
+        return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
 
     def get_config(self):
         return {**super().get_config(), **self.options}
@@ -240,7 +240,7 @@ class Trained:
 
     config: Config
     preprocessing: Preprocessing
-    model: Translator
+    model: TranslationModel
 
 
 def load_trained(run: Run) -> Trained:
@@ -253,9 +253,9 @@ def load_trained(run: Run) -> Trained:
     return Trained(config, preprocessing, model)
 
 
-def make_model(config: Config, preprocessing: Preprocessing) -> Translator:
-    """A built Translator with the figures of a config."""
-    model = Translator(
+def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel:
+    """A built TranslationModel with the figures of a config."""
+    model = TranslationModel(
         source_vocabulary=len(preprocessing.source.vocabulary),
         target_vocabulary=len(preprocessing.target.vocabulary),
         cell=config.cell,

@@ -23,7 +23,7 @@ from pipelines.translation.model import (
     SOURCE_VOCABULARY_FILE,
     TARGET_VOCABULARY_FILE,
     Trained,
-    Translator,
+    TranslationModel,
     load_trained,
     load_vocabularies,
     make_model,
@@ -151,12 +151,12 @@ def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs:
         raise UserError(f"--data {config.data} has no pair to use in the part {part}: none of {all_pairs:,} is whole")
 
 
-def build(config: Config, preprocessing: Preprocessing) -> Translator:
+def build(config: Config, preprocessing: Preprocessing) -> TranslationModel:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
     return strategies.build(config.training, lambda: make_model(config, preprocessing))
 
 
-def make_loss(model: Translator, config: Config):
+def make_loss(model: TranslationModel, config: Config):
     """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each token or
     each sentence; and `nll`, per token and without smoothing, whose exponential is the perplexity."""
 
@@ -166,11 +166,12 @@ def make_loss(model: Translator, config: Config):
         state = model.encode(batch["source"], training)
         if training and config.teacher_forcing != "always":
             inputs = some_inputs_of_its_own(model, config, inputs, state)
-        read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])  # [batch * time, width]
+        outputs = model.decoder_outputs(inputs, state, training)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])  # [batch * time, width]
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
-        softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
+        softmax = (outputs, model.softmax.kernel, model.softmax.bias, targets, weights)
         if training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
             total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
@@ -187,7 +188,7 @@ def make_loss(model: Translator, config: Config):
     return loss
 
 
-def some_inputs_of_its_own(model: Translator, config: Config, inputs, state):
+def some_inputs_of_its_own(model: TranslationModel, config: Config, inputs, state):
     """Scheduled sampling: some of the decoder's true inputs int32[batch, time] become words of its own."""
     updates = model.batches // config.training.accumulate
     model.batches.assign_add(1)
