@@ -20,7 +20,7 @@ from pipelines.captioning.captions import (
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data import sources
-from pipelines.common.data.loading import as_written, text_batches, untuned
+from pipelines.common.data.loading import text_batches, without_autograph, without_autotune
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.vision import encoders, feature_cache, images
@@ -155,9 +155,9 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
     if len(names) * size * size * 3 <= KEPT_BYTES:
         kept = np.zeros([len(names), size, size, 3], np.uint8)
     # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
-    paths = untuned(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
+    paths = without_autotune(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
     pixels = paths.enumerate().map(
-        as_written(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
+        without_autograph(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
         num_parallel_calls=2,
         deterministic=False,
     )
@@ -248,7 +248,7 @@ def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
     texts = captioned.captions
     counts = [len(each) for each in captioned.references.values()]
     owners = np.repeat(np.arange(len(counts)), counts)
-    read = list(text_batches(texts).map(as_written(preprocessing.encode), num_parallel_calls=2))
+    read = list(text_batches(texts).map(without_autograph(preprocessing.encode), num_parallel_calls=2))
     ids = tf.concat([found for found, _ in read], axis=0)
     cut = np.concatenate([was_cut.numpy() for _, was_cut in read])
     empty = np.asarray(ids.row_lengths()) == 0

@@ -10,7 +10,7 @@ from layers.text import PADDING
 from layers.tokenizer import Tokenizer
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
+from pipelines.common.data.loading import CORES, text_batches, without_autograph, without_autotune
 from pipelines.common.errors import UserError
 from pipelines.translation.config import Config
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
@@ -130,7 +130,7 @@ def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pai
 def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
     """Reads all texts once, so that an epoch need not."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-    for found, was_cut in text_batches(texts).map(as_written(tokenizer.encode), num_parallel_calls=CORES):
+    for found, was_cut in text_batches(texts).map(without_autograph(tokenizer.encode), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut.append(was_cut.numpy())
@@ -195,7 +195,11 @@ def batches(
         source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
         return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
 
-    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(as_written(batch), num_parallel_calls=2).prefetch(4)
+    return (
+        without_autotune(tf.data.Dataset.from_tensor_slices(rows))
+        .map(without_autograph(batch), num_parallel_calls=2)
+        .prefetch(4)
+    )
 
 
 def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt
 from pipelines.video.annotations import PARTS, Video, frame_labels, read
@@ -259,7 +259,7 @@ def batches(
         "weights": tf.TensorSpec([None, None], tf.float32),
         "rows": tf.TensorSpec([None], tf.int64),
     }
-    found = untuned(tf.data.Dataset.from_generator(generate, output_signature=signature))
+    found = without_autotune(tf.data.Dataset.from_generator(generate, output_signature=signature))
     return found.apply(tf.data.experimental.assert_cardinality(len(plan))).prefetch(2)
 
 
