@@ -22,7 +22,7 @@ from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.errors import UserError
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision.encoders import build_encoder
@@ -237,13 +237,3 @@ def make_model(config: Config, preprocessing: Preprocessing, encoder_weights: st
 
 def make_preprocessing(config: Config, vocabulary: Vocabulary) -> Preprocessing:
     return Preprocessing(vocabulary, **config.reading)
-
-
-def load_vocabulary(path) -> Vocabulary:
-    """The run's vocabulary file."""
-    try:
-        return Vocabulary.load(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no vocabulary: {error}") from error

@@ -18,13 +18,12 @@ from pipelines.captioning.model import (
     CaptioningModel,
     Trained,
     load_trained,
-    load_vocabulary,
     make_model,
     make_preprocessing,
 )
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
-from pipelines.common.data.loading import text_batches
+from pipelines.common.data.loading import load_vocabulary, text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run

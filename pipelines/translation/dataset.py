@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from layers.text import PADDING
 from layers.tokenizer import Tokenizer
-from pipelines.common.data import sources
+from pipelines.common.data import sources, splits
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import CORES, text_batches, without_autograph, without_autotune
 from pipelines.common.errors import UserError
@@ -86,7 +86,7 @@ def load(config: Config) -> dict[str, Pairs]:
     for part in ("test", "validation"):
         share = getattr(config, f"{part}_share")
         if part not in own and share:
-            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
+            parts["train"], parts[part] = split_off(parts["train"], share, config.split_seed, config.data)
     return parts
 
 
@@ -113,15 +113,13 @@ def load_all(config: Config, part: str) -> Pairs:
     return read(where, part, config)
 
 
-def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
-    """(the rest, about `share` of the pairs): whole sources, drawn by the seed; neither side is empty."""
+def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
+    """Returns the rest and about `share` of the source sentences, each with all of its translations."""
     known = sorted(set(pairs.sources))
-    if len(known) < 2:
-        raise UserError(f"--data {where} cannot be split: it has {len(known)} different source sentences")
-    wanted = min(max(round(share * len(known)), 1), len(known) - 1)
-    drawn = np.random.default_rng(seed).permutation(len(known))[:wanted]
+    size, expected = round(share * len(known)), "two different source sentences or more"
+    _, drawn = splits.split(range(len(known)), size, seed, where, expected)
     chosen = {known[number] for number in drawn}
-    rows = [[], []]
+    rows = [], []
     for row, source in enumerate(pairs.sources):
         rows[source in chosen].append(row)
     return pairs.take(rows[0]), pairs.take(rows[1])

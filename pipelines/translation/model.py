@@ -17,7 +17,7 @@ from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
-from pipelines.common.errors import UserError
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.translation.config import Config
@@ -285,12 +285,3 @@ def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -
 def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
     """The run's two vocabulary files."""
     return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)
-
-
-def load_vocabulary(path) -> Vocabulary:
-    try:
-        return Vocabulary.load(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no vocabulary: {error}") from error

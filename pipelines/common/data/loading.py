@@ -1,8 +1,12 @@
-"""Loading with tf.data, as all pipelines do it: without autotuning and AutoGraph; texts in batches."""
+"""Loading, as all pipelines do it: tf.data without autotuning and AutoGraph, texts in batches, vocabularies, labels."""
 
 import os
 
 import tensorflow as tf
+
+from layers.text import Vocabulary
+from pipelines.common.errors import UserError
+from pipelines.common.files import read_json
 
 TEXTS_AT_ONCE = 1024
 CORES = os.cpu_count() or 1
@@ -26,3 +30,21 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 def text_batches(texts: list[str]) -> tf.data.Dataset:
     """Returns a dataset of the texts, string[batch] an element."""
     return without_autotune(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
+
+
+def load_vocabulary(path) -> Vocabulary:
+    """Reads the vocabulary file of a run; UserError when it is missing or not a vocabulary."""
+    try:
+        return Vocabulary.load(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a vocabulary: {error}") from error
+
+
+def load_labels(path) -> tuple[str, ...]:
+    """Reads the labels.json of a run: the names of the labels, in the order of their ids."""
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} does not contain labels: expected a list of two names or more")
+    return tuple(names)
