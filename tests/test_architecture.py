@@ -183,7 +183,7 @@ def calls(name: str) -> list[tuple[str, ast.Call]]:
 @pytest.mark.parametrize("name", MODULES)
 def test_no_dataset_tunes_itself(name):
     """pipelines/common/data/loading.py says why."""
-    told = {id(argument) for written, call in calls(name) if written == "untuned" for argument in call.args}
+    told = {id(argument) for written, call in calls(name) if written == "without_autotune" for argument in call.args}
     made = [
         (written, call)
         for written, call in calls(name)
@@ -203,7 +203,7 @@ def test_nothing_is_converted_by_autograph(name):
             words = {word.arg: ast.unparse(word.value) for word in call.keywords}
             assert words.get("autograph") == "False", ast.unparse(call)
         if written.endswith(".map"):
-            assert ast.unparse(call.args[0]).startswith("as_written("), ast.unparse(call)
+            assert ast.unparse(call.args[0]).startswith("without_autograph("), ast.unparse(call)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -17,7 +17,7 @@ from layers.text import PADDING
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import as_written, untuned
+from pipelines.common.data.loading import without_autograph, without_autotune
 
 
 def feature_batches(
@@ -49,7 +49,11 @@ def feature_batches(
         image = tf.gather(features, tf.gather(owners, known))
         return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
 
-    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(as_written(batch), num_parallel_calls=2).prefetch(4)
+    return (
+        without_autotune(tf.data.Dataset.from_tensor_slices(rows))
+        .map(without_autograph(batch), num_parallel_calls=2)
+        .prefetch(4)
+    )
 
 
 def padded(sentences: tf.RaggedTensor, xla: bool):
@@ -84,10 +88,10 @@ def image_batches(
         order = np.random.default_rng((seed, epoch)).permutation(order)
     pixels = pixel_rows(found, preprocessing, order)
     if augment:
-        rows = untuned(tf.data.Dataset.from_tensor_slices(order))
-        seeds = rows.map(as_written(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
+        rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
+        seeds = rows.map(without_autograph(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
         pixels = tf.data.Dataset.zip(pixels, seeds).map(
-            as_written(lambda image, seed: augmented(image, seed, augment)), num_parallel_calls=2
+            without_autograph(lambda image, seed: augmented(image, seed, augment)), num_parallel_calls=2
         )
     by_image = captions.by_image()
     most = int(counts.max())
@@ -102,20 +106,22 @@ def image_batches(
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
         return {"target": target, "real": real}
 
-    texts = untuned(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(as_written(targets))
+    texts = (
+        without_autotune(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(without_autograph(targets))
+    )
     both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
-    return both.map(as_written(lambda image, texts: {"image": image, **texts})).prefetch(2)
+    return both.map(without_autograph(lambda image, texts: {"image": image, **texts})).prefetch(2)
 
 
 def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
     """The pixels of the images `order`, number[size, size, 3] each."""
-    rows = untuned(tf.data.Dataset.from_tensor_slices(order))
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
     if found.pixels is not None:
         pixels = tf.constant(found.pixels)
-        return rows.map(as_written(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
+        return rows.map(without_autograph(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
     paths = tf.constant([str(path) for path in found.captioned.paths.values()])
     return rows.map(
-        as_written(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
+        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
         num_parallel_calls=2,
     )
 

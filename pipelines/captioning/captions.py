@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from pipelines.captioning.config import Config
 from pipelines.common.data import sources
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_lines
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
@@ -230,7 +230,7 @@ def read_tfds(name: str, part: str, config: Config) -> Captioned:
     table = folder / f"captions_{split}.tsv"
     if not table.is_file():
         lines = []
-        rows = untuned(builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}))
+        rows = without_autotune(builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}))
         for number, row in enumerate(rows.as_numpy_iterator()):
             given = row.get("image/filename", b"").decode()
             image = f"{split}-{pathlib.PurePath(given).name or number}"  # parts may use a name twice

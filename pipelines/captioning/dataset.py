@@ -20,7 +20,8 @@ from pipelines.captioning.captions import (
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data import sources
-from pipelines.common.data.loading import as_written, text_batches, untuned
+from pipelines.common.data.loading import text_batches, without_autograph, without_autotune
+from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.vision import encoders, feature_cache, images
@@ -55,7 +56,10 @@ def load(config: Config) -> dict[str, Captioned]:
     for part in ("test", "validation"):
         share = getattr(config, f"{part}_share")
         if part not in parts and share:
-            parts["train"], parts[part] = split(parts["train"], share, config.split_seed, config.data)
+            names = list(parts["train"].paths)
+            size, expected = round(share * len(names)), "two images with captions or more"
+            rows = split(range(len(names)), size, config.split_seed, config.data, expected)
+            parts["train"], parts[part] = (parts["train"].take(names[row] for row in some) for some in rows)
     return parts
 
 
@@ -91,17 +95,6 @@ def halves(validation: Captioned, where: pathlib.Path | str, config: Config) -> 
         raise UserError(f"--data {config.data} has one image for validation and test: expected two or more")
     middle = len(names) // 2
     return validation.take(names[:middle]), validation.take(names[middle:])
-
-
-def split(captioned: Captioned, share: float, seed: int, where: str) -> tuple[Captioned, Captioned]:
-    """(the rest, about `share` of the images), drawn by the seed; neither side is empty."""
-    names = list(captioned.paths)
-    if len(names) < 2:
-        raise UserError(f"--data {where} cannot be split: it has {len(names)} image with captions")
-    wanted = min(max(round(share * len(names)), 1), len(names) - 1)
-    drawn = set(np.random.default_rng(seed).permutation(len(names))[:wanted].tolist())
-    sides = [[name for number, name in enumerate(names) if (number in drawn) is chosen] for chosen in (False, True)]
-    return captioned.take(sides[0]), captioned.take(sides[1])
 
 
 def report_without_captions(parts: dict[str, Captioned]):
@@ -155,9 +148,9 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
     if len(names) * size * size * 3 <= KEPT_BYTES:
         kept = np.zeros([len(names), size, size, 3], np.uint8)
     # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
-    paths = untuned(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
+    paths = without_autotune(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
     pixels = paths.enumerate().map(
-        as_written(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
+        without_autograph(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
         num_parallel_calls=2,
         deterministic=False,
     )
@@ -248,7 +241,7 @@ def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
     texts = captioned.captions
     counts = [len(each) for each in captioned.references.values()]
     owners = np.repeat(np.arange(len(counts)), counts)
-    read = list(text_batches(texts).map(as_written(preprocessing.encode), num_parallel_calls=2))
+    read = list(text_batches(texts).map(without_autograph(preprocessing.encode), num_parallel_calls=2))
     ids = tf.concat([found for found, _ in read], axis=0)
     cut = np.concatenate([was_cut.numpy() for _, was_cut in read])
     empty = np.asarray(ids.row_lengths()) == 0

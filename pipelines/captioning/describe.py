@@ -39,13 +39,13 @@ class Description:
             if key not in seen:
                 seen[key] = how.pixels(encoded)
             pixels, good = seen[key]
-            features.append(encoders.see(member.model.see, pixels))
+            features.append(encoders.see(member.model.encode_images, pixels))
             valid &= good
         return tuple(features), valid
 
     def start(self, features) -> list:
         """The state of every member before the first word."""
-        return [model.start(each) for model, each in zip(self.models, features, strict=True)]
+        return [model.initial_state(each) for model, each in zip(self.models, features, strict=True)]
 
     def greedy(self, features, valid, max_length) -> dict:
         return self.writer.greedy(self.start(features), valid, max_length)

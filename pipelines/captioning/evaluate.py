@@ -14,7 +14,7 @@ from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.describe import Description
-from pipelines.captioning.model import Captioner, load_trained
+from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
 from pipelines.common.errors import UserError
@@ -84,7 +84,7 @@ def evaluate(
 class Perplexity:
     """Mean negative log-likelihood of the captions' words, in nats, ends included and without smoothing."""
 
-    def __init__(self, model: Captioner):
+    def __init__(self, model: CaptioningModel):
         self.model = model
         specs = [tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32)]
         specs += [tf.TensorSpec([None, 1, None], tf.int32), tf.TensorSpec([None, 1], tf.float32)]
@@ -95,9 +95,9 @@ class Perplexity:
         model = self.model
         inputs, targets, weights = teacher_forcing(target[:, 0], START, END)
         weights *= real
-        read = tf.reshape(model.read(inputs, model.start(features)), [-1, model.readout_width])
+        outputs = tf.reshape(model.decoder_outputs(inputs, model.initial_state(features)), [-1, model.readout_width])
         each = losses.negative_log_likelihood(
-            read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
+            outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
@@ -114,11 +114,11 @@ class Perplexity:
 class Seeing:
     """What the CNN, as it is now, says of images: float32[images, units]."""
 
-    def __init__(self, model: Captioner, preprocessing: Preprocessing):
+    def __init__(self, model: CaptioningModel, preprocessing: Preprocessing):
         size = preprocessing.image_size
         self.preprocessing = preprocessing
         self.see = tf.function(
-            lambda pixels: model.see(pixels),
+            lambda pixels: model.encode_images(pixels),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
             autograph=False,
         )
@@ -158,7 +158,7 @@ class Describing:
 # What a score stands against -----------------------------------------------------------------------------------------
 
 
-def training_images(config: Config, model: Captioner) -> dataset.Images | None:
+def training_images(config: Config, model: CaptioningModel) -> dataset.Images | None:
     """The images that the run was trained on, with their features; None, and a line, when they are no longer there."""
     try:
         return dataset.with_features(dataset.load(config)["train"], model.encoder, config)

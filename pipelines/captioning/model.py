@@ -7,8 +7,8 @@ pixels -> CNN -> features -> image vector
                                   |
 word ids -> vectors -> decoder layers 1 … N -> softmax over the words
 
-The decoder has two drivers: `read` takes all true words at once (teacher forcing), `step` one word at a time
-(decoding). Both run the same cells. No attention: the image is one vector.
+The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true words at once (teacher forcing),
+`step` takes one word at a time (decoding). No attention: the image is one vector.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.errors import UserError
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision.encoders import build_encoder
@@ -33,7 +33,7 @@ VOCABULARY_FILE = "vocabulary.txt"
 
 
 @keras.saving.register_keras_serializable(package="unfold")
-class Captioner(keras.Model):
+class CaptioningModel(keras.Model):
     """A CNN and a recurrent decoder (Vinyals et al. 2015, "Show and tell: a neural image caption generator").
 
     Args:
@@ -138,11 +138,11 @@ class Captioner(keras.Model):
     def build(self, input_shape=None):
         self.built = True
 
-    def see(self, pixels, training=False):
+    def encode_images(self, pixels, training=False):
         """number[batch, size, size, 3] from 0 to 255 -> features float32[batch, units of the CNN]."""
         return self.encoder(tf.cast(pixels, tf.float32), training=training)
 
-    def start(self, features, training=False) -> dict:
+    def initial_state(self, features, training=False) -> dict:
         """float[batch, units of the CNN] -> the decoder's first state: `layers`, for each layer [h, c] or [h]
         float[batch, units], and to be merged `image` float[batch, embedding_units]."""
         features = self.image_dropout(self.image_norm(features, training=training), training=training)
@@ -159,14 +159,14 @@ class Captioner(keras.Model):
             states.append(state)
         return {"layers": states}
 
-    def read(self, words, state, training=False):
+    def decoder_outputs(self, words, state, training=False):
         """Teacher forcing: true words int32[batch, time] -> what the softmax reads, float[batch, time, width]."""
         x = self.embedding_dropout(self.embedding(words), training=training)
         for number, layer in enumerate(self.decoder):
             x, *_ = layer(x, initial_state=state["layers"][number], training=training)
             x = self.dropouts[number](x, training=training)
         image = state.get("image")
-        return self.read_out(x, None if image is None else tf.repeat(image[:, None], tf.shape(words)[1], axis=1))
+        return self.apply_readout(x, None if image is None else tf.repeat(image[:, None], tf.shape(words)[1], axis=1))
 
     def step(self, words, state):
         """One step of decoding: word ids int32[rows] and the state -> (logits float32[rows, words], the new state)."""
@@ -174,9 +174,9 @@ class Captioner(keras.Model):
         for layer, before in zip(self.decoder, state["layers"], strict=True):
             x, after = layer.cell(x, before)
             states.append(list(after))
-        return self.softmax(self.read_out(x, state.get("image"))), {**state, "layers": states}
+        return self.softmax(self.apply_readout(x, state.get("image"))), {**state, "layers": states}
 
-    def read_out(self, x, image):
+    def apply_readout(self, x, image):
         """What the softmax reads: float[..., width]."""
         if self.readout is None:
             return x
@@ -185,7 +185,9 @@ class Captioner(keras.Model):
     def call(self, inputs, training=False):
         """(pixels number[batch, size, size, 3], words int32[batch, steps]) -> logits float32[batch, steps, words]."""
         pixels, words = inputs
-        return self.softmax(self.read(words, self.start(self.see(pixels, training), training), training))
+        return self.softmax(
+            self.decoder_outputs(words, self.initial_state(self.encode_images(pixels, training), training), training)
+        )
 
     def get_config(self):
         return {**super().get_config(), **self.options}
@@ -197,7 +199,7 @@ class Trained:
 
     config: Config
     preprocessing: Preprocessing
-    model: Captioner
+    model: CaptioningModel
 
 
 def load_trained(run: Run) -> Trained:
@@ -210,9 +212,9 @@ def load_trained(run: Run) -> Trained:
     return Trained(config, preprocessing, model)
 
 
-def make_model(config: Config, preprocessing: Preprocessing, encoder_weights: str) -> Captioner:
-    """A built Captioner with the figures of a config."""
-    model = Captioner(
+def make_model(config: Config, preprocessing: Preprocessing, encoder_weights: str) -> CaptioningModel:
+    """A built CaptioningModel with the figures of a config."""
+    model = CaptioningModel(
         vocabulary=len(preprocessing.tokenizer.vocabulary),
         encoder=config.encoder,
         encoder_weights=encoder_weights,
@@ -235,13 +237,3 @@ def make_model(config: Config, preprocessing: Preprocessing, encoder_weights: st
 
 def make_preprocessing(config: Config, vocabulary: Vocabulary) -> Preprocessing:
     return Preprocessing(vocabulary, **config.reading)
-
-
-def load_vocabulary(path) -> Vocabulary:
-    """The run's vocabulary file."""
-    try:
-        return Vocabulary.load(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no vocabulary: {error}") from error

@@ -15,16 +15,15 @@ from pipelines.captioning.describe import Description
 from pipelines.captioning.evaluate import Describing, Perplexity, Seeing
 from pipelines.captioning.model import (
     VOCABULARY_FILE,
-    Captioner,
+    CaptioningModel,
     Trained,
     load_trained,
-    load_vocabulary,
     make_model,
     make_preprocessing,
 )
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
-from pipelines.common.data.loading import text_batches
+from pipelines.common.data.loading import load_vocabulary, text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
@@ -59,7 +58,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     preprocessing = make_preprocessing(config, vocabulary)
     model = build(config, preprocessing, base)
     parts = {part: parts[part] for part in ("train", "validation")}
-    images = {part: look(config, parts[part], model, preprocessing, part) for part in parts}
+    images = {part: prepare_images(config, parts[part], model, preprocessing, part) for part in parts}
     captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
     if not base:
         model.softmax.begin_with(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
@@ -84,7 +83,7 @@ def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabul
     return base.preprocessing.tokenizer.vocabulary.extend(found) if base else found
 
 
-def build(config: Config, preprocessing: Preprocessing, base: Trained | None) -> Captioner:
+def build(config: Config, preprocessing: Preprocessing, base: Trained | None) -> CaptioningModel:
     """The model under the strategy and precision of the config, its random numbers from the config's seed, with what
     the run it starts from has learned."""
     weights = "none" if base else config.weights
@@ -101,8 +100,8 @@ def reads_pixels(config: Config, epoch: int) -> bool:
     return bool(config.augment) if after is None else epoch >= after
 
 
-def look(
-    config: Config, captioned: Captioned, model: Captioner, preprocessing: Preprocessing, part: str
+def prepare_images(
+    config: Config, captioned: Captioned, model: CaptioningModel, preprocessing: Preprocessing, part: str
 ) -> dataset.Images:
     """The images of a part that can be used, with their features where an epoch of training reads these."""
     # What the CNN says of validation images holds as long as it does not learn.
@@ -134,7 +133,7 @@ class Training:
         self,
         config: Config,
         preprocessing: Preprocessing,
-        model: Captioner,
+        model: CaptioningModel,
         images: dict[str, dataset.Images],
         captions: dict[str, dataset.Captions],
     ):
@@ -195,7 +194,7 @@ class Training:
         }
 
 
-def make_loss(model: Captioner, config: Config):
+def make_loss(model: CaptioningModel, config: Config):
     """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each word; and
     `nll`, without smoothing, whose exponential is the perplexity. A CNN that does not learn runs as in evaluation."""
 
@@ -203,15 +202,15 @@ def make_loss(model: Captioner, config: Config):
         features, captions = batch["image"], tf.shape(batch["target"])[1]
         if len(features.shape) == 4:
             # Pixels come where the CNN learns, and where it never does and images are augmented: see reads_pixels.
-            features = model.see(features, training and config.finetune_cnn_after is not None)
-        state = model.start(features, training)
+            features = model.encode_images(features, training and config.finetune_cnn_after is not None)
+        state = model.initial_state(features, training)
         state = tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= tf.reshape(batch["real"], [-1, 1])
-        read = tf.reshape(model.read(inputs, state, training), [-1, model.readout_width])
+        outputs = tf.reshape(model.decoder_outputs(inputs, state, training), [-1, model.readout_width])
         total, nll = losses.cross_entropy(
-            read,
+            outputs,
             model.softmax.kernel,
             model.softmax.bias,
             tf.reshape(targets, [-1]),

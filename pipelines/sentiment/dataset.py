@@ -10,7 +10,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
+from pipelines.common.data.loading import CORES, text_batches, without_autograph, without_autotune
 from pipelines.common.errors import UserError
 from pipelines.sentiment import splits
 from pipelines.sentiment.preprocessing import Preprocessing
@@ -181,7 +181,7 @@ def encode(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...
 def encode_texts(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
     """`encode` without labels."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], 0
-    for found, was_cut in text_batches(reviews.texts).map(as_written(preprocessing), num_parallel_calls=CORES):
+    for found, was_cut in text_batches(reviews.texts).map(without_autograph(preprocessing), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut += int(was_cut.numpy().sum())
@@ -246,7 +246,7 @@ def batches(
 
     steps = tf.constant([steps for _, steps in plan], tf.int64)
     return (
-        untuned(tf.data.Dataset.from_tensor_slices((rows, steps)))
-        .map(as_written(batch), num_parallel_calls=2)
+        without_autotune(tf.data.Dataset.from_tensor_slices((rows, steps)))
+        .map(without_autograph(batch), num_parallel_calls=2)
         .prefetch(4)
     )

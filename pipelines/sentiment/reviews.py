@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from pipelines.common.data import sources
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.errors import UserError
 from pipelines.sentiment.text_options import TextOptions
@@ -174,7 +174,7 @@ def read_tfds(name: str, part: str, config: TextOptions, grouped: bool, labelled
         print(f"{name} has no {config.group_column}: the split keeps only equal texts together", file=sys.stderr)
     names = getattr(features[config.label_column], "names", None) if labelled else None
     found = Reviews([], [], [], [], tuple(names or ()))
-    for number, row in enumerate(untuned(builder.as_dataset(split=part)).as_numpy_iterator()):
+    for number, row in enumerate(without_autotune(builder.as_dataset(split=part)).as_numpy_iterator()):
         text = row[config.text_column].decode(errors="replace")
         label = row[config.label_column] if labelled else ""
         found.texts.append(text)

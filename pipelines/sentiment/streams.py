@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import END, PADDING, START
-from pipelines.common.data.loading import as_written, untuned
+from pipelines.common.data.loading import without_autograph, without_autotune
 from pipelines.sentiment.dataset import Texts
 
 
@@ -87,7 +87,11 @@ class Streams:
             weights = tf.where(counts, weights[:, -self.k1 :], 0.0)
             return {"inputs": inputs, "targets": targets, "weights": weights, "age": tf.cast(age, tf.int32)}
 
-        return untuned(tf.data.Dataset.range(self.windows)).map(as_written(window), num_parallel_calls=2).prefetch(4)
+        return (
+            without_autotune(tf.data.Dataset.range(self.windows))
+            .map(without_autograph(window), num_parallel_calls=2)
+            .prefetch(4)
+        )
 
 
 class Lookup:

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from layers.text import PADDING
 from layers.tokenizer import Tokenizer
-from pipelines.common.data import sources
+from pipelines.common.data import sources, splits
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import CORES, as_written, text_batches, untuned
+from pipelines.common.data.loading import CORES, text_batches, without_autograph, without_autotune
 from pipelines.common.errors import UserError
 from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
@@ -86,7 +86,7 @@ def load(data: DataConfig) -> dict[str, Pairs]:
     for part in ("test", "validation"):
         share = getattr(data, f"{part}_share")
         if part not in own and share:
-            parts["train"], parts[part] = split(parts["train"], share, data.split_seed, data.location)
+            parts["train"], parts[part] = split_off(parts["train"], share, data.split_seed, data.location)
     return parts
 
 
@@ -113,15 +113,13 @@ def load_all(data: DataConfig, part: str) -> Pairs:
     return read(where, part, data)
 
 
-def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
-    """(the rest, about `share` of the pairs): whole sources, drawn by the seed; neither side is empty."""
+def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
+    """Returns the rest and about `share` of the source sentences, each with all of its translations."""
     known = sorted(set(pairs.sources))
-    if len(known) < 2:
-        raise UserError(f"--data {where} cannot be split: it has {len(known)} different source sentences")
-    wanted = min(max(round(share * len(known)), 1), len(known) - 1)
-    drawn = np.random.default_rng(seed).permutation(len(known))[:wanted]
+    size, expected = round(share * len(known)), "two different source sentences or more"
+    _, drawn = splits.split(range(len(known)), size, seed, where, expected)
     chosen = {known[number] for number in drawn}
-    rows = [[], []]
+    rows = [], []
     for row, source in enumerate(pairs.sources):
         rows[source in chosen].append(row)
     return pairs.take(rows[0]), pairs.take(rows[1])
@@ -130,7 +128,7 @@ def split(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pai
 def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
     """Reads all texts once, so that an epoch need not."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-    for found, was_cut in text_batches(texts).map(as_written(tokenizer.encode), num_parallel_calls=CORES):
+    for found, was_cut in text_batches(texts).map(without_autograph(tokenizer.encode), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
         lengths.append(found.row_lengths().numpy())
         cut.append(was_cut.numpy())
@@ -195,7 +193,11 @@ def batches(
         source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
         return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
 
-    return untuned(tf.data.Dataset.from_tensor_slices(rows)).map(as_written(batch), num_parallel_calls=2).prefetch(4)
+    return (
+        without_autotune(tf.data.Dataset.from_tensor_slices(rows))
+        .map(without_autograph(batch), num_parallel_calls=2)
+        .prefetch(4)
+    )
 
 
 def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):

@@ -17,7 +17,7 @@ from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import DataConfig
-from pipelines.translation.model import Translator, load_trained
+from pipelines.translation.model import TranslationModel, load_trained
 from pipelines.translation.translate import Translation
 
 SENTENCES_AT_ONCE = 64
@@ -78,7 +78,7 @@ def evaluate(
 class Perplexity:
     """Mean negative log-likelihood of the targets' tokens, in nats, ends included and without smoothing."""
 
-    def __init__(self, model: Translator):
+    def __init__(self, model: TranslationModel):
         self.model = model
         ids = tf.TensorSpec([None, None], tf.int32)
         specs = [ids, ids, tf.TensorSpec([None], tf.float32)]
@@ -89,9 +89,9 @@ class Perplexity:
         model = self.model
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= real[:, None]
-        read = tf.reshape(model.read(inputs, model.encode(source)), [-1, model.readout_width])
+        outputs = tf.reshape(model.decoder_outputs(inputs, model.encode(source)), [-1, model.readout_width])
         each = losses.negative_log_likelihood(
-            read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
+            outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 

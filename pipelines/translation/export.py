@@ -11,7 +11,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.serving.writing import DRAW, SEARCH
-from pipelines.translation.model import Trained, Translator, load_trained
+from pipelines.translation.model import Trained, TranslationModel, load_trained
 from pipelines.translation.translate import Translation
 
 
@@ -111,7 +111,7 @@ class Explanation:
         targets = pad(target.vocabulary(tokens))
         state = self.model.encode(ids)
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
-        logits = self.model.softmax(self.model.read(inputs, state))
+        logits = self.model.softmax(self.model.decoder_outputs(inputs, state))
         chosen = tf.gather(tf.nn.softmax(logits), targets, batch_dims=2)
         return {
             "tokens": tokens.to_tensor("", shape=tf.cast(tf.shape(targets), tf.int64)),
@@ -130,7 +130,7 @@ class Explanation:
         return answer[-1] if isinstance(self.reader, LSTM) else {"h": answer}
 
 
-def gate_reader(model: Translator):
+def gate_reader(model: TranslationModel):
     """The first decoder layer, made to give its gates (LSTM) or its states (vanilla RNN)."""
     layer = model.decoder[0]
     gates = {"return_gates": True} if isinstance(layer, LSTM) else {}

@@ -4,8 +4,8 @@ source ids -> (reversed) -> vectors -> encoder layers 1 … N -> last state of e
                                                                         |
 target ids -> vectors (and the context) -> decoder layers 1 … N, started from these states -> softmax over the words
 
-The decoder has two drivers: `read` takes all true tokens at once (teacher forcing), `step` one token at a time
-(decoding). Both run the same cells.
+The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true tokens at once (teacher forcing),
+`step` takes one token at a time (decoding).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from layers.rnn import VanillaRNN
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
-from pipelines.common.errors import UserError
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.translation.config import Config
@@ -30,7 +30,7 @@ TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
 
 
 @keras.saving.register_keras_serializable(package="unfold")
-class Translator(keras.Model):
+class TranslationModel(keras.Model):
     """An encoder-decoder of recurrent layers (Sutskever et al. 2014, "Sequence to sequence learning with neural
     networks"). Id 0 is padding, behind the end of a sentence.
 
@@ -173,7 +173,7 @@ class Translator(keras.Model):
 
     # The decoder ------------------------------------------------------------------------------------------------------
 
-    def read(self, tokens, state, training=False):
+    def decoder_outputs(self, tokens, state, training=False):
         """Teacher forcing: true tokens int32[batch, time] -> what the softmax reads, float[batch, time, width]."""
         if training and self.word_dropout:
             drawn = keras.random.uniform(tf.shape(tokens), seed=self.random)
@@ -186,7 +186,7 @@ class Translator(keras.Model):
         for number, layer in enumerate(self.decoder):
             y, *_ = layer(x, initial_state=state["layers"][number], training=training)
             x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return self.read_out(x, context, vectors)
+        return self.apply_readout(x, context, vectors)
 
     def step(self, tokens, state):
         """One step of decoding: token ids int32[rows] and the state -> (logits float32[rows, words], the new state)."""
@@ -198,9 +198,9 @@ class Translator(keras.Model):
             y, new = layer.cell(x, state["layers"][number])
             x = y + (x if self.residual and number else 0)
             states.append(list(new))
-        return self.softmax(self.read_out(x, context, vectors)), {**state, "layers": states}
+        return self.softmax(self.apply_readout(x, context, vectors)), {**state, "layers": states}
 
-    def read_out(self, x, context, vectors):
+    def apply_readout(self, x, context, vectors):
         """What the softmax reads: float[..., width]."""
         if self.readout is None:
             return x
@@ -209,7 +209,7 @@ class Translator(keras.Model):
     def call(self, inputs, training=False):
         """(source int32[batch, time], target tokens int32[batch, steps]) -> logits float32[batch, steps, words]."""
         source, tokens = inputs
-        return self.softmax(self.read(tokens, self.encode(source, training), training))
+        return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}
@@ -236,7 +236,7 @@ class Trained:
 
     config: Config
     preprocessing: Preprocessing
-    model: Translator
+    model: TranslationModel
 
 
 def load_trained(run: Run) -> Trained:
@@ -249,9 +249,9 @@ def load_trained(run: Run) -> Trained:
     return Trained(config, preprocessing, model)
 
 
-def make_model(config: Config, preprocessing: Preprocessing) -> Translator:
-    """A built Translator with the figures of a config."""
-    model = Translator(
+def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel:
+    """A built TranslationModel with the figures of a config."""
+    model = TranslationModel(
         source_vocabulary=len(preprocessing.source.vocabulary),
         target_vocabulary=len(preprocessing.target.vocabulary),
         **vars(config.model),
@@ -270,12 +270,3 @@ def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -
 def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
     """The run's two vocabulary files."""
     return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)
-
-
-def load_vocabulary(path) -> Vocabulary:
-    try:
-        return Vocabulary.load(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no vocabulary: {error}") from error

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable
 
 from pipelines.common.data import sources
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_lines
 from pipelines.common.errors import UserError
 from pipelines.translation.config import DataConfig
@@ -159,7 +159,7 @@ def read_tfds(name: str, part: str, data: DataConfig) -> Pairs:
     if builder.info.splits and part not in builder.info.splits:
         raise UserError(f"{name} has no part {part}: it has {', '.join(builder.info.splits)}")
     pairs = Pairs([], [])
-    for row in untuned(builder.as_dataset(split=part)).as_numpy_iterator():
+    for row in without_autotune(builder.as_dataset(split=part)).as_numpy_iterator():
         pairs.sources.append(row[data.source].decode(errors="replace"))
         pairs.targets.append(row[data.target].decode(errors="replace"))
     return pairs

@@ -24,7 +24,7 @@ from pipelines.translation.model import (
     SOURCE_VOCABULARY_FILE,
     TARGET_VOCABULARY_FILE,
     Trained,
-    Translator,
+    TranslationModel,
     load_trained,
     load_vocabularies,
     make_model,
@@ -158,12 +158,12 @@ def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs:
         )
 
 
-def build(config: Config, preprocessing: Preprocessing) -> Translator:
+def build(config: Config, preprocessing: Preprocessing) -> TranslationModel:
     """The model under the strategy and precision of the config, its random numbers from the config's seed."""
     return strategies.build(config.training, lambda: make_model(config, preprocessing))
 
 
-def make_loss(model: Translator, config: LossConfig, training: TrainingOptions):
+def make_loss(model: TranslationModel, config: LossConfig, training: TrainingOptions):
     """Returns loss(batch, training) -> name -> (total, weight).
 
     `loss` is the cross-entropy in nats, with label smoothing, per token or per sentence. `nll` is per token, without
@@ -176,11 +176,12 @@ def make_loss(model: Translator, config: LossConfig, training: TrainingOptions):
         state = model.encode(batch["source"], in_training)
         if in_training and config.teacher_forcing != "always":
             inputs = sampled_inputs(model, config, training.accumulate, inputs, state)
-        read = tf.reshape(model.read(inputs, state, in_training), [-1, model.readout_width])  # [batch * time, width]
+        outputs = model.decoder_outputs(inputs, state, in_training)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])  # [batch * time, width]
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
-        softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
+        softmax = (outputs, model.softmax.kernel, model.softmax.bias, targets, weights)
         if in_training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
             total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
@@ -197,8 +198,8 @@ def make_loss(model: Translator, config: LossConfig, training: TrainingOptions):
     return loss
 
 
-def sampled_inputs(model: Translator, config: LossConfig, accumulate: int, inputs, state):
-    """Returns the decoder's inputs int32[batch, time] some of them predicted ones: scheduled sampling."""
+def sampled_inputs(model: TranslationModel, config: LossConfig, accumulate: int, inputs, state):
+    """Returns the decoder's inputs int32[batch, time], some of them predicted: scheduled sampling."""
     updates = model.batches // accumulate
     model.batches.assign_add(1)
     if config.teacher_forcing == "linear":

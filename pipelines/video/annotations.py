@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.common.data import sources
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.vision.videos import Video as File
@@ -230,7 +230,9 @@ def read_tfds(name: str, config: Config) -> list[Video]:
     names = getattr(features["label"], "names", None)
     videos = []
     for split in [split for split in PARTS if split in builder.info.splits] or ("train", "test"):
-        labels = untuned(builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True})))
+        labels = without_autotune(
+            builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True}))
+        )
         for number, row in enumerate(labels.as_numpy_iterator()):
             label = names[row["label"]] if names else str(row["label"])
             clip = Clip(f"{split}/{number}", TfdsClip(builder, split, number), label)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
+from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt
 from pipelines.video.annotations import PARTS, Video, frame_labels, read
@@ -85,8 +86,10 @@ def load(config: Config) -> dict[str, list[Video]]:
     for part in ("test", "validation"):
         share = getattr(config, f"{part}_share")
         if part not in parts and share:
-            keys = split_keys(parts["train"], config)
-            parts["train"], parts[part] = split(parts["train"], keys, share, config.split_seed, config.data)
+            videos, groups = parts["train"], split_groups(parts["train"], config)
+            expected = "training videos of two groups or more"
+            rows = split(groups, share * len(videos), config.split_seed, config.data, expected)
+            parts["train"], parts[part] = ([videos[row] for row in some] for some in rows)
     return parts
 
 
@@ -110,7 +113,7 @@ def load_all(config: Config, part: str) -> list[Video]:
     return found
 
 
-def split_keys(videos: list[Video], config: Config) -> list[str]:
+def split_groups(videos: list[Video], config: Config) -> list[str]:
     """For each video what has to stay on one side of a split: its group, or itself; videos that share a clip have one
     key. UserError when the config wants a random split of grouped data."""
     grouped = any(video.group is not None for video in videos)
@@ -139,21 +142,6 @@ def split_keys(videos: list[Video], config: Config) -> list[str]:
         for clip in video.clips:
             owner[root(f"clip {clip.name}")] = root(keys[-1])
     return [root(key) for key in keys]
-
-
-def split(videos: list[Video], keys: list[str], share: float, seed: int, where: str) -> tuple[list[Video], list[Video]]:
-    """(the rest, about `share` of the videos): all videos of a key on one side, drawn by the seed; neither is empty."""
-    known = sorted(set(keys))
-    if len(known) < 2:
-        raise UserError(f"--data {where} cannot be split: all {len(videos)} training videos belong to one group")
-    chosen, taken = set(), 0
-    for number in np.random.default_rng(seed).permutation(len(known))[:-1]:
-        if chosen and taken >= share * len(videos):
-            break
-        chosen.add(known[number])
-        taken += keys.count(known[number])
-    both = list(zip(videos, keys, strict=True))
-    return [video for video, key in both if key not in chosen], [video for video, key in both if key in chosen]
 
 
 def name_labels(videos: list[Video], config: Config) -> tuple[str, ...]:
@@ -259,7 +247,7 @@ def batches(
         "weights": tf.TensorSpec([None, None], tf.float32),
         "rows": tf.TensorSpec([None], tf.int64),
     }
-    found = untuned(tf.data.Dataset.from_generator(generate, output_signature=signature))
+    found = without_autotune(tf.data.Dataset.from_generator(generate, output_signature=signature))
     return found.apply(tf.data.experimental.assert_cardinality(len(plan))).prefetch(2)
 
 

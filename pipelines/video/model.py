@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
-from pipelines.common.errors import UserError
-from pipelines.common.files import read_json
+from pipelines.common.data.loading import load_labels
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision import encoders
@@ -249,7 +248,7 @@ def load_trained(run: Run) -> Trained:
     """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
     run.require_weights()
     config = Config.from_json(run.config)
-    names = load_names(run)
+    names = load_labels(run.path / LABELS_FILE)
     model = make_model(config, names, with_weights=False)
     load_weights(model, run.weights_file)
     return Trained(config, names, make_preprocessing(config), model)
@@ -284,12 +283,3 @@ def make_model(config: Config, names: Sequence[str], with_weights: bool = True) 
 
 def make_preprocessing(config: Config) -> Preprocessing:
     return Preprocessing(size=config.image_size, fit=config.fit)
-
-
-def load_names(run: Run) -> tuple[str, ...]:
-    """The run's labels.json: the names of the labels, in the order of their ids."""
-    path = run.path / LABELS_FILE
-    names = read_json(path)
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} holds no labels: expected a list of two names or more")
-    return tuple(names)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.vision.videos import as_rate, resample
 
 TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not pass on
@@ -41,7 +41,7 @@ class TfdsVideo:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         clip = self.clip
-        found = untuned(clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]"))
+        found = without_autotune(clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]"))
         (row,) = found.as_numpy_iterator()
         frames = ((number / TFDS_FPS, frame) for number, frame in enumerate(row["video"]))
         return resample(frames, self.rate, as_rate(TFDS_FPS))

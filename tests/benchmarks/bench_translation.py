@@ -30,7 +30,7 @@ from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
 from pipelines.translation.config import PRESETS, Config, LossConfig, RegularizationConfig
-from pipelines.translation.model import Translator
+from pipelines.translation.model import TranslationModel
 from pipelines.translation.train import make_loss
 
 try:
@@ -55,7 +55,7 @@ def make_batch(source_words: int, target_words: int, length: int) -> dict:
     }
 
 
-def our_step(model: Translator, config: Config, length: int):
+def our_step(model: TranslationModel, config: Config, length: int):
     """A function that trains on one batch and waits for its end."""
     batch = make_batch(model.arguments["source_vocabulary"], model.arguments["target_vocabulary"], length)
     model((batch["source"], batch["target"]))
@@ -115,7 +115,7 @@ def tutorials(rounds: int):
         loss=LossConfig(label_smoothing=0.0),
         training=TrainingOptions(clip_norm=1.0),
     )
-    model = Translator(**TUTORIAL, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
+    model = TranslationModel(**TUTORIAL, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
     steps = {"ours": our_step(model, config, LENGTH)}
     if torch:
         steps["PyTorch"] = torch_step()
@@ -144,7 +144,7 @@ def full_size():
 
     config, length = PRESETS["sutskever2014"][1], 30
     peak = machine_flops()
-    model = Translator(
+    model = TranslationModel(
         source_vocabulary=config.vocabulary.source_vocabulary,
         target_vocabulary=config.vocabulary.target_vocabulary,
         **vars(config.model),
@@ -167,7 +167,7 @@ def full_size():
     @tf.function(autograph=False)
     def recurrent():
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(model.read(inputs, model.encode(batch["source"], True), True))
+            total = tf.reduce_sum(model.decoder_outputs(inputs, model.encode(batch["source"], True), True))
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(total, variables)]
 
     read = tf.random.normal([rows, units])

@@ -23,7 +23,7 @@ from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import make_preprocessing
-from pipelines.captioning.train import build, encode, learn, look, make_loss, train
+from pipelines.captioning.train import build, encode, learn, make_loss, prepare_images, train
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "state", "merge")]
@@ -41,7 +41,7 @@ def epochs(config: Config, minutes: float) -> float:
     captioned = dataset.load(config)["train"]
     preprocessing = make_preprocessing(config, learn(config, captioned, None))
     model = build(config, preprocessing, None)
-    images = look(config, captioned, model, preprocessing, "train")
+    images = prepare_images(config, captioned, model, preprocessing, "train")
     captions = encode(config, images, preprocessing, "train")
     limits = {"batch_pairs": config.batch_pairs, "xla": config.training.xla}
     data = batches.feature_batches(captions, images.features, **limits)

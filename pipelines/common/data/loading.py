@@ -1,22 +1,26 @@
-"""What the loading of all pipelines shares: tf.data that does not tune itself, and texts in batches."""
+"""Loading, as all pipelines do it: tf.data without autotuning and AutoGraph, texts in batches, vocabularies, labels."""
 
 import os
 
 import tensorflow as tf
 
+from layers.text import Vocabulary
+from pipelines.common.errors import UserError
+from pipelines.common.files import read_json
+
 TEXTS_AT_ONCE = 1024
 CORES = os.cpu_count() or 1
 
-# For the functions that a dataset maps: they have no Python loop or choice over tensors, so that AutoGraph, which takes
-# a second to look through what they call, has nothing to convert.
-as_written = tf.autograph.experimental.do_not_convert
+# For the functions that a dataset maps. They have no Python loop or condition over tensors, so there is nothing for
+# AutoGraph to convert, but it takes a second to look through what they call.
+without_autograph = tf.autograph.experimental.do_not_convert
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The dataset, and what is made of it, without tf.data's tuning of parallelism while it runs.
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the dataset with tf.data's tuning of parallelism turned off, for all that is made of it as well.
 
-    The thread that tunes sleeps ever longer, up to a minute, and in TensorFlow 2.21 the end of an iterator fails to
-    wake it every second or third time: an epoch of ten seconds then took thirty.
+    The thread that tunes sleeps for up to a minute, and in TensorFlow 2.21 the end of an iterator fails to wake it
+    every second or third time: an epoch of ten seconds then takes thirty.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -24,5 +28,23 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def text_batches(texts: list[str]) -> tf.data.Dataset:
-    """The texts, string[batch]."""
-    return untuned(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
+    """Returns a dataset of the texts, string[batch] an element."""
+    return without_autotune(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
+
+
+def load_vocabulary(path) -> Vocabulary:
+    """Reads the vocabulary file of a run; UserError when it is missing or not a vocabulary."""
+    try:
+        return Vocabulary.load(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a vocabulary: {error}") from error
+
+
+def load_labels(path) -> tuple[str, ...]:
+    """Reads the labels.json of a run: the names of the labels, in the order of their ids."""
+    names = read_json(path)
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} does not contain labels: expected a list of two names or more")
+    return tuple(names)

@@ -24,7 +24,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common.data.loading import untuned
+from pipelines.common.data.loading import without_autotune
 from pipelines.common.errors import UserError
 
 
@@ -197,7 +197,7 @@ def dataset(sequences, *, k1: int, k2: int, batch_size: int) -> tf.data.Dataset:
     if first is None:
         raise UserError("there is no sequence with a step to train on")
     signature = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()}
-    return untuned(
+    return without_autotune(
         tf.data.Dataset.from_generator(
             lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
         )

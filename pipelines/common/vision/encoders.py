@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common import runs
-from pipelines.common.data.loading import CORES, as_written, untuned
+from pipelines.common.data.loading import CORES, without_autograph, without_autotune
 from pipelines.common.data.sources import reachable, real_data
 from pipelines.common.errors import UserError
 from pipelines.common.vision import images, small_encoders
@@ -252,8 +252,8 @@ def encode_images(
 
     # One pipeline for all: images.decode makes a new one at each call, which takes longer than small images do.
     signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
-    decoded = untuned(tf.data.Dataset.from_generator(contents, output_signature=signature))
-    decoded = decoded.map(as_written(decode), num_parallel_calls=CORES).ignore_errors().batch(batch).prefetch(1)
+    decoded = without_autotune(tf.data.Dataset.from_generator(contents, output_signature=signature))
+    decoded = decoded.map(without_autograph(decode), num_parallel_calls=CORES).ignore_errors().batch(batch).prefetch(1)
 
     def failed(numbers) -> Iterator[str]:
         for number in numbers:

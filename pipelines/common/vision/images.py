@@ -16,7 +16,7 @@ import pathlib
 
 import tensorflow as tf
 
-from pipelines.common.data.loading import as_written, untuned
+from pipelines.common.data.loading import without_autograph, without_autotune
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -66,9 +66,11 @@ def decode(encoded, *, size: int, fit: str, pixel_limit: int):
 
     count = tf.shape(encoded, tf.int64)[0]
     read = (
-        untuned(tf.data.Dataset.from_tensor_slices(encoded))
+        without_autotune(tf.data.Dataset.from_tensor_slices(encoded))
         .enumerate()
-        .map(as_written(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)  # as many as it has cores
+        .map(
+            without_autograph(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+        )  # as many as it has cores
         .ignore_errors()
         .batch(tf.maximum(count, 1))
     )

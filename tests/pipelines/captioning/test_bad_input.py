@@ -127,7 +127,7 @@ def test_no_image_at_all(refused, folder):
 
 def test_one_image_cannot_be_split(refused, tmp_path, scenes):
     scenes(tmp_path / "data", "train", 1, 0)
-    assert "cannot be split: it has 1 image with captions" in refused(tmp_path / "data")
+    assert "cannot be split: expected two images with captions" in refused(tmp_path / "data")
 
 
 def test_no_validation(refused, folder):
@@ -165,7 +165,7 @@ def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
     assert "does not hold the weights of this model" in capsys.readouterr().err
     path.write_text("one\ntwo\n")
     assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.txt is no vocabulary" in capsys.readouterr().err
+    assert "vocabulary.txt is not a vocabulary" in capsys.readouterr().err
     path.unlink()
     assert command("evaluate", "--run", tmp_path / "run") == 2
     assert "vocabulary.txt could not be read" in capsys.readouterr().err

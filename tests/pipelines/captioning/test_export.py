@@ -11,7 +11,7 @@ from PIL import Image
 from layers.text import END, START
 from pipelines.captioning.describe import Description
 from pipelines.captioning.export import export
-from pipelines.captioning.model import Captioner, Trained, load_trained
+from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from tests.pipelines.captioning.conftest import draw_image
@@ -184,7 +184,7 @@ def test_an_ensemble_averages_probabilities(trained, some):
     give its words."""
     members = [trained]
     for seed, image in ((7, "first"), (8, "merge")):
-        other = Captioner.from_config({**trained.model.get_config(), "seed": seed, "image": image})
+        other = CaptioningModel.from_config({**trained.model.get_config(), "seed": seed, "image": image})
         other((tf.zeros([1, 32, 32, 3]), tf.ones([1, 2], tf.int32)))
         members.append(Trained(trained.config, trained.preprocessing, other))
     description = Description(members)

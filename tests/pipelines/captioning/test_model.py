@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, START
-from pipelines.captioning.model import Captioner
+from pipelines.captioning.model import CaptioningModel
 from pipelines.common.vision.encoders import set_trainable
 
 SIZES = {"vocabulary": 30, "encoder": "small", "image_size": 16, "units": 8, "embedding_units": 6, "seed": 3}
@@ -23,8 +23,8 @@ KINDS = [
 ]
 
 
-def build(**changes) -> Captioner:
-    model = Captioner(**{**SIZES, **changes})
+def build(**changes) -> CaptioningModel:
+    model = CaptioningModel(**{**SIZES, **changes})
     model((PIXELS, WORDS))
     return model
 
@@ -34,7 +34,7 @@ def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
     """The logits of the forced pass are those of step by step."""
     model = build(**changes)
     forced = model((PIXELS, WORDS)).numpy()
-    state = model.start(model.see(PIXELS))
+    state = model.initial_state(model.encode_images(PIXELS))
     for t in range(WORDS.shape[1]):
         logits, state = model.step(tf.constant(WORDS[:, t]), state)
         np.testing.assert_allclose(logits, forced[:, t], atol=1e-5)
@@ -45,8 +45,8 @@ def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
 def test_the_image_is_given_as_it_says(image):
     """first: as if it were a word before the first; state: as h and c; merge: the decoder does not see it."""
     model = build(image=image)
-    state = model.start(model.see(PIXELS))
-    features = model.image_norm(model.see(PIXELS))
+    state = model.initial_state(model.encode_images(PIXELS))
+    features = model.image_norm(model.encode_images(PIXELS))
     (layer,) = model.decoder
     h, c = state["layers"][0]
     if image == "first":
@@ -75,7 +75,7 @@ def test_every_weight_is_trained_and_stored(tmp_path):
         assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None] == []
         path = tmp_path / f"{number}.weights.h5"
         model.save_weights(path)
-        again = Captioner.from_config(model.get_config())
+        again = CaptioningModel.from_config(model.get_config())
         again((PIXELS, WORDS))
         again.load_weights(path)
         np.testing.assert_array_equal(again((PIXELS, WORDS)), model((PIXELS, WORDS)))
@@ -107,9 +107,9 @@ def test_a_frozen_cnn_has_no_trainable_weights_but_the_same_order_of_all():
 
 def test_beam_search_finds_what_trying_all_sentences_finds():
     """On the real model, not a table of probabilities: three words to choose from, three steps."""
-    model = Captioner(**{**SIZES, "vocabulary": 6, "layers": 2})
+    model = CaptioningModel(**{**SIZES, "vocabulary": 6, "layers": 2})
     model((PIXELS, WORDS[:, :1]))
-    state = model.start(model.see(PIXELS[:1]))
+    state = model.initial_state(model.encode_images(PIXELS[:1]))
     found = decoding.beam_search(
         model.step, state, start=START, end=END, beam_size=40, max_length=3, forbidden=(0, 1, START)
     )

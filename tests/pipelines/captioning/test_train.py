@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_the_equations(shared, trained, seen):
     ids = trained.preprocessing.encode(texts)[0].to_tensor()
     target = tf.stack([ids, tf.reverse(ids, [0])], axis=1)
     real = np.array([[1, 1], [1, 0], [1, 0]], np.float32)
-    image = trained.model.see(pixels) if seen else tf.constant(pixels)
+    image = trained.model.encode_images(pixels) if seen else tf.constant(pixels)
     batch = {"image": image, "target": target, "real": tf.constant(real)}
     total, weight = make_loss(trained.model, trained.config)(batch, False)["loss"]
     expected, count = 0.0, 0

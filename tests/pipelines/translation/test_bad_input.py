@@ -64,7 +64,7 @@ def test_tables(refused, folder):
     table.write_text("One.\tUn.\nTwo\n")
     assert "pairs.tsv, line 2: 1 columns, expected 2: a sentence, a tab, its translation" in refused(table)
     table.write_text("One.\tUn.\n" * 5)
-    assert "cannot be split: it has 1 different source sentences" in refused(table)
+    assert "cannot be split: expected two different source sentences" in refused(table)
     table.write_text("\n")
     assert "pairs.tsv is empty" in refused(table)
 
@@ -111,7 +111,7 @@ def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
     assert "does not hold the weights of this model" in capsys.readouterr().err
     path.write_text("un\ndeux\n")
     assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.target.txt is no vocabulary" in capsys.readouterr().err
+    assert "vocabulary.target.txt is not a vocabulary" in capsys.readouterr().err
     path.unlink()
     assert command("evaluate", "--run", tmp_path / "run") == 2
     assert "vocabulary.target.txt could not be read" in capsys.readouterr().err

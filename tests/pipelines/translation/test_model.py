@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, START
-from pipelines.translation.model import Translator, summary
+from pipelines.translation.model import TranslationModel, summary
 
 SIZES = {"source_vocabulary": 20, "target_vocabulary": 30, "layers": 3, "units": 8, "embedding_units": 6, "seed": 3}
 SOURCE = np.array([[4, 5, 6, 7, 8], [9, 10, 11, 0, 0], [0, 0, 0, 0, 0]], np.int32)
@@ -19,8 +19,8 @@ KINDS = [
 ]
 
 
-def build(**changes) -> Translator:
-    model = Translator(**{**SIZES, **changes})
+def build(**changes) -> TranslationModel:
+    model = TranslationModel(**{**SIZES, **changes})
     model((SOURCE, TOKENS))
     return model
 
@@ -79,7 +79,7 @@ def test_every_weight_is_trained_and_stored(tmp_path):
         assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None] == []
         path = tmp_path / f"{number}.weights.h5"
         model.save_weights(path)
-        again = Translator.from_config(model.get_config())
+        again = TranslationModel.from_config(model.get_config())
         again((SOURCE, TOKENS))
         again.load_weights(path)
         np.testing.assert_array_equal(again((SOURCE, TOKENS)), model((SOURCE, TOKENS)))
@@ -104,7 +104,7 @@ def test_summaries_are_over_what_is_kept():
 
 def test_beam_search_finds_what_trying_all_sentences_finds():
     """On the real model, not a table of probabilities: three words to choose from, three steps."""
-    model = Translator(**{**SIZES, "target_vocabulary": 6, "layers": 2, "residual": True})
+    model = TranslationModel(**{**SIZES, "target_vocabulary": 6, "layers": 2, "residual": True})
     model((SOURCE, TOKENS[:, :1]))
     state = model.encode(tf.constant(SOURCE[:1]))
     found = decoding.beam_search(

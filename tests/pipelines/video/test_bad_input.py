@@ -175,7 +175,7 @@ def test_folders_that_are_no_run(shared, command, capsys, tmp_path, words):
     [
         ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
         ("labels.json", b"[", "labels.json is no JSON file"),
-        ("labels.json", b'["one"]', "labels.json holds no labels"),
+        ("labels.json", b'["one"]', "labels.json does not contain labels"),
         ("labels.json", b'["one", "two", "three"]', "does not hold the weights of this model"),
         ("config.json", b"{}", "config.json is no config of a run"),
     ],

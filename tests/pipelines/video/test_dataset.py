@@ -75,7 +75,7 @@ def test_videos_that_share_a_clip_stay_together():
     clips = [Clip(str(n), None, "left") for n in range(5)]
     uses = [[0, 1], [2], [1, 3], [4], [3]]
     videos = [Video(str(n), tuple(clips[i] for i in used), None, None, "") for n, used in enumerate(uses)]
-    keys = dataset.split_keys(videos, Config())
+    keys = dataset.split_groups(videos, Config())
     assert keys[0] == keys[2] == keys[4] and len(set(keys)) == 3
 
 
@@ -92,7 +92,7 @@ def test_a_validation_part_is_split_off_the_training_groups(tmp_path):
 
 
 def test_one_group_cannot_be_split(tmp_path):
-    with pytest.raises(UserError, match="cannot be split: all 3 training videos belong to one group"):
+    with pytest.raises(UserError, match="cannot be split: expected training videos of two groups"):
         dataset.load(write(tmp_path, grouped(3)))
 
 

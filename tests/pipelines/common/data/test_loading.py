@@ -1,13 +1,13 @@
 import tensorflow as tf
 
-from pipelines.common.data.loading import TEXTS_AT_ONCE, text_batches, untuned
+from pipelines.common.data.loading import TEXTS_AT_ONCE, text_batches, without_autotune
 
 
 def test_what_is_made_of_a_dataset_does_not_tune_itself_either():
-    made = untuned(tf.data.Dataset.range(5)).map(lambda n: n + 1, num_parallel_calls=2).batch(2).prefetch(1)
+    made = without_autotune(tf.data.Dataset.range(5)).map(lambda n: n + 1, num_parallel_calls=2).batch(2).prefetch(1)
     assert made.options().autotune.enabled is False
     assert [batch.numpy().tolist() for batch in made] == [[1, 2], [3, 4], [5]]
-    both = tf.data.Dataset.zip(untuned(tf.data.Dataset.range(2)), untuned(tf.data.Dataset.range(2)))
+    both = tf.data.Dataset.zip(without_autotune(tf.data.Dataset.range(2)), without_autotune(tf.data.Dataset.range(2)))
     assert both.take(1).options().autotune.enabled is False
 
 

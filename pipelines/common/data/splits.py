@@ -1,0 +1,36 @@
+"""Splits the rows of a data set at random, with the rows of a group in the same part."""
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.common.errors import UserError
+
+
+def split(groups: Sequence, size: float, seed: int, where: str, expected: str) -> tuple[list[int], list[int]]:
+    """Returns the rows of two parts, the larger one first: whole groups, drawn by the seed; neither part is empty.
+
+    Args:
+        groups: the group of each row, of any type that can be sorted.
+        size: rows of the second part. Groups are added to it until it has as many, so it may have more.
+        where: the value of --data, for the error message.
+        expected: what the data has to have, such as "two images or more", for the error message.
+
+    Raises:
+        UserError: There are fewer than two groups.
+    """
+    sizes = collections.Counter(groups)
+    known = sorted(sizes)
+    if len(known) < 2:
+        raise UserError(f"--data {where} cannot be split: expected {expected}")
+    chosen, taken = set(), 0
+    for number in np.random.default_rng(seed).permutation(len(known))[:-1]:
+        if chosen and taken >= size:
+            break
+        chosen.add(known[number])
+        taken += sizes[known[number]]
+    parts = [], []
+    for row, group in enumerate(groups):
+        parts[group in chosen].append(row)
+    return parts

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from pipelines.common.data.splits import split
+from pipelines.common.errors import UserError
+
+
+def test_groups_stay_together_and_every_row_is_in_one_part():
+    groups = [f"group {row % 10}" for row in range(50)]
+    larger, smaller = split(groups, 8, 1, "here", "two groups")
+    assert sorted(larger + smaller) == list(range(50)) and len(smaller) == 10
+    assert {groups[row] for row in larger}.isdisjoint(groups[row] for row in smaller)
+    assert split(groups, 8, 1, "here", "two groups") == (larger, smaller) != split(groups, 8, 2, "here", "two groups")
+
+
+def test_rows_without_groups_are_the_first_of_a_permutation():
+    """So that a run of an earlier version finds the same parts."""
+    larger, smaller = split(range(20), 5, 3, "here", "two groups")
+    assert smaller == sorted(np.random.default_rng(3).permutation(20)[:5].tolist()) and len(larger) == 15
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_no_part_is_empty(size):
+    assert sorted(map(len, split("abc", size, 1, "here", "two groups"))) == [1, 2]
+
+
+@pytest.mark.parametrize("groups", ["", "a", "aaa"])
+def test_one_group_cannot_be_split(groups):
+    with pytest.raises(UserError, match="--data here cannot be split: expected two groups"):
+        split(groups, 1, 1, "here", "two groups")
