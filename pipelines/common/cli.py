@@ -8,7 +8,7 @@ import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tyro
 
@@ -24,7 +24,7 @@ BROKEN_PIPE = 128 + 13
 Command = Callable[[list[str]], int | None]
 
 
-def main(task: str, commands: dict[str, Command], arguments: Sequence[str] | None = None) -> int:
+def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | None = None) -> int:
     """Runs one command of a pipeline and gives the exit status.
 
     0: done; 1: some inputs were bad; 2: a fault that the user can mend, told in one line on standard error; 130:
@@ -63,7 +63,7 @@ def main(task: str, commands: dict[str, Command], arguments: Sequence[str] | Non
         return end.code if isinstance(end.code, int) else FAULT
 
 
-def choose(commands: dict[str, Command], name: str) -> Command:
+def choose(commands: Mapping[str, Command], name: str) -> Command:
     require_known("command", name, commands)
     return commands[name]
 
@@ -77,9 +77,9 @@ def require_known(kind: str, name: str, known: Iterable[str]):
         raise UserError(f"there is no {kind} {name}{hint}; expected one of {', '.join(known)}")
 
 
-def usage(task: str, commands: dict[str, Command]) -> str:
+def usage(task: str, commands: Mapping[str, Command]) -> str:
     width = max(map(len, commands))
-    lines = [f"  {name:<{width}}  {command.__doc__.strip().splitlines()[0]}" for name, command in commands.items()]
+    lines = [f"  {name:<{width}}  {(command.__doc__ or name).strip().splitlines()[0]}" for name, command in commands.items()]
     return "\n".join([f"usage: {program(task)} COMMAND ...", "", *lines, "", "COMMAND --help tells what it takes."])
 
 

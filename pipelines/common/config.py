@@ -63,7 +63,7 @@ def replace(config, **fields):
 def groups(kind: type) -> dict[str, type]:
     """Returns the fields of a configuration class that are groups, by name."""
     hints = typing.get_type_hints(kind)
-    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    return {name: hint for name, hint in hints.items() if _is_group(hint)}
 
 
 def nested(kind: type, stored: dict) -> dict:
@@ -92,7 +92,7 @@ def _dataclass_from_json(kind: type, stored, path: str):
 
 def _value_from_json(hint, value, path: str):
     """Returns a JSON value as the type that a field is annotated with."""
-    if dataclasses.is_dataclass(hint):
+    if _is_group(hint):
         return _dataclass_from_json(hint, value, f"{path}.")
     if value is None and _is_optional(hint):
         return None
@@ -117,6 +117,10 @@ def _value_from_json(hint, value, path: str):
 
 
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", pathlib.Path: "a path"}
+
+
+def _is_group(hint) -> typing.TypeGuard[type]:
+    return dataclasses.is_dataclass(hint)
 
 
 def _is_optional(hint) -> bool:

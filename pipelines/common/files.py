@@ -44,8 +44,8 @@ def atomic_write(path, mode: str = "w"):
     block ends, and vanishes when the block raises."""
     if mode not in ("w", "wb"):
         raise ValueError(f"mode is {mode!r}, expected 'w' or 'wb'")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    with atomic_path(path) as temporary, open(temporary, mode, **text) as file:
+    encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
+    with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding, newline=newline) as file:
         yield file
 
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import shutil
+import typing
 
 from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
@@ -43,7 +44,7 @@ class Run:
         self.task = task
         self.config = config
         self.preset = preset
-        self._lock = None
+        self._lock: typing.IO | None = None
 
     config_file = property(lambda self: self.path / "config.json")
     weights_file = property(lambda self: self.path / "model.weights.h5")
@@ -158,8 +159,8 @@ class Run:
 
     def _take_lock(self):
         try:
-            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 (held until close)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = file = open(self.path / ".lock", "a")  # noqa: SIM115 (held until close)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
             if isinstance(error, BlockingIOError):
@@ -178,14 +179,14 @@ class Run:
 
 def as_json(config) -> dict:
     """The JSON form of a config (a dict or a dataclass): tuples are lists, paths strings, keys strings."""
-    if dataclasses.is_dataclass(config):
+    if not isinstance(config, dict):
         config = dataclasses.asdict(config)
     return json.loads(json.dumps(config, default=os.fspath))
 
 
 def flatten(config: dict, prefix: str = "") -> dict:
     """Nested fields by dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
-    flat = {}
+    flat: dict = {}
     for name, value in config.items():
         if isinstance(value, dict) and value:
             flat |= flatten(value, f"{prefix}{name}.")

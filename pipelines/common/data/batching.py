@@ -51,7 +51,7 @@ def plan_batches(
     if random is not None:
         key = key + random.uniform(0, JITTER, len(key))
     order = np.argsort(-key, kind="stable")
-    plan = []
+    plan: list[tuple[np.ndarray, int]] = []
     for rows in np.split(order, np.cumsum(sizes)[:-1]) if sizes else []:
         steps = padded_length(lengths[rows].max(), shapes_per_octave)
         filler = np.full(sizes[len(plan)] - len(rows), FILLER)

@@ -7,12 +7,12 @@ import json
 import lzma
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from pipelines.common.errors import UserError
 
 FORMATS = (".csv", ".tsv", ".jsonl")
-COMPRESSIONS = {"": open, ".gz": gzip.open, ".xz": lzma.open}
+COMPRESSIONS: dict[str, Callable] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = tuple(kind + packed for kind in FORMATS for packed in COMPRESSIONS)
 LONGEST_CELL = 1 << 30  # bytes; the csv module stops at 128 KB unless told
 
@@ -47,7 +47,7 @@ def format_of(path: pathlib.Path) -> str:
     return endings[-1]
 
 
-def read_lines(path: pathlib.Path) -> Iterator[str]:
+def read_lines(path: pathlib.Path) -> Generator[str]:
     """The lines of a text file, with their ends, decoded one by one so that an error can name the line."""
     number = 0
     try:

@@ -56,9 +56,9 @@ def wrapped(text: str) -> list[str]:
 
 def thumbnail(file, side: int = 320) -> np.ndarray:
     """uint8[height, width, 3] of an image file: upright, on white, no side longer than `side`."""
-    with Image.open(file) as image:
-        image.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded smaller
-        image = ImageOps.exif_transpose(image)
+    with Image.open(file) as stored:
+        stored.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded smaller
+        image = ImageOps.exif_transpose(stored)
         if image.mode.startswith("I"):  # 16 bits
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         rgba = image.convert("RGBA")

@@ -34,7 +34,7 @@ OTHER_SCRIPTS = [
 def styled():
     """Fonts and colours of all pictures. A character that no installed font holds becomes a box, without a warning."""
     installed = set(font_manager.get_font_names())
-    style = {
+    style: dict = {
         "font.family": ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)],
         "font.size": 10,
         "text.color": INK,

@@ -72,7 +72,7 @@ def mark_best(axes, epochs, values, name):
     axes.plot([], [], "o", markersize=8, fillstyle="none", color=ORANGE, linestyle="none", label=label)
 
 
-def number(cell: str | None) -> float:
+def number(cell) -> float:
     try:
         return float(cell)
     except (TypeError, ValueError):

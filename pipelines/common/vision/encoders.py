@@ -228,7 +228,7 @@ def digest(encoder: keras.Model) -> str:
     sums = hashlib.sha256()
     for value in encoder.get_weights():
         sums.update(f"{value.dtype} {value.shape}".encode())
-        sums.update(np.ascontiguousarray(value))
+        sums.update(np.ascontiguousarray(value).data)
     return sums.hexdigest()
 
 

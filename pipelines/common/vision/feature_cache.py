@@ -152,7 +152,7 @@ class Cache:
     def read(self, repair: bool = False) -> dict[Identity, np.ndarray]:
         """All that is stored, mapped into memory. With `repair`, for which the lock must be held, tells of damaged
         shards and removes them, and what a killed process left."""
-        stored = {}
+        stored: dict[Identity, np.ndarray] = {}
         for index_file in sorted(self.path.glob("*.json")):
             if index_file.name == "key.json":
                 continue

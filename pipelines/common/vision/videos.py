@@ -62,7 +62,8 @@ class Video:
             self.pictures = sorted(each for each in self.path.iterdir() if each.suffix.lower() in PICTURES)
             if not self.pictures:
                 raise Unreadable(path, "is a folder without pictures: expected files .jpg or .png")
-            self.own_rate, seconds = as_rate(folder_fps), len(self.pictures) / folder_fps
+            self.own_rate = as_rate(folder_fps)
+            seconds: float | None = len(self.pictures) / folder_fps
         else:
             with opened(self.path) as (_, stream):
                 self.own_rate, seconds = own_rate(stream), length(stream)
@@ -71,10 +72,9 @@ class Video:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         if self.pictures is not None:
-            frames = ((number / self.own_rate, picture(path)) for number, path in enumerate(self.pictures))
-        else:
-            frames = decode(self.path, self.own_rate)
-        return resample(frames, self.rate, self.own_rate)
+            frames = ((float(number / self.own_rate), picture(path)) for number, path in enumerate(self.pictures))
+            return resample(frames, self.rate, self.own_rate)
+        return resample(decode(self.path, self.own_rate), self.rate, self.own_rate)
 
 
 def as_rate(fps: float) -> Fraction:
@@ -130,14 +130,15 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
     Raises Unreadable at the end of a file that is shorter than it says, or has no frame.
     """
     with opened(path) as (container, stream):
-        first, last, count = None, -1 / float(rate), 0
+        first, last, count = 0.0, -1 / float(rate), 0
         for frame in container.decode(stream):
             if frame.is_corrupt:
                 raise Unreadable(path, f"is truncated or damaged at frame {count}")
             refuse_large(path, frame.width, frame.height)
             time = last + 1 / float(rate) if frame.time is None else frame.time
-            first = time if first is None else first
-            last = max(time, last) if count else time
+            if not count:
+                first = last = time
+            last = max(time, last)
             yield last - first, upright(frame)
             count += 1
         if not count:
