@@ -1,11 +1,11 @@
-"""The translator of Sutskever et al. 2014: a stack of recurrent layers reads the source, a second one writes.
+"""Encoder-decoder of recurrent layers, as in Sutskever et al. 2014.
 
-source ids -> (reversed) -> vectors -> encoder layers 1 … N -> last state of every layer
-                                                                        |
-target ids -> vectors (and the context) -> decoder layers 1 … N, started from these states -> softmax over the words
+    source ids -> (reversed) -> embeddings -> encoder layers 1 … N -> final state of every layer
+                                                                             |
+    target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true tokens at once (teacher forcing),
-`step` takes one token at a time (decoding).
+The decoder has two drivers for the same cells: `decoder_outputs` reads all true tokens at once (teacher forcing), and
+`step` reads one token at a time (decoding).
 """
 
 import dataclasses
@@ -31,25 +31,30 @@ TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
 
 @keras.saving.register_keras_serializable(package="unfold")
 class TranslationModel(keras.Model):
-    """An encoder-decoder of recurrent layers (Sutskever et al. 2014, "Sequence to sequence learning with neural
-    networks"). Id 0 is padding, behind the end of a sentence.
+    """Encoder-decoder of recurrent layers.
+
+    Sutskever et al. 2014, "Sequence to sequence learning with neural networks".
+
+    Sentences are rows of token ids; PADDING, id 0, follows the last token of a row.
 
     Args:
-        source_vocabulary, target_vocabulary: numbers of tokens.
+        source_vocabulary, target_vocabulary: Vocabulary sizes.
         cell: "lstm" or "rnn".
-        layers, units: of the encoder and of the decoder.
-        embedding_units: of a token's vector.
-        reverse: read the source from its end.
-        bidirectional: read the source in both directions, with half the units in each.
-        residual: from the second layer on, add a layer's input to its output (He et al. 2016; Wu et al. 2016).
-        context: "none", "last", "mean" or "max": the vector of the source that the decoder gets at every step, made of
-            the encoder's outputs (Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder").
-        tied: the softmax takes the decoder's token vectors as its weights (Press & Wolf 2017).
-        dropout: share of units dropped between layers and before the softmax.
-        embedding_dropout: share of the units of token vectors dropped.
-        word_dropout: share of the decoder's input tokens that training reads as unknown (Bowman et al. 2016).
-        initial_range: draw all weights from U(-r, r); 0: Glorot for inputs, orthogonal for states.
-        seed: makes initial weights and dropout repeatable.
+        layers: Number of layers of the encoder, and of the decoder.
+        units: Units of each layer.
+        embedding_units: Size of the token embeddings.
+        reverse: Read the source backwards.
+        bidirectional: Read the source in both directions, with half of the units each.
+        residual: Add a layer's input to its output, from the second layer on (He et al. 2016; Wu et al. 2016).
+        context: "none", "last", "mean" or "max": how the outputs of the encoder are pooled over time into the vector
+            that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
+            encoder-decoder").
+        tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
+        dropout: Share of units dropped between layers and before the softmax.
+        embedding_dropout: Share of each token embedding dropped.
+        word_dropout: Share of the decoder's input tokens replaced by UNKNOWN in training (Bowman et al. 2016).
+        initial_range: Draw all weights from U(-r, r); 0: Glorot for kernels, orthogonal for recurrent kernels.
+        seed: Makes initial weights and dropout repeatable.
     """
 
     def __init__(
@@ -126,8 +131,8 @@ class TranslationModel(keras.Model):
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
         self.decoder_dropouts = [drop(dropout, f"decoder_dropout_{n}") for n in numbers]
-        # A tied softmax multiplies with token vectors, so that what it reads must be as wide as they are; with the
-        # context it reads the last layer, the context and the token before, as in Cho et al. 2014.
+        # A tied softmax needs inputs as wide as the embeddings. With a context, it reads the last layer, the context
+        # and the embedding of the token before, as in Cho et al. 2014.
         narrow = tied and units != embedding_units
         self.readout = dense(embedding_units, "readout") if narrow or context != "none" else None
         self.readout_width = embedding_units if self.readout else units
@@ -147,67 +152,85 @@ class TranslationModel(keras.Model):
         )
         self.built = True
 
-    # The encoder ------------------------------------------------------------------------------------------------------
-
     def encode(self, source, training=False) -> dict:
-        """int32[batch, time] -> the decoder's first state: `layers`, for each layer [h, c] or [h] float[batch, units],
-        and with a context `context` float[batch, units]."""
-        kept = source != PADDING
+        """Returns the initial state of the decoder.
+
+        Args:
+            source: int32[batch, time].
+
+        Returns:
+            A dict of `layers`, for each layer [h, c] or (vanilla RNN) [h], float[batch, units], and, with a context,
+            `context` float[batch, units].
+        """
+        mask = source != PADDING
         if self.reverse:
-            source = tf.reverse_sequence(source, tf.reduce_sum(tf.cast(kept, tf.int32), axis=1), seq_axis=1)
+            source = tf.reverse_sequence(source, tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), seq_axis=1)
         x = self.source_dropout(self.source_embedding(source), training=training)
         states = []
         for number, layer in enumerate(self.encoder):
-            y, *state = layer(x, mask=kept, training=training)
+            y, *state = layer(x, mask=mask, training=training)
             if self.backward:
-                other, *other_state = self.backward[number](x, mask=kept, training=training)
-                y = tf.concat([y, tf.reverse(other, [1])], axis=-1)
-                both = [tf.concat(pair, axis=-1) for pair in zip(state, other_state, strict=True)]
-                state = [bridge(part) for bridge, part in zip(self.bridges[number], both, strict=True)]
+                y_backward, *state_backward = self.backward[number](x, mask=mask, training=training)
+                y = tf.concat([y, tf.reverse(y_backward, [1])], axis=-1)
+                both = [tf.concat(pair, axis=-1) for pair in zip(state, state_backward, strict=True)]
+                state = [bridge(value) for bridge, value in zip(self.bridges[number], both, strict=True)]
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
-        found = {"layers": states}
-        if self.context != "none":
-            found["context"] = summary(x, kept, self.context)
-        return found
-
-    # The decoder ------------------------------------------------------------------------------------------------------
+        if self.context == "none":
+            return {"layers": states}
+        return {"layers": states, "context": pool_over_time(x, mask, self.context)}
 
     def decoder_outputs(self, tokens, state, training=False):
-        """Teacher forcing: true tokens int32[batch, time] -> what the softmax reads, float[batch, time, width]."""
+        """Runs the decoder over true tokens (teacher forcing).
+
+        Args:
+            tokens: int32[batch, time], START and the tokens before each one to be predicted.
+            state: what `encode` returns.
+
+        Returns:
+            float[batch, time, width], the inputs of the softmax.
+        """
         if training and self.word_dropout:
-            drawn = keras.random.uniform(tf.shape(tokens), seed=self.random)
-            tokens = tf.where((drawn < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
+            draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
+            tokens = tf.where((draws < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
         context = state.get("context")
         if context is not None:
             context = tf.repeat(context[:, None], tf.shape(tokens)[1], axis=1)
-        vectors = self.target_dropout(self.target_embedding(tokens), training=training)
-        x = vectors if context is None else tf.concat([vectors, context], axis=-1)
+        embeddings = self.target_dropout(self.target_embedding(tokens), training=training)
+        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
         for number, layer in enumerate(self.decoder):
             y, *_ = layer(x, initial_state=state["layers"][number], training=training)
             x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return self.apply_readout(x, context, vectors)
+        return self.apply_readout(x, context, embeddings)
 
     def step(self, tokens, state):
-        """One step of decoding: token ids int32[rows] and the state -> (logits float32[rows, words], the new state)."""
+        """Runs the decoder for one time step (decoding, see `layers.decoding`).
+
+        Args:
+            tokens: int32[rows], the token before.
+            state: what `encode` or the step before returned, each tensor [rows, ...].
+
+        Returns:
+            (logits float32[rows, vocabulary], the new state).
+        """
         context = state.get("context")
-        vectors = self.target_embedding(tokens)
-        x = vectors if context is None else tf.concat([vectors, context], axis=-1)
+        embeddings = self.target_embedding(tokens)
+        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
         states = []
         for number, layer in enumerate(self.decoder):
-            y, new = layer.cell(x, state["layers"][number])
+            y, new_state = layer.cell(x, state["layers"][number])
             x = y + (x if self.residual and number else 0)
-            states.append(list(new))
-        return self.softmax(self.apply_readout(x, context, vectors)), {**state, "layers": states}
+            states.append(list(new_state))
+        return self.softmax(self.apply_readout(x, context, embeddings)), {**state, "layers": states}
 
-    def apply_readout(self, x, context, vectors):
-        """What the softmax reads: float[..., width]."""
+    def apply_readout(self, x, context, embeddings):
+        """Returns the inputs of the softmax, float[..., width], from the outputs of the last decoder layer."""
         if self.readout is None:
             return x
-        return self.readout(x if context is None else tf.concat([x, context, vectors], axis=-1))
+        return self.readout(x if context is None else tf.concat([x, context, embeddings], axis=-1))
 
     def call(self, inputs, training=False):
-        """(source int32[batch, time], target tokens int32[batch, steps]) -> logits float32[batch, steps, words]."""
+        """Returns logits [batch, steps, vocabulary] for inputs (source int32[batch, time], tokens int32[batch, steps])."""
         source, tokens = inputs
         return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
 
@@ -215,24 +238,28 @@ class TranslationModel(keras.Model):
         return {**super().get_config(), **self.arguments}
 
 
-def summary(outputs, kept, how: str):
-    """float[batch, time, units] over the steps that bool[batch, time] keeps -> float[batch, units], zeros for none."""
+def pool_over_time(outputs, mask, how: str):
+    """Returns the last, mean or maximum output where the mask is True: float[batch, units], zeros for an empty row.
+
+    Args:
+        outputs: float[batch, time, units].
+        mask: bool[batch, time].
+        how: "last", "mean" or "max".
+    """
+    weights = tf.cast(mask[:, :, None], outputs.dtype)
+    any_step = tf.reduce_max(weights, axis=1)  # [batch, 1]
     if how == "last":
-        last = tf.maximum(tf.reduce_sum(tf.cast(kept, tf.int32), axis=1) - 1, 0)
-        return tf.gather(outputs, last, batch_dims=1) * tf.cast(
-            tf.reduce_any(kept, axis=1, keepdims=True), outputs.dtype
-        )
-    kept = tf.cast(kept[:, :, None], outputs.dtype)
+        last = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1) - 1, 0)
+        return tf.gather(outputs, last, batch_dims=1) * any_step
     if how == "mean":
-        return tf.reduce_sum(outputs * kept, axis=1) / tf.maximum(tf.reduce_sum(kept, axis=1), 1)
-    lowest = tf.reduce_min(outputs) * (1 - kept)  # below every step that is kept
-    highest = tf.reduce_max(outputs * kept + lowest, axis=1)
-    return highest * tf.reduce_max(kept, axis=1)
+        return tf.reduce_sum(outputs * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1)
+    lowest = tf.reduce_min(outputs) * (1 - weights)
+    return tf.reduce_max(outputs * weights + lowest, axis=1) * any_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a run learned: its config, how it reads and writes text, and the model."""
+    """A trained run: its configuration, preprocessing and model."""
 
     config: Config
     preprocessing: Preprocessing
@@ -240,7 +267,7 @@ class Trained:
 
 
 def load_trained(run: Run) -> Trained:
-    """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
+    """Loads a trained run; raises UserError if it has no weights yet, or a file is missing or damaged."""
     run.require_weights()
     config = from_json(Config, run.config)
     preprocessing = make_preprocessing(config, *load_vocabularies(run))
@@ -250,7 +277,7 @@ def load_trained(run: Run) -> Trained:
 
 
 def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel:
-    """A built TranslationModel with the figures of a config."""
+    """Returns a built TranslationModel."""
     model = TranslationModel(
         source_vocabulary=len(preprocessing.source.vocabulary),
         target_vocabulary=len(preprocessing.target.vocabulary),
@@ -259,7 +286,7 @@ def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel
         seed=config.training.seed,
         name="translator",
     )
-    model((tf.ones([1, 2], tf.int32), tf.ones([1, 2], tf.int32)))  # makes the weights
+    model((tf.ones([1, 2], tf.int32), tf.ones([1, 2], tf.int32)))  # creates the weights
     return model
 
 
@@ -268,5 +295,5 @@ def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -
 
 
 def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
-    """The run's two vocabulary files."""
+    """Returns the source and target vocabularies of a run."""
     return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, START
-from pipelines.translation.model import TranslationModel, summary
+from pipelines.translation.model import TranslationModel, pool_over_time
 
 SIZES = {"source_vocabulary": 20, "target_vocabulary": 30, "layers": 3, "units": 8, "embedding_units": 6, "seed": 3}
 SOURCE = np.array([[4, 5, 6, 7, 8], [9, 10, 11, 0, 0], [0, 0, 0, 0, 0]], np.int32)
@@ -97,7 +97,7 @@ def test_summaries_are_over_what_is_kept():
     kept = tf.constant([[True, True, False], [False, False, False]])
     expected = {"last": outputs[0, 1], "mean": outputs[0, :2].mean(axis=0), "max": outputs[0, :2].max(axis=0)}
     for how, row in expected.items():
-        np.testing.assert_allclose(summary(outputs, kept, how), [row, np.zeros(4)], rtol=1e-6)
+        np.testing.assert_allclose(pool_over_time(outputs, kept, how), [row, np.zeros(4)], rtol=1e-6)
     with pytest.raises(ValueError, match="context is 'first'"):
         build(context="first")
 
