@@ -113,7 +113,8 @@ def test_predict_uses_the_export_and_pictures_alone(task):
         "pipelines.common.config",
         "pipelines.common.serving",
         "pipelines.common.serving.exports",
-        "pipelines.common.serving.search",
+        "pipelines.common.serving.decoding_options",
+        "pipelines.common.serving.text_inputs",
     }
     allowed = reached("pipelines.common.pictures.figures") | common | {"pipelines", f"pipelines.{task}"}
     # A video has to be decoded before an export can take its frames, and is drawn as bands in time: modules of common

@@ -13,7 +13,7 @@ from layers.text import END, START
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
-from pipelines.captioning.describe import Description
+from pipelines.captioning.decoder import feature_decoder
 from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
@@ -22,7 +22,6 @@ from pipelines.common.files import atomic_write, write_json
 from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 
-IMAGES_AT_ONCE = 64
 SHEET = 6  # images of a row of the contact sheet
 
 
@@ -60,12 +59,11 @@ def evaluate(
     }
     training = training_images(Config.from_json(run.config), trained.model)
     known = training.captioned.captions if training else []
-    description = Description([trained])
+    decoder = feature_decoder(trained)
     for beam_size in beam_sizes or (config.beam_size,):
         began = time.monotonic()
-        answers = Describing(description, beam_size=beam_size, length_penalty=penalty)(images.features)
+        texts, _ = decoder.batch_function(beam_size=beam_size, length_penalty=penalty)(images.features)
         seconds = time.monotonic() - began
-        texts = [answer["caption"] for answer in answers]
         scores["beams"][str(beam_size)] = {
             **all_scores(texts, references),
             **({"novel": novel(texts, known)} if training else {}),
@@ -111,48 +109,21 @@ class Perplexity:
         return float(sum(total for total, _ in found) / sum(words for _, words in found))
 
 
-class Seeing:
-    """What the CNN, as it is now, says of images: float32[images, units]."""
+class FeatureExtractor:
+    """Computes the features float32[images, units] of images with the current weights of the CNN."""
 
     def __init__(self, model: CaptioningModel, preprocessing: Preprocessing):
         size = preprocessing.image_size
         self.preprocessing = preprocessing
-        self.see = tf.function(
+        self.encode_images = tf.function(
             lambda pixels: model.encode_images(pixels),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
             autograph=False,
         )
 
     def __call__(self, images: dataset.Images) -> np.ndarray:
-        rows = batches.pixel_rows(images, self.preprocessing, np.arange(len(images)))
-        given = rows.batch(IMAGES_AT_ONCE).prefetch(2)
-        return np.concatenate([self.see(tf.cast(pixels, tf.float32)).numpy() for pixels in given])
-
-
-class Describing:
-    """{"caption", "score"} of images, by the features float32[images, units] of the first member."""
-
-    def __init__(self, description: Description, *, beam_size: int, length_penalty: float = 0.0):
-        limit = description.members[0].config.max_tokens
-
-        def describe(features):
-            valid = tf.ones(tf.shape(features)[:1], tf.bool)
-            if beam_size == 1 and not length_penalty:
-                return description.greedy((features,), valid, limit)
-            return description.beam((features,), valid, tf.constant([""]), beam_size, length_penalty, 0, limit)
-
-        units = description.models[0].encoder.output_shape[1]
-        self.describe = tf.function(
-            describe, input_signature=[tf.TensorSpec([None, units], tf.float32)], autograph=False
-        )
-
-    def __call__(self, features: np.ndarray) -> list[dict]:
-        answers = []
-        for start in range(0, len(features), IMAGES_AT_ONCE):
-            found = self.describe(features[start : start + IMAGES_AT_ONCE])
-            for text, score in zip(found["caption"].numpy(), found["score"].numpy(), strict=True):
-                answers.append({"caption": text.decode(), "score": float(score)})
-        return answers
+        pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images))).batch(64).prefetch(2)
+        return np.concatenate([self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels])
 
 
 # What a score stands against -----------------------------------------------------------------------------------------

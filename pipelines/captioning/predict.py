@@ -1,4 +1,4 @@
-"""Captions by an export alone: TensorFlow and pictures, no training code."""
+"""Captions images with an export only: TensorFlow and pictures, no training code."""
 
 import glob
 import json
@@ -9,28 +9,31 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from pipelines.common.pictures import figures
-from pipelines.common.serving import exports
-from pipelines.common.serving.search import Search
+from pipelines.common.serving import exports, text_inputs
+from pipelines.common.serving.decoding_options import DecodingOptions
 
-IMAGES_AT_ONCE = 16
+BATCH_SIZE = 16
 ENDINGS = (".jpg", ".jpeg", ".png")
 
 
-def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture: pathlib.Path | None = None) -> int:
-    """Writes one JSON object an image to standard output: image, caption, score (and candidates, with n_best); gives
-    the exit status.
+def predict(
+    model: pathlib.Path, images: Sequence[str], options: DecodingOptions, picture: pathlib.Path | None = None
+) -> int:
+    """Writes one JSON object for each image to standard output: image, caption, score (and candidates, with n_best).
+    Returns the exit status.
 
     Args:
-        model: an export, or a run that has one.
-        inputs: image files, folders of them, and patterns; "-" stands for the lines of standard input.
-        picture: where to draw the images with their captions.
+        model: An export, or a run that has one.
+        images: Image files, folders of them, and patterns; "-" stands for the lines of standard input.
+        options: How to decode.
+        picture: PNG file for a contact sheet of the images with their captions.
 
-    What cannot be read, or holds no image, gives an object with `error`, and the exit status 1.
+    For an input that cannot be read, or is not an image, the object has an `error`, and the exit status is 1.
     """
     loaded = exports.load(model, "captioning", {"caption", "score", "candidates"})
     status, drawn = 0, []
-    for batch in exports.batches(found_files(exports.read_texts(inputs)), IMAGES_AT_ONCE):
-        for answer in describe(loaded, batch, search):
+    for batch in text_inputs.batches(find_files(text_inputs.read_texts(images)), BATCH_SIZE):
+        for answer in caption(loaded, batch, options):
             print(json.dumps(answer, ensure_ascii=False))
             if "error" in answer:
                 status = 1
@@ -39,62 +42,51 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
         sys.stdout.flush()
     if drawn:
         count = f"{len(drawn)} images" if len(drawn) > 1 else "1 image"
-        figures.contact_sheet({"": drawn}, picture, title=f"{count}, described")
+        figures.contact_sheet({"": drawn}, picture, title=f"{count} with captions")
     return status
 
 
-def found_files(inputs: Iterable[str | bytes]) -> Iterator[tuple[str, str | None]]:
-    """(image file, None), or (what was given, why it gives no image), as the end of a sentence."""
-    for given in inputs:
+def find_files(images: Iterable[str | bytes]) -> Iterator[tuple[str, str | None]]:
+    """Yields (image file, None) or (input, why there is no image), of files, folders and patterns."""
+    for given in images:
         if isinstance(given, bytes):
-            yield given.decode(errors="replace"), exports.fault(given)
+            yield given.decode(errors="replace"), text_inputs.utf8_error(given)
             continue
         path = pathlib.Path(given)
         if path.is_dir():
             files = sorted(each for each in path.iterdir() if each.suffix.lower() in ENDINGS)
-            wrong = f"holds no image: expected files that end in {', '.join(ENDINGS)}"
+            error = f"holds no image: expected files that end in {', '.join(ENDINGS)}"
         elif path.exists() or not glob.has_magic(given):
-            files, wrong = [path], ""
+            files, error = [path], ""
         else:
             files = sorted(pathlib.Path(each) for each in glob.glob(given, recursive=True))
             files = [each for each in files if each.is_file()]
-            wrong = "matches no file"
+            error = "matches no file"
         yield from ((str(each), None) for each in files)
         if not files:
-            yield given, wrong
+            yield given, error
 
 
-def describe(loaded, batch: list[tuple[str, str | None]], search: Search) -> Iterator[dict]:
-    """An object for each of the images, in their order."""
-    contents = {name: read(name) for name, wrong in batch if wrong is None}
-    good = [name for name, content in contents.items() if isinstance(content, bytes)]
-    answers = dict(zip(good, captions(loaded, [contents[name] for name in good], search), strict=True))
-    for name, wrong in batch:
-        wrong = wrong or (contents[name] if isinstance(contents[name], str) else None)
-        if wrong is None and answers[name] is None:
+def caption(loaded, batch: list[tuple[str, str | None]], options: DecodingOptions) -> Iterator[dict]:
+    """Yields an object for each item of `find_files`, in their order."""
+    contents = {name: read(name) for name, error in batch if error is None}
+    encoded = {name: content for name, content in contents.items() if isinstance(content, bytes)}
+    captions = {}
+    if encoded:
+        outputs = exports.decode(loaded, options, image=tf.constant(list(encoded.values())))
+        captions = dict(zip(encoded, exports.sentences(outputs, "caption", options), strict=True))
+    for name, error in batch:
+        if error is None and isinstance(contents[name], str):
+            error = contents[name]
+        elif error is None and captions[name]["score"] == float("-inf"):
             limit = int(loaded.signatures["defaults"]()["pixel_limit"])
-            wrong = f"is no JPEG or PNG image, is damaged, or has more than {limit:,} pixels"
-        yield {"image": name, "error": wrong} if wrong else {"image": name, **answers[name]}
+            error = f"is not a JPEG or PNG image, is damaged, or has more than {limit:,} pixels"
+        yield {"image": name, "error": error} if error else {"image": name, **captions[name]}
 
 
 def read(name: str) -> bytes | str:
-    """The content of a file, or why there is none."""
+    """Returns the content of a file, or a string that says why it could not be read."""
     try:
         return pathlib.Path(name).read_bytes()
     except OSError as error:
         return f"could not be read: {error.strerror or error}"
-
-
-def captions(loaded, contents: list[bytes], search: Search) -> list[dict | None]:
-    """What is said of each image; None where the bytes are none."""
-    if not contents:
-        return []
-    found = exports.decode(search, loaded, image=tf.constant(contents))
-    answers = []
-    for caption, score, candidates in zip(*(found[name].numpy() for name in ("caption", "score", "candidates")),
-                                          strict=True):  # fmt: skip
-        answer = {"caption": caption.decode(), "score": round(float(score), 6)}
-        if search.n_best > 1:
-            answer["candidates"] = [candidate.decode() for candidate in candidates[: search.n_best]]
-        answers.append(answer if score > float("-inf") else None)
-    return answers

@@ -11,8 +11,8 @@ from layers.text import END, START, Vocabulary
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
-from pipelines.captioning.describe import Description
-from pipelines.captioning.evaluate import Describing, Perplexity, Seeing
+from pipelines.captioning.decoder import feature_decoder
+from pipelines.captioning.evaluate import FeatureExtractor, Perplexity
 from pipelines.captioning.model import (
     VOCABULARY_FILE,
     CaptioningModel,
@@ -140,8 +140,9 @@ class Training:
         self.config, self.preprocessing, self.model = config, preprocessing, model
         self.images, self.captions = images, captions
         # Made once: each traces a graph, which takes longer than a small validation.
-        self.greedy = Describing(Description([Trained(config, preprocessing, model)]), beam_size=1)
-        self.see, self.perplexity = Seeing(model, preprocessing), Perplexity(model)
+        decoder = feature_decoder(Trained(config, preprocessing, model))
+        self.greedy = decoder.batch_function(beam_size=1, length_penalty=0.0)
+        self.features, self.perplexity = FeatureExtractor(model, preprocessing), Perplexity(model)
         self.epoch = 0  # the last that was begun
 
     def fit(self, run: Run) -> dict:
@@ -181,11 +182,11 @@ class Training:
         images = self.images["validation"]
         features = images.features
         if features is None or self.cnn_learns():
-            features = self.see(images)
+            features = self.features(images)
         loss = self.perplexity(self.captions["validation"], features, self.config)
-        answers = self.greedy(features)
+        captions, _ = self.greedy(features)
         references = list(images.captioned.references.values())
-        scores = all_scores([answer["caption"] for answer in answers], references)
+        scores = all_scores(captions, references)
         shown = ("bleu4", "cider", "exact_match", "distinct_words")
         return {
             "val_loss": loss,

@@ -10,7 +10,7 @@ import tyro
 from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.common.serving.search import Search
+from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
 from pipelines.sentiment.pretraining_config import PRESETS as LANGUAGE_MODELS
@@ -191,7 +191,7 @@ def generate(arguments: list[str]) -> int:
         from pipelines.sentiment.generate import generate
 
     names = ("prefix", "temperature", "top_k", "top_p", "seed", "max_length")
-    return generate(options.run, Search(**{name: getattr(options, name) for name in names}), options.number)
+    return generate(options.run, DecodingOptions(**{name: getattr(options, name) for name in names}), options.number)
 
 
 COMMANDS = {

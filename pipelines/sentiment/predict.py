@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipelines.common.pictures import figures
-from pipelines.common.serving import exports
+from pipelines.common.serving import exports, text_inputs
 
 TEXTS_AT_ONCE = 64
 
@@ -26,7 +26,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
     loaded = exports.load(model, "sentiment", {"label", "probability", "probabilities"})
     classify, explain = loaded.signatures["serving_default"], loaded.signatures["explain"]
     status, number = 0, 0
-    for batch in exports.batches(exports.read_texts(inputs), TEXTS_AT_ONCE):
+    for batch in text_inputs.batches(text_inputs.read_texts(inputs), TEXTS_AT_ONCE):
         good = [text for text in batch if isinstance(text, str)]
         answers = iter(answer(classify, good))
         for text in batch:
@@ -34,11 +34,11 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
             if isinstance(text, str):
                 print(json.dumps(next(answers), ensure_ascii=False))
             else:
-                broken = {"text": text.decode(errors="replace"), "error": exports.fault(text)}
+                broken = {"text": text.decode(errors="replace"), "error": text_inputs.utf8_error(text)}
                 print(json.dumps(broken, ensure_ascii=False))
                 status = 1
             if picture and isinstance(text, str):
-                draw(explain, text, exports.numbered(picture, number))
+                draw(explain, text, text_inputs.numbered(picture, number))
         sys.stdout.flush()
     return status
 

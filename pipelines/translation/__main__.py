@@ -9,7 +9,7 @@ import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
-from pipelines.common.serving.search import Search
+from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.translation.config import PRESETS, Config
 
 TASK = "translation"
@@ -97,7 +97,7 @@ class Predict:
     model: Path
     """A run that was exported, or an export."""
 
-    search: tyro.conf.OmitArgPrefixes[Search] = dataclasses.field(default_factory=Search)
+    search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
     """How it decodes."""
 
     picture: Path | None = None

@@ -17,10 +17,9 @@ from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import DataConfig
+from pipelines.translation.decoder import make_decoder
 from pipelines.translation.model import TranslationModel, load_trained
-from pipelines.translation.translate import Translation
 
-SENTENCES_AT_ONCE = 64
 LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # words of a source from which a bar of the picture begins
 
 
@@ -53,12 +52,11 @@ def evaluate(
         "perplexity": float(np.exp(Perplexity(trained.model)(encoded, source))),
         "beams": {},
     }
-    translation = Translation([trained])
+    decoder = make_decoder([trained])
     for beam_size in beam_sizes or (config.search.beam_size,):
         began = time.monotonic()
-        answers = Translating(translation, beam_size=beam_size, length_penalty=penalty)(sources)
+        texts, _ = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=penalty)(sources)
         seconds = time.monotonic() - began
-        texts = [answer["translation"] for answer in answers]
         scores["beams"][str(beam_size)] = {
             **text_scores(texts, references),
             "sentences_per_second": len(texts) / seconds,
@@ -103,30 +101,6 @@ class Perplexity:
             for batch in dataset.batches(encoded, batch_pairs=data.batch_pairs, batch_tokens=data.batch_tokens)
         ]
         return float(sum(total for total, _ in found) / sum(tokens for _, tokens in found))
-
-
-class Translating:
-    """{"translation", "score"} of sentences; those of similar length are translated together."""
-
-    def __init__(self, translation: Translation, *, beam_size: int, length_penalty: float = 0.0):
-        limit = translation.members[0].config.text.max_tokens
-
-        def translate(source):
-            if beam_size == 1 and not length_penalty:
-                return translation.greedy(source, limit)
-            return translation.beam(source, tf.constant([""]), beam_size, length_penalty, 0, limit)
-
-        self.translate = tf.function(translate, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-
-    def __call__(self, sources: list[str]) -> list[dict]:
-        answers: list[dict] = [{}] * len(sources)
-        order = sorted(range(len(sources)), key=lambda row: len(sources[row]))
-        for start in range(0, len(order), SENTENCES_AT_ONCE):
-            rows = order[start : start + SENTENCES_AT_ONCE]
-            found = self.translate(tf.constant([sources[row] for row in rows], tf.string))
-            for row, text, score in zip(rows, found["translation"].numpy(), found["score"].numpy(), strict=True):
-                answers[row] = {"translation": text.decode(), "score": float(score)}
-        return answers
 
 
 def bleu(texts: list[str], references: list[list[str]]):

@@ -1,4 +1,4 @@
-"""Translations by an export alone: TensorFlow and pictures, no training code."""
+"""Translates with an export only: TensorFlow and pictures, no training code."""
 
 import json
 import pathlib
@@ -9,40 +9,41 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.pictures import figures
-from pipelines.common.serving import exports
-from pipelines.common.serving.search import Search
+from pipelines.common.serving import exports, text_inputs
+from pipelines.common.serving.decoding_options import DecodingOptions
 
-TEXTS_AT_ONCE = 32
+BATCH_SIZE = 32
 
 
-def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture: pathlib.Path | None = None) -> int:
-    """Writes one JSON object a sentence to standard output: source, translation, score (and candidates, with n_best);
-    gives the exit status.
+def predict(
+    model: pathlib.Path, texts: Sequence[str], options: DecodingOptions, picture: pathlib.Path | None = None
+) -> int:
+    """Writes one JSON object for each sentence to standard output: source, translation, score (and candidates, with
+    n_best). Returns the exit status.
 
     Args:
-        model: an export, or a run that has one.
-        inputs: the sentences; "-" stands for the lines of standard input.
-        picture: where to draw how each translation was written; of several sentences, the second goes to NAME-2.png,
-            and NAME-map.png shows all of them by the encoder's last state.
+        model: An export, or a run that has one.
+        texts: The sentences; "-" stands for the lines of standard input.
+        options: How to decode.
+        picture: PNG file for a picture of the probabilities and gates of each translation. The picture of the second
+            sentence is NAME-2.png; NAME-map.png shows all sentences by the last state of the encoder.
 
-    A sentence that is not UTF-8 gives an object with `error`, and the exit status 1.
+    For a sentence that is not UTF-8, the object has an `error`, and the exit status is 1.
     """
     loaded = exports.load(model, "translation", {"translation", "score", "candidates"})
     status, number, states = 0, 0, []
-    for batch in exports.batches(exports.read_texts(inputs), TEXTS_AT_ONCE):
-        good = [text for text in batch if isinstance(text, str)]
-        answers = iter(translate(loaded, good, search))
+    for batch in text_inputs.batches(text_inputs.read_texts(texts), BATCH_SIZE):
+        translations = iter(translate(loaded, [text for text in batch if isinstance(text, str)], options))
         for text in batch:
             number += 1
             if isinstance(text, bytes):
-                bad = {"source": text.decode(errors="replace"), "error": exports.fault(text)}
-                print(json.dumps(bad, ensure_ascii=False))
+                answer = {"source": text.decode(errors="replace"), "error": text_inputs.utf8_error(text)}
                 status = 1
-                continue
-            answer = next(answers)
+            else:
+                answer = {"source": text, **next(translations)}
+                if picture:
+                    states.append((text, draw(loaded, answer, text_inputs.numbered(picture, number))))
             print(json.dumps(answer, ensure_ascii=False))
-            if picture:
-                states.append((text, draw(loaded, answer, exports.numbered(picture, number))))
         sys.stdout.flush()
     if picture and len(states) > 2:
         texts, vectors = zip(*states, strict=True)
@@ -50,28 +51,21 @@ def predict(model: pathlib.Path, inputs: Sequence[str], search: Search, picture:
     return status
 
 
-def translate(loaded, texts: list[str], search: Search) -> list[dict]:
-    if not texts:
+def translate(loaded, sources: list[str], options: DecodingOptions) -> list[dict]:
+    """Returns translation, score (and candidates) of each source."""
+    if not sources:
         return []
-    found = exports.decode(search, loaded, source=tf.constant(texts))
-    answers = []
-    for text, translation, score, candidates in zip(
-        texts, found["translation"].numpy(), found["score"].numpy(), found["candidates"].numpy(), strict=True
-    ):
-        answer = {"source": text, "translation": translation.decode(), "score": round(float(score), 6)}
-        if search.n_best > 1:
-            answer["candidates"] = [candidate.decode() for candidate in candidates[: search.n_best]]
-        answers.append(answer)
-    return answers
+    outputs = exports.decode(loaded, options, source=tf.constant(sources))
+    return exports.sentences(outputs, "translation", options)
 
 
 def draw(loaded, answer: dict, png: pathlib.Path) -> np.ndarray:
-    """The words of a translation as they were written, and the gates over them; gives the sentence's state."""
-    found = loaded.signatures["explain"](
+    """Draws the tokens of a translation with their probabilities and gates, and returns the state of the encoder."""
+    outputs = loaded.signatures["explain"](
         source=tf.constant([answer["source"]]), translation=tf.constant([answer["translation"]])
     )
-    found = {name: value.numpy()[0] for name, value in found.items()}
-    words = [word.decode() for word in found.pop("tokens")]
-    probability, state = found.pop("probability"), found.pop("state")
-    figures.words_written(answer["source"], words, probability, found, png)
+    gates = {name: value.numpy()[0] for name, value in outputs.items()}
+    tokens = [token.decode() for token in gates.pop("tokens")]
+    probability, state = gates.pop("probability"), gates.pop("state")
+    figures.words_written(answer["source"], tokens, probability, gates, png)
     return state

@@ -19,7 +19,8 @@ from pipelines.common.training.fine_tuning import refuse_changes, take_over
 from pipelines.common.training.options import TrainingOptions
 from pipelines.translation import dataset
 from pipelines.translation.config import Config, LossConfig
-from pipelines.translation.evaluate import Perplexity, Translating, bleu
+from pipelines.translation.decoder import make_decoder
+from pipelines.translation.evaluate import Perplexity, bleu
 from pipelines.translation.model import (
     SOURCE_VOCABULARY_FILE,
     TARGET_VOCABULARY_FILE,
@@ -32,7 +33,6 @@ from pipelines.translation.model import (
 )
 from pipelines.translation.pairs import Pairs
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
-from pipelines.translation.translate import Translation
 
 
 def train(config: Config, preset: str | None = None) -> dict:
@@ -117,7 +117,7 @@ def fit(
         targets = encoded["train"].targets
         model.softmax.begin_with(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
-    greedy = Translating(Translation([trained]), beam_size=1)
+    greedy = make_decoder([trained]).batch_function(sort_key=len, beam_size=1, length_penalty=0.0)
     perplexity = Perplexity(model)
     sources, references = validation.by_source()
     limits = {"batch_pairs": config.data.batch_pairs, "batch_tokens": config.data.batch_tokens, "xla": options.xla}
@@ -127,11 +127,11 @@ def fit(
 
     def validate() -> dict[str, float]:
         loss = perplexity(encoded["validation"], config.data)
-        answers = greedy(sources)
+        translations, _ = greedy(sources)
         return {
             "val_loss": loss,
             "val_perplexity": float(np.exp(loss)),
-            "val_bleu": bleu([answer["translation"] for answer in answers], references).score,
+            "val_bleu": bleu(translations, references).score,
         }
 
     return loop.train(

@@ -56,7 +56,7 @@ class Exported:
         """uint8[batch, time, height, width, 3] -> what the recurrent layers are given, float[batch, time, features]."""
         batch, time, height, width, _ = tf.unstack(tf.shape(frames))
         pixels = self.trained.preprocessing(tf.reshape(frames, tf.stack([batch * time, height, width, 3])))
-        seen = encoders.see(lambda pixels: self.model.encoder(pixels, training=False), pixels)
+        seen = encoders.encode_batch(lambda pixels: self.model.encoder(pixels, training=False), pixels)
         features = self.model.project(seen[:, None])
         return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
-from pipelines.common.serving import exports
+from pipelines.common.serving import exports, text_inputs
 from pipelines.common.vision.videos import Unreadable, Video, container_of, stacks, write
 
 
@@ -41,11 +41,11 @@ def predict(
     settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
     names = [name.decode() for name in settings["classes"]]
     status = 0
-    for number, text in enumerate(exports.read_texts(inputs), start=1):
+    for number, text in enumerate(text_inputs.read_texts(inputs), start=1):
         name = text if isinstance(text, str) else text.decode(errors="replace")
         try:
             if isinstance(text, bytes):
-                raise UserError(exports.fault(text))
+                raise UserError(text_inputs.utf8_error(text))
             source = Video(text, float(settings["fps"]), folder_fps)
             strip = Strip()
             labels = label(loaded, source, strip)
@@ -56,10 +56,10 @@ def predict(
         print(json.dumps(answer(name, float(source.rate), labels), ensure_ascii=False), flush=True)
         if picture:
             timeline = Timeline(name, float(source.rate), {"predicted": labels}, strip.kept)
-            draw_timelines([timeline], names, exports.numbered(picture, number))
+            draw_timelines([timeline], names, text_inputs.numbered(picture, number))
         if video:
             own = Video(text, 0.0, folder_fps)
-            write(exports.numbered(video, number), labelled(own, labels, source, names), own.rate)
+            write(text_inputs.numbered(video, number), labelled(own, labels, source, names), own.rate)
     return status
 
 

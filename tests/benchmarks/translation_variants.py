@@ -23,10 +23,10 @@ from pipelines.common.config import replace
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import PRESETS, Config
-from pipelines.translation.evaluate import Translating, bleu
+from pipelines.translation.decoder import make_decoder
+from pipelines.translation.evaluate import bleu
 from pipelines.translation.model import load_trained, make_preprocessing
 from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
-from pipelines.translation.translate import Translation
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, but for its residual connections
@@ -69,13 +69,11 @@ def epochs(config: Config, minutes: float) -> float:
 
 
 def score(members, config: Config) -> dict[str, float]:
-    translate = Translating(
-        Translation(members), beam_size=config.search.beam_size, length_penalty=config.search.length_penalty
-    )
+    decode = make_decoder(members).batch_function(sort_key=len)
     scores = {}
     for part in ("validation", "test"):
         sources, references = dataset.load_part(config.data, part).by_source()
-        scores[part] = bleu([answer["translation"] for answer in translate(sources)], references).score
+        scores[part] = bleu(decode(sources)[0], references).score
     return scores
 
 

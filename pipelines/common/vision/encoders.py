@@ -178,10 +178,10 @@ def correct_scaling(network: keras.Model):
                 layer.finalize_state()
 
 
-def see(network, pixels):
-    """network(pixels) for any number of images, none included: float[images, height, width, 3] -> float[images, ...].
+def encode_batch(network, pixels):
+    """Returns network(pixels), float[images, ...], of float[images, height, width, 3], where `images` may be 0.
 
-    oneDNN's convolutions, which TensorFlow takes where there is AVX-512, fail for a batch of no image.
+    The convolutions of oneDNN, which TensorFlow uses with AVX-512, fail for an empty batch.
     """
     count = tf.shape(pixels)[0]
     more = tf.cast(count == 0, tf.int32)

@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
-from pipelines.captioning.describe import Description
-from pipelines.captioning.evaluate import Describing, Perplexity, Seeing, nearest_captions, scores_of_each
+from pipelines.captioning.decoder import feature_decoder
+from pipelines.captioning.evaluate import FeatureExtractor, Perplexity, nearest_captions, scores_of_each
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
@@ -88,19 +88,19 @@ def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, imag
 
 
 def test_features_of_the_model_as_it_is_now(trained, images):
-    found = Seeing(trained.model, trained.preprocessing)(images)
+    found = FeatureExtractor(trained.model, trained.preprocessing)(images)
     np.testing.assert_allclose(found, images.features, rtol=1e-4, atol=1e-4)
 
 
 def test_images_are_alone_as_in_a_batch(trained, images):
-    description = Description([trained])
+    decoder = feature_decoder(trained)
     for beam_size in (1, 4):
-        describe = Describing(description, beam_size=beam_size)
-        together = describe(images.features)
+        decode = decoder.batch_function(beam_size=beam_size, length_penalty=0.0)
+        captions, scores = decode(images.features)
         for number in (0, 7):
-            (alone,) = describe(images.features[number : number + 1])
-            assert together[number]["caption"] == alone["caption"]
-            assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-4)
+            alone, score = decode(images.features[number : number + 1])
+            assert alone == [captions[number]]
+            assert score[0] == pytest.approx(scores[number], abs=1e-4)
 
 
 def test_the_nearest_image_by_cosine():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from layers.text import END, START
-from pipelines.captioning.describe import Description
+from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.export import export
 from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.common.errors import UserError
@@ -115,14 +115,14 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
         (tmp_path / "moved").rename(shared.run / "export")
     assert answer.returncode == 0, answer.stderr
     default, one, greedy, beam = json.loads(answer.stdout)
-    description = Description([trained])
-    features, valid = description.see(tf.constant(list(contents.values())))
+    decoder, images = image_decoder([trained]), tf.constant(list(contents.values()))
+    _, valid = decoder.initial_states(images)
     assert [name for name, good in zip(contents, valid.numpy(), strict=True) if not good] == list(BAD)
-    expected = description.greedy(features, valid, 12)
+    expected = decoder.beam(images, beam_size=1, length_penalty=0.0, max_length=12)
     assert greedy["caption"] == strings(expected["caption"])
     np.testing.assert_allclose(greedy["score"], expected["score"], atol=1e-5)
     for found, beam_size, penalty in ((default, trained.config.beam_size, 0.7), (beam, 4, 0.0)):
-        expected = description.beam(features, valid, tf.constant([""]), beam_size, penalty, 0, 12)
+        expected = decoder.beam(images, beam_size=beam_size, length_penalty=penalty, max_length=12)
         assert found["caption"] == strings(expected["caption"])
         np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
         assert np.shape(found["candidates"]) == (len(contents), beam_size)
@@ -187,9 +187,8 @@ def test_an_ensemble_averages_probabilities(trained, some):
         other = CaptioningModel.from_config({**trained.model.get_config(), "seed": seed, "image": image})
         other((tf.zeros([1, 32, 32, 3]), tf.ones([1, 2], tf.int32)))
         members.append(Trained(trained.config, trained.preprocessing, other))
-    description = Description(members)
-    features, valid = description.see(tf.constant(some[:1]))
-    found = description.beam(features, valid, tf.constant(["a red"]), 1, 0.0, 2, 2)
+    options = {"prefix": tf.constant(["a red"]), "beam_size": 1, "min_length": 2, "max_length": 2}
+    found = image_decoder(members).beam(tf.constant(some[:1]), length_penalty=0.0, **options)
     pixels, _ = trained.preprocessing.pixels(tf.constant(some[:1]))
     words = trained.preprocessing.encode(tf.constant(["a red"]))[0].flat_values.numpy().tolist()
     inputs = tf.constant([[START, *words]])

@@ -117,4 +117,4 @@ def test_models_that_are_none(shared, command, capsys, tmp_path):
     assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err
     assert command("predict", "--model", shared.run, shared.image(), "--seed", "1", "--n-best", "2") == 2
-    assert "--seed draws at random and --n-best searches" in capsys.readouterr().err
+    assert "--seed samples and --n-best searches" in capsys.readouterr().err

@@ -7,9 +7,9 @@ import sacrebleu
 
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
+from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import (
     Perplexity,
-    Translating,
     bleu,
     bleu_by_length,
     edits,
@@ -18,7 +18,6 @@ from pipelines.translation.evaluate import (
 )
 from pipelines.translation.model import load_trained
 from pipelines.translation.train import make_loss
-from pipelines.translation.translate import Translation
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +91,13 @@ def test_perplexity_is_that_of_the_training_loss_without_smoothing(shared, train
 
 
 def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
-    translation = Translation([trained])
+    decoder = make_decoder([trained])
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):
-        translate = Translating(translation, beam_size=beam_size)
-        together = translate(sources)
-        for source, answer in zip(sources, together, strict=True):
-            (alone,) = translate([source])
-            assert answer["translation"] == alone["translation"]
-            assert answer["score"] == pytest.approx(alone["score"], abs=1e-4)
-        assert together[2] == {"translation": "", "score": 0.0}
+        decode = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=0.0)
+        translations, scores = decode(sources)
+        for number, source in enumerate(sources):
+            alone, score = decode([source])
+            assert alone == [translations[number]]
+            assert score[0] == pytest.approx(scores[number], abs=1e-4)
+        assert translations[2] == "" and scores[2] == 0

@@ -10,10 +10,9 @@ from layers.text import END, START, pad
 from layers.tokenizer import Tokenizer
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.translation.evaluate import Translating
+from pipelines.translation.decoder import make_decoder
 from pipelines.translation.export import export
 from pipelines.translation.model import Trained, load_trained
-from pipelines.translation.translate import Translation
 
 TEXTS = [
     "A red star.", "", "   ", "This house isn't green!", "映画はとても良い。", "фильм 😀", "A blue car. " * 40,
@@ -78,11 +77,11 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
         (tmp_path / "moved").rename(shared.run / "export")
     assert answer.returncode == 0, answer.stderr
     default, one, greedy, beam = json.loads(answer.stdout)
-    translation = Translation([trained])
+    decoder = make_decoder([trained])
     for found, beam_size in ((default, trained.config.search.beam_size), (greedy, 1), (beam, 4)):
-        expected = Translating(translation, beam_size=beam_size)(TEXTS)
-        assert found["translation"] == [each["translation"] for each in expected]
-        np.testing.assert_allclose(found["score"], [each["score"] for each in expected], atol=1e-5)
+        translations, scores = decoder.batch_function(beam_size=beam_size, length_penalty=0.0)(TEXTS)
+        assert found["translation"] == translations
+        np.testing.assert_allclose(found["score"], scores, atol=1e-5)
     assert one["translation"] == default["translation"][:1]
     assert default["translation"][1] == default["translation"][2] == ""
     assert default["score"][1] == 0 and np.shape(default["candidates"]) == (8, 5)
@@ -158,7 +157,8 @@ def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):
         other((tf.ones([1, 2], tf.int32), tf.ones([1, 2], tf.int32)))
         members.append(Trained(trained.config, trained.preprocessing, other))
     source = tf.constant(["A red star."])
-    found = Translation(members).beam(source, tf.constant(["Une étoile"]), 1, 0.0, 2, 2)
+    options = {"prefix": tf.constant(["Une étoile"]), "beam_size": 1, "min_length": 2, "max_length": 2}
+    found = make_decoder(members).beam(source, length_penalty=0.0, **options)
     ids = pad(trained.preprocessing.source.encode(source)[0])
     words = trained.preprocessing.target.encode(tf.constant(["Une étoile"]))[0].flat_values.numpy().tolist()
     inputs = tf.constant([[START, *words]])

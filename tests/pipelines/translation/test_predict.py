@@ -6,7 +6,7 @@ import types
 import pytest
 
 from pipelines.common.errors import UserError
-from pipelines.common.serving.search import Search
+from pipelines.common.serving.decoding_options import DecodingOptions
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_pictures_of_the_words_and_a_map(shared, command, lines, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 1, "beam_size": 2}, "--seed draws at random and --beam-size searches: give one of them"),
-        ({"top_k": 1, "n_best": 2}, "--top-k draws at random and --n-best searches"),
+        ({"seed": 1, "beam_size": 2}, "--seed samples and --beam-size searches: give only one of them"),
+        ({"top_k": 1, "n_best": 2}, "--top-k samples and --n-best searches"),
         ({"beam_size": 0}, "--beam-size is 0, but must be at least 1"),
         ({"max_length": 0}, "--max-length is 0, but must be at least 1"),
         ({"temperature": 0.0}, "--temperature is 0.0, but must be greater than 0"),
@@ -85,7 +85,7 @@ def test_pictures_of_the_words_and_a_map(shared, command, lines, tmp_path):
 )
 def test_searches_that_make_no_sense(options, message):
     with pytest.raises(UserError) as found:
-        Search(**options)
+        DecodingOptions(**options)
     assert message in str(found.value)
 
 

@@ -1,0 +1,61 @@
+"""The decoders of evaluation and of exports: images, or the features of images, to captions."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from layers import decoding
+from pipelines.captioning.model import Trained
+from pipelines.common.serving.decoder import Decoder
+from pipelines.common.vision import encoders
+
+
+def image_decoder(members: Sequence[Trained]) -> Decoder:
+    """Returns the decoder of encoded images string[batch] by one model or several, which share their vocabulary.
+
+    An image that cannot be read is invalid: its caption is empty, with the score -inf.
+    """
+
+    def initial_states(encoded):
+        states, valid, decoded = [], tf.ones(tf.shape(encoded), tf.bool), {}
+        for member in members:
+            preprocessing = member.preprocessing
+            key = preprocessing.image_size, preprocessing.fit, preprocessing.pixel_limit
+            if key not in decoded:
+                decoded[key] = preprocessing.pixels(encoded)
+            pixels, readable = decoded[key]
+            features = encoders.encode_batch(member.model.encode_images, pixels)
+            states.append(member.model.initial_state(features))
+            valid &= readable
+        return states, valid
+
+    return _make_decoder(members, initial_states, tf.TensorSpec([None], tf.string, name="image"))
+
+
+def feature_decoder(trained: Trained) -> Decoder:
+    """Returns the decoder of features float32[batch, units], which the model's CNN computed, by one model."""
+    model = trained.model
+
+    def initial_states(features):
+        return [model.initial_state(features)], tf.ones(tf.shape(features)[:1], tf.bool)
+
+    features = tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32, name="features")
+    return _make_decoder([trained], initial_states, features)
+
+
+def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: tf.TensorSpec) -> Decoder:
+    config = members[0].config
+    return Decoder(
+        initial_states,
+        inputs,
+        steps=[member.model.step for member in members],
+        tokenizer=members[0].preprocessing,
+        output="caption",
+        invalid_score=decoding.NEVER,
+        defaults={
+            "beam_size": config.beam_size,
+            "length_penalty": config.length_penalty,
+            "max_length": config.max_tokens,
+            "pixel_limit": min(member.config.pixel_limit for member in members),
+        },
+    )
