@@ -230,7 +230,7 @@ class TranslationModel(keras.Model):
         return self.readout(x if context is None else tf.concat([x, context, embeddings], axis=-1))
 
     def call(self, inputs, training=False):
-        """Returns logits [batch, steps, vocabulary] for inputs (source int32[batch, time], tokens int32[batch, steps])."""
+        """Returns logits [batch, steps, vocabulary] for (source int32[batch, time], tokens int32[batch, steps])."""
         source, tokens = inputs
         return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
 
