@@ -1,4 +1,4 @@
-"""python -m pipelines.translation: parses the command line and calls what does the work."""
+"""The command line of the translation pipeline: python -m pipelines.translation."""
 
 import dataclasses
 import sys
@@ -16,7 +16,7 @@ TASK = "translation"
 
 
 def train(arguments: list[str]):
-    """Train a preset on sentence pairs, or go on where it stopped."""
+    """Train a preset on sentence pairs, or resume a run."""
     preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
     with cli.quiet_imports():
         from pipelines.translation.train import train
@@ -25,7 +25,7 @@ def train(arguments: list[str]):
 
 
 def fine_tune(arguments: list[str]):
-    """Train on from another run, on other sentence pairs."""
+    """Fine-tune a trained run on other sentence pairs."""
     config = cli.parse_fine_tuning(TASK, Config, arguments, "the sentence pairs")
     with cli.quiet_imports():
         from pipelines.translation.train import train
@@ -35,27 +35,27 @@ def fine_tune(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Score a run on sentence pairs: a table, metrics.json, translations.tsv and bleu_by_length.png."""
+    """Evaluate a run: prints a table, writes metrics.json, translations.tsv and bleu_by_length.png."""
 
     run: Path
-    """The run to score."""
+    """Run to evaluate."""
 
     data: str | None = None
-    """Sentence pairs to score it on, a table as a whole; the run's own data if not given."""
+    """Sentence pairs to evaluate on, a table as a whole. Default: the data of the run."""
 
     split: str = "test"
-    """The part of the data: train, validation, test, or the beginning of a file's name, such as test_2016_flickr."""
+    """Part of the data: train, validation, test, or the beginning of a file name, such as test_2016_flickr."""
 
     beam_size: tuple[int, ...] = ()
-    """Hypotheses kept; 1 without a length penalty is greedy. Several are compared (1 2 5 12); that of the run if not
-    given."""
+    """Number of hypotheses; 1 without a length penalty is greedy search. Several values (1 2 5 12) are compared.
+    Default: that of the run."""
 
     length_penalty: float | None = None
-    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; that of the run if not given."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score. Default: that of the run."""
 
 
 def evaluate(arguments: list[str]):
-    """Score a run on sentence pairs."""
+    """Evaluate a run on sentence pairs."""
     options = cli.parse(TASK, "evaluate", Evaluate, arguments)
     if any(size < 1 for size in options.beam_size):
         raise UserError(f"--beam-size is {min(options.beam_size)}, but must be at least 1")
@@ -67,17 +67,17 @@ def evaluate(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Write a SavedModel that translates strings; of several runs, one that averages their probabilities."""
+    """Export a run as a SavedModel that translates strings; several runs, as one that averages their probabilities."""
 
     run: tuple[Path, ...]
-    """The run, or runs that share their vocabularies."""
+    """Run, or runs that share their vocabularies."""
 
     to: Path | None = None
-    """The folder of the export; the folder export/ of the first run if not given."""
+    """Folder of the export. Default: export/ in the folder of the first run."""
 
 
 def export(arguments: list[str]):
-    """Write a SavedModel that translates strings, of a run or of the average of several."""
+    """Export a run, or the average of several, as a SavedModel."""
     options = cli.parse(TASK, "export", Export, arguments)
     if not options.run:
         raise UserError("export needs --run DIR: a trained run")
@@ -89,23 +89,23 @@ def export(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Translate sentences with an export: one JSON object a line."""
+    """Translate sentences with an export; prints one JSON object per line."""
 
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
-    """Sentences; - reads the lines of standard input."""
+    """Sentences; - reads lines from standard input."""
 
     model: Path
-    """A run that was exported, or an export."""
+    """Exported run, or an export."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
     """How it decodes."""
 
     picture: Path | None = None
-    """Draw how each translation was written into this PNG file, and a map of three or more sentences."""
+    """PNG file for a picture of each translation, and of three or more sentences a map."""
 
 
 def predict(arguments: list[str]) -> int:
-    """Translate sentences with an export, one JSON object a line."""
+    """Translate sentences with an export, one JSON object per line."""
     options = cli.parse(TASK, "predict", Predict, arguments)
     if not options.input:
         raise UserError("predict needs INPUT: sentences, or - for the lines of standard input")

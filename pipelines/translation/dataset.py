@@ -1,4 +1,4 @@
-"""Sentence pairs made ready for the model: split, read as ids once, given out in batches of similar length."""
+"""Sentence pairs for training: split into parts, encoded as token ids once, and batched by similar length."""
 
 import dataclasses
 import pathlib
@@ -21,17 +21,17 @@ NAMED = {
     "tatoeba": ("", "https://www.manythings.org/anki/ (as train.tsv, val.tsv and test.tsv)"),
     "wmt14": ("tfds:wmt14_translate/fr-en", "https://www.statmt.org/wmt14/translation-task.html"),
 }
-SLACK = 5  # tokens that a short sentence may have more than the ratio of lengths allows
+SLACK = 5  # tokens that a side may have beyond the ratio of lengths, for short sentences
 
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-    """Sentences as ids.
+    """Sentences as token ids.
 
     Attributes:
-        ids: int32[tokens], all sentences behind each other.
-        splits: int64[sentences + 1], where each begins and ends.
-        cut: bool[sentences]: was the sentence longer than the limits.
+        ids: int32[tokens], all sentences in one array.
+        splits: int64[sentences + 1], where each sentence begins and ends.
+        cut: bool[sentences], whether the sentence was longer than the limits.
     """
 
     ids: np.ndarray
@@ -43,7 +43,7 @@ class Sentences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64[sentences]: tokens of each sentence."""
+        """Number of tokens of each sentence, int64[sentences]."""
         return np.diff(self.splits)
 
     def ragged(self) -> tf.RaggedTensor:
@@ -58,7 +58,7 @@ class Sentences:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Sentence pairs as ids, and why others were left out: reason -> how many."""
+    """Sentence pairs as token ids, and the number of pairs that were left out, by reason."""
 
     sources: Sentences
     targets: Sentences
@@ -91,7 +91,7 @@ def load(data: DataConfig) -> dict[str, Pairs]:
 
 
 def load_part(data: DataConfig, part: str) -> Pairs:
-    """One part of the config's data, by its name or by the stem of its files."""
+    """Loads one part of the data, by its name or by the stem of its files."""
     where = locate(data)
     own = own_parts(where, data)
     if part not in PARTS or (part in own and not (part == "train" and len(own) < len(PARTS))):
@@ -103,7 +103,7 @@ def load_part(data: DataConfig, part: str) -> Pairs:
 
 
 def load_all(data: DataConfig, part: str) -> Pairs:
-    """The pairs of data that no run was trained on: a table as a whole, of other data the part."""
+    """Loads pairs of data that the run was not trained on: a whole table, or a part of other data."""
     where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file():
         return read(where, "train", data)
@@ -126,7 +126,7 @@ def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs,
 
 
 def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
-    """Reads all texts once, so that an epoch need not."""
+    """Encodes all texts."""
     ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
     for found, was_cut in text_batches(texts).map(without_autograph(tokenizer.encode), num_parallel_calls=CORES):
         ids.append(found.values.numpy())
@@ -137,8 +137,8 @@ def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
 
 
 def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Encoded:
-    """Pairs as ids, without those that teach nothing: an empty side, a side longer than the limits (its translation
-    would not be that of what is read), or sides of too unequal lengths."""
+    """Encodes pairs. Leaves out those with an empty side, with a side longer than the limits (it would be cut, but not
+    its translation), or with sides of too unequal lengths."""
     source = encode_texts(pairs.sources, preprocessing.source)
     target = encode_texts(pairs.targets, preprocessing.target)
     shorter, longer = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
@@ -166,19 +166,19 @@ def batches(
     epoch: int = 0,
     xla: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of pairs of similar length.
+    """Returns batches of pairs of similar length.
 
-    Each is a dict of `source` and `target` int32[batch, time], padded; `rows` int64[batch] (the pair's number) and
-    `real` float32[batch]: 1, or 0 for an empty pair that fills up a batch, with the row -1.
+    Each is a dict of `source` and `target` int32[batch, time], padded; `rows` int64[batch], the index of the pair; and
+    `real` float32[batch]: 1, or 0 for an empty pair that fills the batch, with the row -1.
 
     Args:
-        batch_pairs: most pairs of a batch.
-        batch_tokens: most tokens of a batch, both sides with padding.
-        seed: with `epoch`, decides the order of the batches and which pairs meet in one; None: longest first.
-        xla: let fewer shapes occur, as each is compiled.
+        batch_pairs: Maximum number of pairs of a batch.
+        batch_tokens: Maximum number of tokens of a batch, both sides with padding.
+        seed: With `epoch`, determines the batches and their order. None: longest first.
+        xla: Use fewer shapes, as XLA compiles each one.
     """
     plan = plan_batches(
-        2 * np.maximum(encoded.sources.lengths, encoded.targets.lengths),  # each side is padded by itself
+        2 * np.maximum(encoded.sources.lengths, encoded.targets.lengths),  # each side has its own padding
         most_rows=batch_pairs,
         most_steps=batch_tokens,
         seed=seed,
@@ -201,7 +201,7 @@ def batches(
 
 
 def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):
-    """int32[count, time]: the sentences `rows`, then empty ones; as long as the longest, with `xla` rounded up to a
+    """Returns int32[count, time]: the sentences `rows`, then empty ones, padded to the longest, or with `xla` to a
     multiple of eight."""
     taken = tf.gather(sentences, rows)
     longest = tf.maximum(tf.reduce_max(taken.row_lengths()), 1)
@@ -211,7 +211,7 @@ def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):
 
 
 def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:
-    """All of `new`, and so many pairs of `old`, drawn by the seed, that they are `share` of the whole."""
+    """Returns all pairs of `new`, and random ones of `old` that make up `share` of the result."""
     wanted = min(round(len(new) * share / (1 - share)), len(old))
     rows = np.random.default_rng(seed).permutation(len(old))[:wanted]
     return Encoded(join(new.sources, old.sources.take(rows)), join(new.targets, old.targets.take(rows)), new.dropped)

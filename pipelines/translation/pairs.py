@@ -1,4 +1,4 @@
-"""Sentence pairs as they are read: from parallel files, from tables, from tensorflow-datasets."""
+"""Reads sentence pairs from parallel files, tables and tensorflow-datasets."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,7 @@ PACKED = ("", ".gz", ".xz")
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Sentences and their translations: `targets[n]` belongs to `sources[n]`."""
+    """Sentences and their translations: `targets[n]` is a translation of `sources[n]`."""
 
     sources: list[str]
     targets: list[str]
@@ -30,7 +30,7 @@ class Pairs:
         return Pairs([self.sources[row] for row in rows], [self.targets[row] for row in rows])
 
     def by_source(self) -> tuple[list[str], list[list[str]]]:
-        """(sources, each once and in their order; the references of each)."""
+        """Returns the distinct sources, in their order, and the list of references of each."""
         references: dict[str, list[str]] = {}
         for source, target in zip(self.sources, self.targets, strict=True):
             references.setdefault(source, []).append(target)
@@ -38,23 +38,23 @@ class Pairs:
 
 
 def own_parts(where: pathlib.Path | str, data: DataConfig) -> tuple[str, ...]:
-    """The parts that the data itself has; a single table is all "train"."""
+    """Returns the parts that the data has. A single table is all "train"."""
     if isinstance(where, str):
         splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir).info.splits
-        return tuple(part for part in PARTS if part in splits or not splits)  # a set may not say which it has
+        return tuple(part for part in PARTS if part in splits or not splits)  # some data sets do not list their splits
     if where.is_file():
         return ("train",)
     parts = tuple(part for part in PARTS if is_there(where, part, data))
     if "train" in parts or "test" in parts:
         return parts
     raise UserError(
-        f"{where} holds no sentence pairs: expected train.{data.source} and train.{data.target} (.gz, .xz)"
+        f"{where} has no sentence pairs: expected train.{data.source} and train.{data.target} (.gz, .xz)"
         f" or train.tsv{other_languages(where)}"
     )
 
 
 def is_there(folder: pathlib.Path, part: str, data: DataConfig) -> bool:
-    """Whether a folder has files for a part, one or several."""
+    """Returns whether a folder has one or more files of a part."""
     return any(
         list(folder.glob(f"{name}*.{ending}{packed}"))
         for name in NAMES[part]
@@ -64,7 +64,7 @@ def is_there(folder: pathlib.Path, part: str, data: DataConfig) -> bool:
 
 
 def other_languages(folder: pathlib.Path) -> str:
-    """What may be meant instead, for a message: the languages that are there."""
+    """Returns a hint for an error message: the languages that the folder has."""
     found = sorted(
         {name[1] for path in folder.iterdir() if len(name := path.name.split(".")) > 1 and "train" in name[0]}
     )
@@ -72,10 +72,10 @@ def other_languages(folder: pathlib.Path) -> str:
 
 
 def files_of(folder: pathlib.Path, part: str, data: DataConfig, stem: str = "") -> tuple[pathlib.Path, ...]:
-    """(source file, target file), (table,), or () where the folder does not have the part.
+    """Returns (source file, target file), (table,), or () if the folder does not have the part.
 
-    `test.de` is looked for first, then the one file whose name begins so, such as `test_2016_flickr.de`; a `stem` names
-    one of several.
+    `test.de` comes first, then the only file with a longer name, such as `test_2016_flickr.de`. A `stem` chooses one of
+    several.
     """
     for languages in ((data.source, data.target), ("tsv",)):
         for name in (stem,) if stem else NAMES[part]:
@@ -96,18 +96,18 @@ def unpacked(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path | Non
 
 
 def beginning_with(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path | None:
-    """The one file called `name…`.`ending`; UserError when there are several."""
+    """Returns the only file called `name…`.`ending`. Raises UserError if there are several."""
     found = sorted(
         path for packed in PACKED for path in folder.glob(f"{name}[._-]*.{ending}{packed}") if path.is_file()
     )
     if len(found) > 1:
         stems = ", ".join(path.name.split(f".{ending}")[0] for path in found)
-        raise UserError(f"{folder} has several files for {name}: name one of {stems} with --split")
+        raise UserError(f"{folder} has several files for {name}: choose one of {stems} with --split")
     return found[0] if found else None
 
 
 def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
-    """Reads one part ("train", "validation", "test", or the stem of a file's name, such as test_2016_flickr)."""
+    """Reads one part: "train", "validation", "test", or the stem of a file name, such as test_2016_flickr."""
     if isinstance(where, str):
         return read_tfds(where, part, data)
     if where.is_file():
@@ -119,7 +119,7 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
 
 
 def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
-    """Line n of one file is the translation of line n of the other."""
+    """Reads two files, of which line n of one is the translation of line n of the other."""
     pairs = Pairs(*([line.rstrip("\r\n") for line in read_lines(path)] for path in (source, target)))
     if len(pairs.sources) != len(pairs.targets):
         raise UserError(
@@ -132,7 +132,7 @@ def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
 
 
 def read_table(path: pathlib.Path) -> Pairs:
-    """Source, tab, target on every line; a source on several lines has several translations."""
+    """Reads lines of source, tab, target. A source on several lines has several translations."""
     pairs = Pairs([], [])
     for number, line in enumerate(read_lines(path), start=1):
         cells = line.rstrip("\r\n").split("\t")
@@ -150,7 +150,7 @@ def read_table(path: pathlib.Path) -> Pairs:
 
 
 def read_tfds(name: str, part: str, data: DataConfig) -> Pairs:
-    """Reads a translation set of tensorflow-datasets: its features are named after the languages."""
+    """Reads a translation set of tensorflow-datasets, whose features are named after the languages."""
     builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
     languages = list(builder.info.features)
     for language in (data.source, data.target):

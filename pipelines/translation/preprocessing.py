@@ -1,4 +1,4 @@
-"""Raw sentences become ids here, and ids sentences, for training, evaluation and the exported graph alike."""
+"""Conversion between sentences and token ids, the same in training, evaluation and the exported graph."""
 
 from collections.abc import Iterable
 
@@ -9,11 +9,11 @@ from layers.text import Vocabulary
 
 
 class Preprocessing(tf.Module):
-    """How a run reads its source language and writes its target language, the vocabularies inside.
+    """The tokenizers of the source and the target language, with their vocabularies.
 
     Attributes:
         source, target: the two `layers.tokenizer.Tokenizer`s.
-        limits: what both are told: level, lower_case, max_characters, max_tokens.
+        limits: the arguments of both: level, lower_case, max_characters, max_tokens.
     """
 
     def __init__(self, source: Vocabulary, target: Vocabulary, **limits):
@@ -24,5 +24,5 @@ class Preprocessing(tf.Module):
 
 
 def learn_vocabulary(batches: Iterable, *, size: int, min_count: int, max_tokens: int, **limits) -> Vocabulary:
-    """The vocabulary of one language, of batches of sentences, string[batch]; whole sentences are counted."""
+    """Returns the vocabulary of one language, learned from batches of whole sentences, string[batch]."""
     return tokenizer.learn_vocabulary(batches, size=size, min_count=min_count, **limits)

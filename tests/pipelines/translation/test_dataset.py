@@ -56,7 +56,9 @@ def test_a_part_goes_by_several_names(tmp_path):
     assert dataset.load_part(data_config(tmp_path), "test").sources == ["test_2016_flickr"]
     for language in ("en", "fr"):
         write(tmp_path / f"test_2017.{language}", ["later"])
-    with pytest.raises(UserError, match="several files for test: name one of test_2016_flickr, test_2017 with --split"):
+    with pytest.raises(
+        UserError, match="several files for test: choose one of test_2016_flickr, test_2017 with --split"
+    ):
         dataset.load_part(data_config(tmp_path), "test")
     assert dataset.load_part(data_config(tmp_path), "test_2017").targets == ["later"]
     assert dataset.load(data_config(tmp_path)) == parts  # training needs no test
