@@ -27,9 +27,10 @@ from pipelines.common.data.loading import load_vocabulary, text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
-from pipelines.common.training import loop, strategies
+from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes, take_over
-from pipelines.common.training.optimizers import OwnRate
+from pipelines.common.training.loop import Trainer
+from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.vision import encoders
 
 # What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
@@ -147,23 +148,21 @@ class Training:
 
     def fit(self, run: Run) -> dict:
         config = self.config
-        own = None
+        groups = []
         if config.finetune_cnn_after is not None:
-            steps = int(self.data(config.finetune_cnn_after).cardinality())
             weights = self.model.encoder.trainable_variables
-            own = OwnRate(weights, config.cnn_learning_rate, config.finetune_cnn_after, steps)
-        return loop.train(
+            groups = [ParameterGroup(weights, config.cnn_learning_rate, config.finetune_cnn_after)]
+        return Trainer(
             self.model,
             run=run,
             options=config.training,
             data=self.data,
-            steps_per_epoch=int(self.data(0).cardinality()),
             loss=make_loss(self.model, config),
             validate=self.validate,
             monitor=f"val_{config.monitor}",
             mode="min" if config.monitor == "perplexity" else "max",
-            own_rate=own,
-        )
+            parameter_groups=groups,
+        ).train()
 
     def cnn_learns(self) -> bool:
         after = self.config.finetune_cnn_after

@@ -13,7 +13,8 @@ from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
-from pipelines.common.training import loop, strategies
+from pipelines.common.training import strategies
+from pipelines.common.training.loop import Trainer
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.sentiment import corpus, dataset
 from pipelines.sentiment.evaluate import report_cut
@@ -70,17 +71,16 @@ def fit(run: Run, config: PretrainingConfig, encoded: dict[str, dataset.Texts], 
     model.softmax.begin_with(encoded["train"].ids, len(encoded["train"]))
     streams = make_streams(config, encoded["train"])
     perplexity = Perplexity(model, encoded["validation"], config)
-    return loop.train(
+    return Trainer(
         model,
         run=run,
         options=config.training,
         data=streams.epoch,
-        steps_per_epoch=streams.windows,
-        step=make_step(model, config),
+        loss=make_step(model, config),
         validate=perplexity,
         monitor="val_perplexity",
         mode="min",
-    )
+    ).train()
 
 
 def build(config: PretrainingConfig, vocabulary: Vocabulary) -> LanguageModel:

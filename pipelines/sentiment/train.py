@@ -12,8 +12,9 @@ from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
 from pipelines.common.runs import Run
-from pipelines.common.training import calibration, loop, strategies
+from pipelines.common.training import calibration, strategies
 from pipelines.common.training.fine_tuning import refuse_changes
+from pipelines.common.training.loop import Trainer
 from pipelines.sentiment import dataset, self_training, warm_start
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
@@ -168,19 +169,18 @@ def fit(
         head.set_weights(calibration.fold(scale, bias, *head.get_weights()))
         return {"calibration": {"scale": scale, "bias": bias.tolist(), **validate()}}
 
-    return loop.train(
+    return Trainer(
         model,
         run=run,
         options=options,
         data=data,
-        steps_per_epoch=int(data(0).cardinality()),
         loss=make_loss(model, weights, config.label_smoothing, config.adversarial),
         validate=validate,
         monitor="val_accuracy",
         mode="max",
-        own_rate=warm_start.layer_rates(config, model),
+        parameter_groups=warm_start.parameter_groups(config, model),
         at_end=calibrate if config.calibrate else None,
-    )
+    ).train()
 
 
 def build(config: Config, vocabulary: Vocabulary, names: tuple[str, ...]) -> keras.Model:

@@ -15,8 +15,7 @@ import numpy as np
 from layers.text import UNKNOWN, Vocabulary
 from pipelines.common.config import flag
 from pipelines.common.errors import UserError
-from pipelines.common.training.layer_rates import LayerRates
-from pipelines.common.training.optimizers import OwnRate
+from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.sentiment import splits
 from pipelines.sentiment.config import LEARNED, Config
 from pipelines.sentiment.language_model import TrainedLanguageModel
@@ -64,16 +63,21 @@ def transplant(learned: TrainedLanguageModel, model: keras.Model, vocabulary: Vo
             layer.set_weights([kernel, *others])
 
 
-def layer_rates(config: Config, model: keras.Model) -> LayerRates | None:
-    """The learning rates of the layers below the head, each slower and later than the one above it; None: all learn
-    alike, from the start."""
+def parameter_groups(config: Config, model: keras.Model) -> list[ParameterGroup]:
+    """Returns the groups of weights below the head, each with a lower learning rate and a later first epoch than the
+    one above it; an empty list if all weights are trained alike.
+
+    Howard & Ruder 2018, "Universal language model fine-tuning for text classification", section 3.2, discriminative
+    fine-tuning, and section 3.3, gradual unfreezing. With --layer-decay d, a layer n below the head has d^n of the
+    learning rate of the head (the paper: d = 1 / 2.6).
+    """
     if config.layer_decay == 1 and not config.unfreeze_every:
-        return None
+        return []
     layers = [[weight for layer in pair for weight in layer.trainable_weights] for pair in recurrent_layers(model)]
     groups = [*reversed(layers), model.get_layer("embedding").trainable_weights]
-    return LayerRates(
-        [
-            OwnRate(weights, config.training.learning_rate * config.layer_decay**depth, depth * config.unfreeze_every)
-            for depth, weights in enumerate(groups, start=1)
-        ]
-    )
+    return [
+        ParameterGroup(
+            weights, config.training.learning_rate * config.layer_decay**depth, depth * config.unfreeze_every
+        )
+        for depth, weights in enumerate(groups, start=1)
+    ]

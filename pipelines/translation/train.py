@@ -14,8 +14,9 @@ from pipelines.common.data.loading import text_batches
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
-from pipelines.common.training import loop, strategies
+from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes, take_over
+from pipelines.common.training.loop import Trainer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.translation import dataset
 from pipelines.translation.config import Config, LossConfig
@@ -134,17 +135,16 @@ def fit(
             "val_bleu": bleu(translations, references).score,
         }
 
-    return loop.train(
+    return Trainer(
         model,
         run=run,
         options=options,
         data=data,
-        steps_per_epoch=int(data(0).cardinality()),
         loss=make_loss(model, config.loss, options),
         validate=validate,
         monitor=f"val_{config.monitor}",
         mode="max" if config.monitor == "bleu" else "min",
-    )
+    ).train()
 
 
 def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs: int):

@@ -252,8 +252,8 @@ def batches(
 
 
 def windows(tracks: Tracks, *, k1: int, k2: int, batch_videos: int, seed: int, epoch: int) -> tf.data.Dataset:
-    """Windows of truncated back-propagation through time (tbptt.windows), the videos in an order that (seed, epoch)
-    decide; memory holds a window of each row, and a piece of its video."""
+    """Returns batches of windows for truncated back-propagation through time (tbptt.windows), the videos in an order
+    that depends on (seed, epoch), with one window and one piece of a video per row in memory."""
     order = np.random.default_rng((seed, epoch)).permutation(len(tracks))
 
     def pieces(number: int):
@@ -263,13 +263,9 @@ def windows(tracks: Tracks, *, k1: int, k2: int, batch_videos: int, seed: int, e
             at += len(chunk)
 
     return tbptt.dataset(
-        lambda: (pieces(number) for number in order), k1=k1, k2=k2, batch_size=min(batch_videos, len(tracks))
+        lambda: (pieces(number) for number in order),
+        k1=k1,
+        k2=k2,
+        batch_size=min(batch_videos, len(tracks)),
+        lengths=tracks.lengths[order],
     )
-
-
-def most_windows(tracks: Tracks, *, k1: int, batch_videos: int) -> int:
-    """Batches of windows that an epoch has at most, whatever the order of the videos (Graham 1969: m rows that each
-    take the next video when they are free end before total / m + longest (1 - 1 / m))."""
-    each = -(-tracks.lengths // k1)
-    rows = min(batch_videos, len(tracks))
-    return int(np.ceil(each.sum() / rows + each.max() * (1 - 1 / rows)))

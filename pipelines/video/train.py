@@ -7,8 +7,9 @@ from pipelines.common import metrics
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_json
 from pipelines.common.runs import Run
-from pipelines.common.training import loop, strategies
+from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
+from pipelines.common.training.loop import Trainer
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import dataset, scores
 from pipelines.video.annotations import Video
@@ -116,7 +117,8 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
         return validation_scores(labeller(validation, config), validation)
 
     if config.k1:
-        step = TruncatedBPTT(
+        data = windows
+        loss = TruncatedBPTT(
             model.steps,
             model.initial_state,
             lambda logits, labels, kept: frame_loss(logits, labels, kept, weights, config.smoothing),
@@ -124,12 +126,18 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
             k2=k2,
             batch_size=min(config.batch_videos, len(train)),
         )
-        steps = dataset.most_windows(train, k1=config.k1, batch_videos=config.batch_videos)
-        how = {"step": step, "data": windows, "steps_per_epoch": steps}
     else:
-        loss = make_loss(model, weights, config.smoothing)
-        how = {"loss": loss, "data": whole_videos, "steps_per_epoch": int(whole_videos(0).cardinality())}
-    return loop.train(model, run=run, options=options, validate=validate, monitor="val_accuracy", mode="max", **how)
+        data, loss = whole_videos, make_loss(model, weights, config.smoothing)
+    return Trainer(
+        model,
+        run=run,
+        options=options,
+        data=data,
+        loss=loss,
+        validate=validate,
+        monitor="val_accuracy",
+        mode="max",
+    ).train()
 
 
 def validation_scores(probabilities: list[np.ndarray], validation: Tracks) -> dict[str, float]:

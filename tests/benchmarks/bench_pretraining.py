@@ -25,7 +25,6 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.updates import Updates
 from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.pretrain import build, make_step, make_streams
@@ -51,16 +50,14 @@ def make_updates(config: PretrainingConfig, updates: int):
     words = config.streams * config.k1
     streams = make_streams(config, make_texts(words * updates, config.vocabulary_size))
     model = build(config, Vocabulary([*GENERATION, *map(str, range(config.vocabulary_size - len(GENERATION)))]))
-    options = config.training
-    optimizer = make_optimizer(options, streams.windows, model)
-    update = Updates(model, make_step(model, config), optimizer, options, tf.distribute.get_strategy())
     data = streams.epoch(0)
-    update.prepare(data.element_spec)
+    training = Updates(model, make_step(model, config), config.training, steps_per_epoch={0: streams.windows})
+    training.prepare(data.element_spec)
     batches = iter(data)
 
     def step():
-        update(next(batches), 1)
-        return update.metrics()
+        training.train_on_batch(next(batches), 1)
+        return training.metrics()
 
     return step, words
 

@@ -26,7 +26,6 @@ import tensorflow as tf
 
 from layers import losses
 from layers.text import END, START
-from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
 from pipelines.translation.config import PRESETS, Config, LossConfig, RegularizationConfig
@@ -60,12 +59,11 @@ def our_step(model: TranslationModel, config: Config, length: int):
     batch = make_batch(model.arguments["source_vocabulary"], model.arguments["target_vocabulary"], length)
     model((batch["source"], batch["target"]))
     options = config.training
-    optimizer = make_optimizer(options, 1000, model)
-    updates = Updates(model, make_loss(model, config.loss, options), optimizer, options, tf.distribute.get_strategy())
+    updates = Updates(model, make_loss(model, config.loss, options), options, steps_per_epoch={0: 1000})
     updates.prepare(tf.nest.map_structure(lambda value: tf.TensorSpec([None] * value.shape.rank, value.dtype), batch))
 
     def step():
-        updates(batch, 1)
+        updates.train_on_batch(batch, 1)
         return updates.metrics()
 
     return step

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from pipelines.common.config import from_json
 from pipelines.common.runs import Run
-from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
 
@@ -30,8 +29,7 @@ def epochs_that_fit(model, loss, data: tf.data.Dataset, options: TrainingOptions
 
     data: the batches of an epoch, the longest first, so that every so many of them stand for all.
     """
-    optimizer = make_optimizer(options, 1000, model)
-    updates = Updates(model, loss, optimizer, options, tf.distribute.get_strategy())
+    updates = Updates(model, loss, options, steps_per_epoch={0: 1000})
     updates.prepare(data.element_spec)
     batches = int(data.cardinality())
     timed, every = min(TIMED, batches), max(batches // TIMED, 1)
@@ -41,7 +39,7 @@ def epochs_that_fit(model, loss, data: tf.data.Dataset, options: TrainingOptions
         if number == timed:  # the first time, every new length of a batch takes longer
             updates.metrics()  # waits
             began = time.perf_counter()
-        updates(batch, 1 + number)
+        updates.train_on_batch(batch, 1 + number)
     updates.metrics()
     epoch = (time.perf_counter() - began) / timed * batches + VALIDATION_SECONDS
     return max(math.floor(10 * (60 * minutes - START_SECONDS) / epoch), 1) / 10

@@ -1,8 +1,8 @@
-"""Checkpoints: one file each, that either verifies as a whole or counts as not there.
+"""Checkpoints: files that are used only if they are whole.
 
-A checkpoint is an uncompressed .npz archive without pickles: every variable as an array ("model/0", "optimizer/3", …)
-and the Python state of the loop as JSON. The archive's CRC-32 of every member is verified before anything is used. The
-last few are kept, so that a file which the disk has damaged costs some minutes, not the run.
+A checkpoint is an uncompressed .npz archive without pickles. It has every variable as an array ("model/0",
+"optimizer/3", …) and the progress of the loop as JSON. The CRC-32 of every member is verified before anything is used.
+The last few checkpoints are kept, so that a damaged file costs a few minutes, not the run.
 """
 
 import io
@@ -18,29 +18,33 @@ from pipelines.common import files
 from pipelines.common.errors import UserError
 
 KEEP = 3
-STATE = "state"  # the member that holds the JSON
+JSON = "state"  # name of the member with the JSON
 
 
 class NotFiniteError(Exception):
-    """A variable holds NaN or infinity; the message names it."""
+    """A variable has a NaN or an infinity; the message is its name."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder, named by the step they were taken at: `step-000000123.npz`."""
+    """The checkpoints in a folder, named by their step: `step-000000123.npz`."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
     def files(self) -> list[pathlib.Path]:
-        """From the oldest to the newest."""
+        """Returns the files, the oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def save(self, step: int, state: dict, variables: dict[str, list]):
-        """Writes a checkpoint atomically, then removes the ones that are too old.
+    def save(self, step: int, progress: dict, variables: dict[str, list]):
+        """Writes a checkpoint atomically, then removes those that are too old.
 
-        `state` holds JSON values; `variables` lists by part, for example {"model": [...], "optimizer": [...]}. Raises
-        NotFiniteError, and writes nothing, when a variable is not finite; UserError when the disk is full: the
-        checkpoints that were there stay.
+        Args:
+            progress: JSON values.
+            variables: lists by part, for example {"model": [...], "optimizer": [...]}.
+
+        Raises:
+            NotFiniteError: A variable is not finite; nothing is written.
+            UserError: The file cannot be written, for example because the disk is full; older checkpoints stay.
         """
         arrays, dtypes = {}, {}
         for part, values in variables.items():
@@ -49,36 +53,38 @@ class Checkpoints:
                 if not np.all(np.isfinite(value)):
                     raise NotFiniteError(variable.path if hasattr(variable, "path") else variable.name)
                 dtypes[f"{part}/{i}"] = value.dtype.name
-                arrays[f"{part}/{i}"] = plain(value)
-        text = json.dumps({"step": step, "state": state, "dtypes": dtypes})
+                arrays[f"{part}/{i}"] = without_bfloat16(value)
+        text = json.dumps({"step": step, "state": progress, "dtypes": dtypes})
         try:
             with files.atomic_write(self.folder / f"step-{step:09d}.npz", "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays, **{STATE: np.frombuffer(text.encode(), np.uint8)})
+                np.savez(file, allow_pickle=False, **arrays, **{JSON: np.frombuffer(text.encode(), np.uint8)})
         except UserError as error:
-            kept = self.files()
-            last = f"; the last good checkpoint is {kept[-1]}" if kept else ""
+            older = self.files()
+            last = f"; the last good checkpoint is {older[-1]}" if older else ""
             raise UserError(f"the checkpoint of step {step} could not be saved: {error}{last}") from error
         for old in self.files()[:-KEEP]:
             old.unlink(missing_ok=True)
 
     def restore(self, variables: dict[str, list]) -> dict | None:
-        """Assigns the newest checkpoint that verifies to the variables and gives its state, None when there is none.
+        """Assigns the newest whole checkpoint to the variables, and returns its progress; None without a checkpoint.
 
-        Says on standard error which damaged ones were passed over. Raises UserError when the checkpoint is of another
-        model, or when there are checkpoints and none is whole.
+        Damaged checkpoints are reported on standard error and deleted.
+
+        Raises:
+            UserError: The checkpoint is of another model or cannot be read, or all checkpoints are damaged.
         """
         damaged = []
         for file in reversed(self.files()):
             try:
                 content, arrays = read(file)
-            except (PermissionError, MemoryError) as error:  # the file may be good all the same: it must not be lost
+            except (PermissionError, MemoryError) as error:  # the file itself may be good: do not delete it
                 raise UserError(f"{file} could not be read: {error}") from error
-            except Exception as error:  # a flipped bit in an archive can raise nearly anything
+            except Exception as error:  # a flipped bit in an archive can raise almost any exception
                 print(f"{file} is damaged ({error}): falling back to the checkpoint before", file=sys.stderr)
                 damaged.append(file)
                 continue
             assign(file, arrays, variables)
-            for old in damaged:  # else they would count among the newest that are kept
+            for old in damaged:  # or they would be among the newest, which are kept
                 old.unlink(missing_ok=True)
             return content["state"]
         if damaged:
@@ -87,26 +93,26 @@ class Checkpoints:
 
 
 def read(file) -> tuple[dict, dict[str, np.ndarray]]:
-    """The JSON and the arrays of a checkpoint; raises when any byte that counts is not as it was written."""
+    """Returns the JSON and the arrays of a checkpoint; raises an exception if it is damaged."""
     with zipfile.ZipFile(file) as archive:
         members = {}
         for info in archive.infolist():
-            data = archive.read(info)  # to the end: this is what compares the CRC
+            data = archive.read(info)  # reading to the end compares the CRC
             if zlib.crc32(data) != info.CRC:
                 raise ValueError(f"{info.filename} has a wrong checksum")
             members[info.filename.removesuffix(".npy")] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    content = json.loads(members.pop(STATE).tobytes())
+    content = json.loads(members.pop(JSON).tobytes())
     if content["dtypes"].keys() != members.keys():
         raise ValueError("arrays are missing")
-    return content, {name: restored(value, content["dtypes"][name]) for name, value in members.items()}
+    return content, {name: with_bfloat16(value, content["dtypes"][name]) for name, value in members.items()}
 
 
 def assign(file, arrays: dict[str, np.ndarray], variables: dict[str, list]):
-    """Gives every variable its array, all or none; UserError when they do not belong together."""
+    """Assigns the arrays to the variables; raises UserError, and assigns none, if they are of another model."""
     targets = {f"{part}/{i}": v for part, values in variables.items() for i, v in enumerate(values)}
     if targets.keys() != arrays.keys():
         odd = sorted(targets.keys() ^ arrays.keys())[0]
-        raise UserError(f"{file} is a checkpoint of another model: {odd} is in one of the two alone")
+        raise UserError(f"{file} is a checkpoint of another model: {odd} is in only one of the two")
     for name, variable in targets.items():
         value = arrays[name]
         fits = len(variable.shape) == value.ndim and all(
@@ -118,13 +124,13 @@ def assign(file, arrays: dict[str, np.ndarray], variables: dict[str, list]):
         variable.assign(arrays[name])
 
 
-def plain(value: np.ndarray) -> np.ndarray:
-    """bfloat16 and its like, which NumPy's format does not know, as unsigned integers of the same bits."""
+def without_bfloat16(value: np.ndarray) -> np.ndarray:
+    """Returns an array of a type that NumPy's format does not know as unsigned integers with the same bits."""
     return value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value
 
 
-def restored(value: np.ndarray, dtype: str) -> np.ndarray:
-    """The inverse of plain."""
+def with_bfloat16(value: np.ndarray, dtype: str) -> np.ndarray:
+    """The inverse of without_bfloat16."""
     if value.dtype.name == dtype:
         return value
     import ml_dtypes  # comes with tensorflow

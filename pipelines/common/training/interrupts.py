@@ -6,15 +6,15 @@ import threading
 
 
 class Interrupted(KeyboardInterrupt):
-    """The first Ctrl-C or SIGTERM, raised where the state is whole and can be saved."""
+    """The first Ctrl-C or SIGTERM, raised where a checkpoint can be written."""
 
 
 class Signals:
-    """Turns the first Ctrl-C or SIGTERM into a flag that is read at a step's end; a second one interrupts at once."""
+    """Turns the first Ctrl-C or SIGTERM into a flag, for `check` to read; the second one interrupts at once."""
 
     def __enter__(self):
         self.received = False
-        self.waiting = True  # whether the first signal waits for the end of a step
+        self.waiting = True  # whether the first signal waits for `check`
         self.before = {}
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,12 +33,13 @@ class Signals:
             raise Interrupted
 
     def check(self):
+        """Raises Interrupted if a signal was received."""
         if self.received:
             raise Interrupted
 
     @contextlib.contextmanager
     def immediate(self):
-        """Within it (validation, which may be long and has no steps) the first signal interrupts."""
+        """Context in which the first signal interrupts at once: validation may be long, and does not call `check`."""
         self.check()
         self.waiting = False
         try:

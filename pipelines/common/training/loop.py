@@ -1,19 +1,21 @@
-"""The training loop of every pipeline, on a tf.distribute strategy, that can be killed at any moment.
+"""The training loop of all pipelines, on a tf.distribute strategy, which can be killed at any time.
 
-Why not model.fit: it clips the gradients of each replica before they are summed, and cannot resume inside an epoch. The
-models stay plain Keras models that fit can train, too.
+Keras's model.fit clips the gradients of each replica before they are summed, and cannot resume within an epoch. The
+models are plain Keras models, which fit can train as well.
 
-A run that was killed and started again ends with the same bits as one that never was (same machine, number of threads
-and --xla): everything the training changes is in one atomic checkpoint, the order of the data depends on the seed and
-the epoch alone, and what lies outside of the checkpoint (history.csv, logs, the best weights) is written before it, and
-written again, the same, when training is repeated from the checkpoint before.
+A run that is killed and started again ends with the same bits as one that is not (on the same machine, with the same
+number of threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
+data depends only on the seed and the epoch. The other files (history.csv, logs, the best weights) are written before
+the checkpoint, and written again, with the same content, when the training resumes from the checkpoint before it.
 """
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal, NoReturn
 
 import keras
 import tensorflow as tf
@@ -21,310 +23,269 @@ import tensorflow as tf
 from pipelines.common import files, runs
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.training.callbacks import TensorBoardLogs, display
 from pipelines.common.training.checkpoints import KEEP, Checkpoints, NotFiniteError
-from pipelines.common.training.history import improves, write_history
 from pipelines.common.training.interrupts import Interrupted, Signals
-from pipelines.common.training.optimizers import OwnRate, make_optimizer
+from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
-from pipelines.common.training.progress import Logs, display
+from pipelines.common.training.progress import Progress, is_better, write_history
 from pipelines.common.training.updates import NO_BAD_STEP, Updates
 
-GLANCE_SECONDS = 0.5  # how often the loop reads the metrics and looks for a loss that is not finite
-REDRAW_SECONDS = 30  # between two pictures of the curves, each of which takes most of a second
+METRICS_SECONDS = 0.5  # between two readings of the metrics, each of which waits for the device
+CURVES_SECONDS = 30  # between two drawings of the curves, each of which takes most of a second
 
 
-def train(
-    model: keras.Model,
-    *,
-    run: Run,
-    options: TrainingOptions,
-    data,
-    steps_per_epoch: int | None = None,
-    loss=None,
-    validate,
-    monitor: str,
-    mode: str,
-    step=None,
-    own_rate: OwnRate | None = None,
-    callbacks=(),
-    at_end: Callable[[], dict] | None = None,
-) -> dict:
-    """Trains a built model in a started run, or goes on where the run stopped; gives the summary.
+@dataclasses.dataclass
+class Trainer:
+    """Trains a built model in a started run: `Trainer(model, run=run, …).train()`.
 
-    data(epoch) gives the tf.data.Dataset of the epoch's batches, in an order that depends on the seed and `epoch` (from
-        0) alone; a batch is any structure of tensors whose first axis is the batch (scalars aside), without strings
-        when options.xla is on.
-    steps_per_epoch: batches of an epoch; None reads to the end.
-    loss(batch, training) gives name -> (total float[], weight float[]). total / weight of "loss" is minimised, over the
-        whole global batch; the other names are metrics of the training data.
-    validate() gives name -> float; `monitor` names the one (or a training metric) that chooses the best weights and
-        ends the training early, `mode` is "max" or "min". Of equal ones that with the lower val_loss is the better.
-    step: instead of `loss`, an object that is called as `loss` is and carries tf.Variables of its own from batch to
-        batch (`step.variables`, kept in the checkpoints), as in tbptt.py.
-    own_rate: weights that learn at a rate of their own, maybe from a later epoch on; with that epoch data(epoch) may
-        give batches of another structure.
-    callbacks: more Keras callbacks; they are given plain floats.
-    at_end() is called when the best weights are in the model; it may change them, and gives entries that are added to
-        the summary, whose scores stay those from before. A run that is killed meanwhile calls it again.
-
-    Afterwards the best (averaged, with options.ema) weights, as at_end left them, are in the model and in
-    run.weights_file. Raises UserError when the loss is no longer finite, when there is no data, and when a file cannot
-    be written; KeyboardInterrupt, after a checkpoint, on Ctrl-C and SIGTERM.
+    Attributes:
+        data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
+            and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
+            strings if options.xla is set. The schedule of the learning rate takes the number of steps of data(0), and
+            from the first epoch of a parameter group on that of this epoch, for those of every epoch.
+        loss: loss(batch, training) returns name -> (total float[], weight float[]). Training minimizes total / weight
+            of "loss" over the whole global batch; the other names are metrics. A loss that carries a state from batch
+            to batch (see tbptt.py) has it in `loss.variables`, which checkpoints contain.
+        validate: validate() returns name -> float.
+        monitor: name of the metric, of validation or training, that selects the best weights and stops the training
+            early. Of two equal scores, the one with the lower val_loss is better.
+        mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
+        parameter_groups: weights with a learning rate of their own, perhaps only from a later epoch on. With this epoch
+            the structure of the batches may change.
+        callbacks: Keras callbacks, besides those that display the progress and write logs.
+        at_end: at_end() is called with the best weights in the model, which it may change, and returns entries for the
+            summary. It is called again if the run is killed meanwhile.
     """
-    return _Training(
-        model, run, options, data, steps_per_epoch, loss, validate, monitor, mode, step, own_rate, callbacks, at_end
-    ).complete()
 
+    model: keras.Model
+    _: dataclasses.KW_ONLY
+    run: Run
+    options: TrainingOptions
+    data: Callable[[int], tf.data.Dataset]
+    loss: Callable[..., dict]
+    validate: Callable[[], dict[str, float]]
+    monitor: str
+    mode: Literal["max", "min"]
+    parameter_groups: Sequence[ParameterGroup] = ()
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    at_end: Callable[[], dict] | None = None
 
-class _Training:
-    """One call of train: the loop's state (`state`, JSON values alone) and what it needs."""
+    def train(self) -> dict:
+        """Trains from the last checkpoint to the end, and returns the summary of the run.
 
-    def __init__(
-        self,
-        model,
-        run,
-        options,
-        data,
-        steps_per_epoch,
-        loss,
-        validate,
-        monitor,
-        mode,
-        step,
-        own_rate,
-        callbacks,
-        at_end,
-    ):
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode is {mode!r}, expected 'max' or 'min'")
-        if (loss is None) == (step is None):
-            raise ValueError("give either loss or step")
-        self.model, self.run, self.options, self.data = model, run, options, data
-        self.steps_per_epoch, self.validate, self.monitor, self.mode = steps_per_epoch, validate, monitor, mode
-        place = tf.distribute.get_strategy()
-        with contextlib.suppress(AttributeError, IndexError):
-            place = model.trainable_variables[0].value.distribute_strategy
-        self.strategy = place or tf.distribute.get_strategy()
-        if step is not None and self.strategy.num_replicas_in_sync > 1:
-            raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
-        if not float(options.epochs).is_integer() and not steps_per_epoch:
-            raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
-        self.own_rate, self.at_end = own_rate, at_end
-        self.updates = self._make_updates(loss or step)
-        self.carried = list(step.variables) if step is not None else []
-        self.checkpoints = Checkpoints(run.checkpoints)
-        self.callbacks = keras.callbacks.CallbackList(
-            [*display(), *([Logs(run.logs)] if options.tensorboard else []), *callbacks],
-            model=model,
-            epochs=math.ceil(options.epochs),
-            steps=steps_per_epoch,
-            verbose=1,
-        )
-        # epoch and batch: where the data goes on; sums and pending: of the epoch begun; waited: epochs without a better
-        # score; seconds: of all processes that trained this run.
-        self.state = {
-            "epoch": 0, "batch": 0, "step": 0, "pending": 0, "sums": {}, "rows": [], "best": None, "waited": 0,
-            "best_files": {}, "seconds": 0.0, "epoch_seconds": 0.0,
-        }  # fmt: skip
+        The best weights (with options.ema the averaged ones) are then in the model and in run.weights_file.
 
-    def _make_updates(self, loss) -> Updates:
-        model, options, steps, own = self.model, self.options, self.steps_per_epoch, self.own_rate
-        with self.strategy.scope():
-            if own is None:
-                optimizer = make_optimizer(options, steps and math.ceil(steps / options.accumulate), model)
-                return Updates(model, loss, optimizer, options, self.strategy)
-            optimizer, own_optimizer = own.make_optimizers(options, steps, model)
-            return Updates(model, loss, optimizer, options, self.strategy, own.weights, own_optimizer)
-
-    def complete(self) -> dict:
+        Raises:
+            UserError: The loss is not finite, there is no data, or a file cannot be written.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written before.
+        """
         if self.run.finished:
             runs.load_weights(self.model, self.run.require_weights().weights_file)
             return self.run.summary
-        self._resume()
-        self.saved_at = self.drawn_at = time.monotonic()
+        self._prepare()
+        self._restore_checkpoint()
         try:
             with Signals() as self.signals:
-                self.callbacks.on_train_begin()
+                self.all_callbacks.on_train_begin()
                 self.model.stop_training = False  # a callback may set it
-                while self.state["epoch"] < self.options.epochs and not self._out_of_patience():
-                    if self.model.stop_training:
-                        break
-                    self._epoch()
-                    if time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
-                        self._draw_curves()
-                self.callbacks.on_train_end()
+                while not self._is_over():
+                    self._train_epoch()
+                self.all_callbacks.on_train_end()
                 return self._finish()
         except BaseException:
-            if self.state["rows"]:
-                with contextlib.suppress(OSError, UserError):  # what stopped it is what there is to say
+            if self.progress.rows:
+                with contextlib.suppress(OSError, UserError):  # the first exception is the one to report
                     self._draw_curves()
             raise
 
-    # Epochs and steps -------------------------------------------------------------------------------------------------
+    def _prepare(self):
+        if self.mode not in ("max", "min"):
+            raise ValueError(f"mode is {self.mode!r}, expected 'max' or 'min'")
+        options = self.options
+        starts = {0, *(group.from_epoch for group in self.parameter_groups)}
+        steps = {epoch: int(self.data(epoch).cardinality()) for epoch in starts}
+        if tf.data.INFINITE_CARDINALITY in steps.values():
+            raise ValueError("data(epoch) never ends: take() the batches of an epoch")
+        if tf.data.UNKNOWN_CARDINALITY in steps.values():
+            steps = {}
+        if not steps and not float(options.epochs).is_integer():
+            raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
+        self.updates = Updates(self.model, self.loss, options, self.parameter_groups, steps)
+        self.checkpoints = Checkpoints(self.run.checkpoints)
+        self.progress = Progress()
+        logs = [TensorBoardLogs(self.run.logs)] if options.tensorboard else []
+        self.all_callbacks = keras.callbacks.CallbackList([*display(), *logs, *self.callbacks], model=self.model)
+        self.saved_at = self.drawn_at = time.monotonic()
 
-    def _epoch(self):
-        state, epoch = self.state, self.state["epoch"]
+    def _is_over(self) -> bool:
+        waited_too_long = self.options.patience and self.progress.waited >= self.options.patience
+        return bool(self.progress.epoch >= self.options.epochs or waited_too_long or self.model.stop_training)
+
+    # One epoch --------------------------------------------------------------------------------------------------------
+
+    def _train_epoch(self):
+        """Trains on the batches of the epoch that are left, validates, keeps the best weights, and saves."""
+        progress, epoch = self.progress, self.progress.epoch
         self.clock = time.monotonic()
-        self.callbacks.on_epoch_begin(epoch)
+        self.logs, self.logs_at = {}, 0.0
+        dataset = self._dataset(epoch)
+        self.all_callbacks.on_epoch_begin(epoch)
+        self.updates.prepare(dataset.element_spec, epoch)
         try:
-            self._steps(self.data(epoch))
-            self.updates.flush(state["step"])
+            for batch in dataset.skip(progress.batch):
+                self._train_on_batch(batch)
+            if progress.batch == 0:
+                raise UserError(f"the training data of {self.run.task} gave no batch at all")
+            self.updates.flush(progress.step)
             self._stop_if_not_finite()
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
                 with self.signals.immediate():
-                    scores = {name: float(value) for name, value in self.validate().items()}
-                self._end_epoch({**metrics, **scores})
+                    metrics |= {name: float(value) for name, value in self.validate().items()}
+                self._end_epoch(metrics)
         except Interrupted:
-            self._tick()
-            self._save()
+            self._save_checkpoint()
             raise
-        self._save()
+        self._save_checkpoint()
         self.signals.check()
+        if time.monotonic() - self.drawn_at >= CURVES_SECONDS:
+            self._draw_curves()
 
-    def _steps(self, dataset):
-        state, limit = self.state, self.steps_per_epoch
-        with_own = self.own_rate is not None and state["epoch"] >= self.own_rate.from_epoch
-        if with_own:
-            limit = self.own_rate.steps_per_epoch or limit
-        left = self.options.epochs - state["epoch"]
-        if left < 1:
-            limit = max(round(limit * left), 1)
-        logs, looked = {}, 0.0
-        self.updates.prepare(dataset.element_spec, with_own)
-        dataset = dataset.take(-1 if limit is None else limit)
-        for batch in dataset.skip(state["batch"]) if state["batch"] else dataset:
-            self.callbacks.on_train_batch_begin(state["batch"])
-            self.updates(batch, state["step"] + 1)
-            state["batch"] += 1
-            state["step"] += 1
-            now = time.monotonic()
-            if now - looked >= GLANCE_SECONDS:  # reading waits for the device, so not at every step
-                self._stop_if_not_finite()
-                logs, looked = self.updates.metrics(), now
-            self.callbacks.on_train_batch_end(state["batch"] - 1, logs)
-            self.signals.check()
-            if self._checkpoint_due(now):
-                self._tick()
-                self._save()
-        if state["batch"] == 0:
-            raise UserError(f"the training data of {self.run.task} gave no batch at all")
+    def _dataset(self, epoch: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch, of which the last epoch may take only a part."""
+        dataset, part = self.data(epoch), self.options.epochs - epoch
+        if part < 1:
+            dataset = dataset.take(max(round(int(dataset.cardinality()) * part), 1))
+        steps = int(dataset.cardinality())
+        self.all_callbacks.set_params(
+            {"verbose": 1, "epochs": math.ceil(self.options.epochs), "steps": steps if steps >= 0 else None}
+        )
+        return dataset
 
-    def _checkpoint_due(self, now: float) -> bool:
-        options = self.options
-        by_steps = options.checkpoint_steps and self.state["step"] % options.checkpoint_steps == 0
-        return by_steps or (options.checkpoint_minutes and now - self.saved_at >= 60 * options.checkpoint_minutes)
+    def _train_on_batch(self, batch):
+        progress = self.progress
+        self.all_callbacks.on_train_batch_begin(progress.batch)
+        self.updates.train_on_batch(batch, progress.step + 1)
+        progress.batch += 1
+        progress.step += 1
+        now = time.monotonic()
+        if now - self.logs_at >= METRICS_SECONDS:
+            self._stop_if_not_finite()
+            self.logs, self.logs_at = self.updates.metrics(), now
+        self.all_callbacks.on_train_batch_end(progress.batch - 1, self.logs)
+        self.signals.check()
+        steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
+        if (steps and progress.step % steps == 0) or (minutes and now - self.saved_at >= 60 * minutes):
+            self._save_checkpoint()
 
-    def _end_epoch(self, values: dict[str, float]):
-        """Writes the best weights and the history, and moves the state to the next epoch."""
-        state = self.state
-        if self.monitor not in values:
-            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(values)}")
-        self._tick()
+    def _end_epoch(self, metrics: dict[str, float]):
+        """Writes the history, and the weights if they are the best, and begins the next epoch."""
+        progress = self.progress
+        if self.monitor not in metrics:
+            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(metrics)}")
+        self._count_seconds()
         row = {
-            "epoch": state["epoch"] + 1, "step": state["step"], **values,
-            "learning_rate": self.updates.learning_rate(), "seconds": round(state["epoch_seconds"], 3),
-        }  # fmt: skip
-        self._judge(row)
-        state["rows"].append(row)
-        write_history(self.run.history_file, state["rows"])
-        state.update(epoch=state["epoch"] + 1, batch=0, epoch_seconds=0.0)
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
+            **metrics,
+            "learning_rate": self.updates.learning_rate(),
+            "seconds": round(progress.epoch_seconds, 3),
+        }
+        progress.waited += 1
+        if is_better(row, progress.best, self.monitor, self.mode):
+            self._keep_best(row)
+        progress.rows.append(row)
+        write_history(self.run.history_file, progress.rows)
+        progress.epoch, progress.batch, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
         self.updates.sums = {}
-        self.callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
+        self.all_callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
 
-    def _judge(self, row):
-        if not improves(row, self.state["best"], self.monitor, self.mode):
-            self.state["waited"] += 1
-            return
-        # The file is written before the checkpoint that speaks of it, under the name of its step: whatever happens in
-        # between, the file that a checkpoint speaks of is there.
-        name = f"best-{row['step']:09d}.weights.h5"
-        runs.save_weights(self.model, self.run.checkpoints / name)
-        files.publish(self.run.checkpoints / name, self.run.weights_file)
-        best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": row.get("val_loss", math.nan), "file": name}
-        self.state.update(best=best, waited=0)
+    def _keep_best(self, row: dict):
+        # Written before the checkpoint that refers to it, and named by its step: whenever the process is killed, the
+        # file that a checkpoint refers to exists.
+        file = f"best-{row['step']:09d}.weights.h5"
+        runs.save_weights(self.model, self.run.checkpoints / file)
+        files.publish(self.run.checkpoints / file, self.run.weights_file)
+        loss = row.get("val_loss", math.nan)
+        self.progress.best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": loss, "file": file}
+        self.progress.waited = 0
 
     def _draw_curves(self):
-        from pipelines.common.pictures import figures  # matplotlib is slow to import
+        from pipelines.common.pictures import figures  # imports matplotlib, which is slow
 
         figures.curves(self.run.history_file, self.run.curves_file)
         self.drawn_at = time.monotonic()
 
-    def _out_of_patience(self) -> bool:
-        return bool(self.options.patience) and self.state["waited"] >= self.options.patience
+    def _count_seconds(self):
+        now = time.monotonic()
+        self.progress.seconds += now - self.clock
+        self.progress.epoch_seconds += now - self.clock
+        self.clock = now
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
-    def _variables(self) -> dict[str, list]:
-        return {**self.updates.variables(), "carried": self.carried}
-
-    def _save(self):
+    def _save_checkpoint(self):
         self._stop_if_not_finite()
-        state = self.state
-        sums = {name: [float(value) for value in pair] for name, pair in self.updates.sums.items()}
-        # What the kept checkpoints call the best must stay on the disk as long as they do.
-        state["best_files"][str(state["step"])] = state["best"] and state["best"]["file"]
-        state["best_files"] = dict(sorted(state["best_files"].items(), key=lambda item: int(item[0]))[-KEEP:])
-        state.update(sums=sums, pending=self.updates.pending)
+        self._count_seconds()
+        progress = self.progress
+        progress.pending = self.updates.pending
+        progress.sums = {name: [float(value) for value in pair] for name, pair in self.updates.sums.items()}
+        # The best weights of each checkpoint stay on the disk as long as the checkpoint does.
+        progress.best_files[str(progress.step)] = progress.best and progress.best["file"]
+        progress.best_files = dict(sorted(progress.best_files.items(), key=lambda item: int(item[0]))[-KEEP:])
         try:
-            self.checkpoints.save(state["step"], state, self._variables())
+            self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
         except NotFiniteError as error:
-            self._stop(f"the variable {error} is not finite after step {state['step']}")
+            self._stop(f"the variable {error} is not finite after step {progress.step}")
         for file in self.run.checkpoints.glob("best-*.weights.h5"):
-            if file.name not in state["best_files"].values():
+            if file.name not in progress.best_files.values():
                 file.unlink(missing_ok=True)
         self.saved_at = time.monotonic()
 
-    def _resume(self):
-        state = self.checkpoints.restore(self._variables())
-        if state is None:
+    def _restore_checkpoint(self):
+        stored = self.checkpoints.restore(self.updates.variables())
+        if stored is None:
             return
-        self.state = state
-        self.updates.pending = state["pending"]
+        progress = self.progress = Progress(**stored)
+        self.updates.pending = progress.pending
         self.updates.sums = {
-            name: tuple(tf.constant(value, tf.float64) for value in pair) for name, pair in state["sums"].items()
+            name: tuple(tf.constant(value, tf.float64) for value in pair) for name, pair in progress.sums.items()
         }
-        if state["best"]:
-            files.publish(self.run.checkpoints / state["best"]["file"], self.run.weights_file)
-            write_history(self.run.history_file, state["rows"])
-        print(f"{self.run.path}: going on after step {state['step']} (epoch {state['epoch'] + 1})", file=sys.stderr)
+        if progress.best:
+            files.publish(self.run.checkpoints / progress.best["file"], self.run.weights_file)
+            write_history(self.run.history_file, progress.rows)
+        print(f"{self.run.path}: going on after step {progress.step} (epoch {progress.epoch + 1})", file=sys.stderr)
 
     def _stop_if_not_finite(self):
-        bad = int(self.updates.bad_step.numpy())
-        if bad != NO_BAD_STEP:
-            self._stop(f"the loss or its gradient is not finite at step {bad}")
+        bad_step = int(self.updates.bad_step.numpy())
+        if bad_step != NO_BAD_STEP:
+            self._stop(f"the loss or its gradient is not finite at step {bad_step}")
 
-    def _stop(self, reason: str):
-        files = self.checkpoints.files()
-        kept = f"the last good checkpoint is {files[-1]}" if files else "there is no checkpoint yet"
-        raise UserError(f"training stopped: {reason}; {kept}. Try a smaller --learning-rate or --clip-norm")
+    def _stop(self, reason: str) -> NoReturn:
+        found = self.checkpoints.files()
+        last = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        raise UserError(f"training stopped: {reason}; {last}. Try a smaller --learning-rate or --clip-norm")
 
     # The end ----------------------------------------------------------------------------------------------------------
 
-    def _tick(self):
-        """Adds the time since the last tick to the state's clocks."""
-        now = time.monotonic()
-        self.state["seconds"] += now - self.clock
-        self.state["epoch_seconds"] += now - self.clock
-        self.clock = now
-
     def _finish(self) -> dict:
-        state = self.state
+        """Loads the best weights, calls at_end, and marks the run as finished with its summary."""
+        progress, best = self.progress, self.progress.best
         runs.load_weights(self.model, self.run.weights_file)
         self._draw_curves()
-        best = state["best"]
-        chosen = next(row for row in state["rows"] if row["epoch"] == best["epoch"])
+        row = next(row for row in progress.rows if row["epoch"] == best["epoch"])
         summary = {
             "best_epoch": best["epoch"],
             "monitor": self.monitor,
             "best_score": best["score"],
-            "scores": {name: v for name, v in chosen.items() if name not in ("epoch", "step", "seconds")},
-            "epochs": state["epoch"],
-            "steps": state["step"],
-            "seconds": round(state["seconds"], 3),
+            "scores": {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")},
+            "epochs": progress.epoch,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 3),
         }
         if self.at_end:
-            # Killed from here on, the run publishes the best weights of the checkpoint again, and changes them anew.
+            # A kill from here on loses nothing: the resumed run restores the best weights, and calls at_end again.
             with self.signals.immediate():
                 summary |= self.at_end()
             runs.save_weights(self.model, self.run.weights_file)

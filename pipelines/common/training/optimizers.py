@@ -1,8 +1,9 @@
-"""The optimizer of a run and the schedule of its learning rate."""
+"""The optimizers of a run, the schedules of their learning rates, and the weights that each of them trains."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -13,8 +14,8 @@ from pipelines.common.training.options import TrainingOptions
 
 @keras.saving.register_keras_serializable(package="unfold")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate after t updates: linear warm-up to `peak` over `warmup` updates, then with progress
-    p = (t - warmup) / (end - warmup), held at 1 past the end:
+    """The learning rate after t updates: linear warm-up to `peak` over `warmup` updates, then, with
+    p = min((t - warmup) / (end - warmup), 1),
 
         constant      peak
         linear        peak (1 - p (1 - final))
@@ -25,16 +26,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
                                                                               Sutskever et al. 2014, section 3.4
     """
 
-    def __init__(
-        self,
-        kind: str,
-        peak: float,
-        warmup: int = 0,
-        end: int = 0,
-        final: float = 1.0,
-        first: float = 0.0,
-        every: float = 1.0,
-    ):
+    def __init__(self, kind: str, peak: float, warmup=0, end=0, final=1.0, first=0.0, every=1.0):
         self.kind, self.peak, self.warmup, self.end, self.final = kind, peak, warmup, end, final
         self.first, self.every = first, every
 
@@ -54,26 +46,25 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * factor * tf.minimum((t + 1) / max(self.warmup, 1), 1.0)
 
     def get_config(self):
-        names = ("kind", "peak", "warmup", "end", "final", "first", "every")
-        return {name: getattr(self, name) for name in names}
+        return dict(vars(self))
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class LazyAdam(keras.optimizers.Adam):
-    """Adam that leaves alone, moments included, each row of a matrix whose gradient is zero: the vectors of the words
-    that a batch does not have.
+    """Adam that does not change the rows of a matrix whose gradient is zero (the embeddings of words that are not in
+    the batch), nor their moments.
 
-    Adam's moments forget while a word is away, the second, which divides, much more slowly than the first. Where a word
-    comes once in hundreds of updates its one gradient g is divided by sqrt(0.001 g^2): one occurrence moves its vector
-    by some thirty learning rates, and a classifier learns its rare words by heart. Here it moves it by about three.
-    (The rule of TensorFlow Addons' LazyAdam and of PyTorch's SparseAdam.)
+    With Adam, the moments of a word that is not in the batch decay, the second more slowly than the first. For a word
+    that occurs once in hundreds of updates, the only gradient g is then divided by sqrt(0.001 g^2): one occurrence
+    moves its embedding by about thirty learning rates, and a classifier overfits on rare words. Here it moves by about
+    three. (TensorFlow Addons' LazyAdam and PyTorch's SparseAdam follow the same rule.)
     """
 
     def update_step(self, gradient, variable, learning_rate):
         if len(variable.shape) != 2:
             return super().update_step(gradient, variable, learning_rate)
-        place = self._get_variable_index(variable)
-        m, v = self._momentums[place], self._velocities[place]
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
         t = keras.ops.cast(self.iterations + 1, variable.dtype)
         rate = keras.ops.cast(learning_rate, variable.dtype)
         rate *= keras.ops.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
@@ -84,76 +75,27 @@ class LazyAdam(keras.optimizers.Adam):
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnRate:
-    """Weights that learn at a rate of their own: a network that was trained before, in a model that learns around it.
+class ParameterGroup:
+    """Weights that are trained with a learning rate of their own, from an epoch on.
 
-    They have an optimizer of their own, for two reasons. Scaling their gradients would do nothing: Adam divides the
-    scale out again. And its moments, when they rested before, have to begin with its first update.
+    Each group has its own optimizer. Scaling its gradients instead would have no effect with Adam, which divides the
+    scale out again; and the moments of weights that were frozen have to start with their first update.
 
     Attributes:
         weights: some of the model's trainable variables.
-        learning_rate: the highest of their schedule, which is that of the other weights over the epochs that are left.
-        from_epoch: they rest until so many epochs are over.
-        steps_per_epoch: batches of an epoch from then on, where they are more or fewer than before.
+        learning_rate: the highest of the group's schedule, which runs from `from_epoch` to the end of the run.
+        from_epoch: first epoch, counted from 0, in which the weights are trained; before it they are frozen.
     """
 
     weights: Sequence[keras.Variable]
     learning_rate: float
     from_epoch: int = 0
-    steps_per_epoch: int | None = None
-
-    def make_optimizers(
-        self, options: TrainingOptions, steps_per_epoch: int | None, model: keras.Model
-    ) -> tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer]:
-        """(the optimizer of the model's other weights, that of these).
-
-        Raises:
-            UserError: the precision is one whose loss is scaled, as the scale is known to one optimizer alone.
-            ValueError: no epoch is left to them.
-        """
-        if options.precision == "mixed_float16":
-            raise UserError(
-                "--precision is mixed_float16, but weights with a learning rate of their own need float32 or"
-                " mixed_bfloat16"
-            )
-        epochs = options.epochs - self.from_epoch
-        if epochs <= 0:
-            raise ValueError(f"from_epoch is {self.from_epoch}, expected below the {options.epochs} epochs there are")
-        updates = steps_per_epoch and math.ceil(steps_per_epoch / options.accumulate)
-        later = math.ceil(self.steps_per_epoch / options.accumulate) if self.steps_per_epoch else updates
-        others, own = options, dataclasses.replace(options, learning_rate=self.learning_rate, epochs=epochs)
-        if updates and not options.decay_steps:
-            end = max(round(self.from_epoch * updates + epochs * later), options.warmup_steps + 1)
-            others = dataclasses.replace(options, decay_steps=end)
-        mine = {id(weight) for weight in self.weights}
-        rest = [weight for weight in model.trainable_variables if id(weight) not in mine]
-        return make_optimizer(others, updates, model, rest), make_optimizer(own, later, model, self.weights)
 
 
 def make_optimizer(
-    options: TrainingOptions,
-    updates_per_epoch: int | None,
-    model: keras.Model,
-    weights: Sequence[keras.Variable] | None = None,
+    options: TrainingOptions, group: ParameterGroup, steps_per_epoch: Mapping[int, int] | None = None
 ) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of `options`, built for the model's trainable variables, or for some of them. With
-    `updates_per_epoch` None it is not known; UserError when the schedule has to know it."""
-    weights = model.trainable_variables if weights is None else list(weights)
-    end = options.decay_steps or round(options.epochs * (updates_per_epoch or 0))
-    if options.schedule in ("linear", "cosine", "exponential") and not end:
-        raise UserError(f"--schedule {options.schedule} needs --decay-steps here: the length of an epoch is not known")
-    if options.schedule == "halving" and not updates_per_epoch:
-        raise UserError("--schedule halving counts in epochs, and here the length of an epoch is not known")
-    rate = Schedule(
-        options.schedule,
-        options.learning_rate,
-        options.warmup_steps,
-        end,
-        final=options.final_fraction,
-        first=options.halving_from * (updates_per_epoch or 0),
-        every=options.halving_every * (updates_per_epoch or 1),
-    )
-    decay = options.weight_decay or (0.0 if options.optimizer == "adamw" else None)
+    """Returns the optimizer of a parameter group, built; see `make_schedule`."""
     kinds = {
         "adam": keras.optimizers.Adam,
         "lazy-adam": LazyAdam,
@@ -162,11 +104,44 @@ def make_optimizer(
         "rmsprop": keras.optimizers.RMSprop,
         "lion": keras.optimizers.Lion,
     }
+    schedule = make_schedule(options, group, steps_per_epoch or {})
+    decay = options.weight_decay or (0.0 if options.optimizer == "adamw" else None)
     momentum = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
-    optimizer = kinds[options.optimizer](learning_rate=rate, weight_decay=decay, **momentum)
+    optimizer = kinds[options.optimizer](learning_rate=schedule, weight_decay=decay, **momentum)
     if decay:
-        optimizer.exclude_from_weight_decay(var_list=[v for v in weights if len(v.shape) < 2])
+        optimizer.exclude_from_weight_decay(var_list=[v for v in group.weights if len(v.shape) < 2])
     if options.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(weights)
+    optimizer.build(list(group.weights))
     return optimizer
+
+
+def make_schedule(options: TrainingOptions, group: ParameterGroup, steps_per_epoch: Mapping[int, int]) -> Schedule:
+    """Returns the learning rate of a parameter group, by its updates.
+
+    Args:
+        steps_per_epoch: epoch -> steps of each epoch from that one on, group.from_epoch among them; empty where the
+            number of steps is not known.
+
+    Raises:
+        UserError: The schedule depends on the number of steps, which is not known.
+        ValueError: The group would not be trained in any epoch.
+    """
+    if group.from_epoch >= options.epochs:
+        raise ValueError(f"from_epoch is {group.from_epoch}, expected below the {options.epochs} epochs of the run")
+    starts = [epoch for epoch in sorted(steps_per_epoch) if epoch >= group.from_epoch]
+    updates = [math.ceil(steps_per_epoch[epoch] / options.accumulate) for epoch in starts]  # of one epoch
+    epochs = [end - start for start, end in itertools.pairwise([*starts, options.epochs])]
+    if options.schedule in ("linear", "cosine", "exponential") and not (options.decay_steps or updates):
+        raise UserError(f"--schedule {options.schedule} needs --decay-steps here: the length of an epoch is not known")
+    if options.schedule == "halving" and not updates:
+        raise UserError("--schedule halving counts in epochs, and here the length of an epoch is not known")
+    return Schedule(
+        options.schedule,
+        group.learning_rate,
+        options.warmup_steps,
+        options.decay_steps or round(sum(count * each for count, each in zip(epochs, updates, strict=True))),
+        final=options.final_fraction,
+        first=options.halving_from * (updates[0] if updates else 0),
+        every=options.halving_every * (updates[0] if updates else 1),
+    )

@@ -1,69 +1,65 @@
-"""What a person sees of a training: a progress bar or plain lines, and logs for TensorBoard."""
+"""The progress of a training run: the part of a checkpoint that is not a variable, and the rows of history.csv."""
 
-import sys
-import time
-
-import keras
-import tensorflow as tf
+import csv
+import dataclasses
+import math
 
 from pipelines.common import files
 
 
-def display() -> list[keras.callbacks.Callback]:
-    """Keras's progress bar on a terminal, plain lines otherwise."""
-    return [keras.callbacks.ProgbarLogger()] if sys.stdout.isatty() else [PlainLines()]
+@dataclasses.dataclass
+class Progress:
+    """How far a run has been trained, as JSON values.
 
-
-class PlainLines(keras.callbacks.Callback):
-    """A line every half minute and at every epoch's end."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.last = epoch, time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if time.monotonic() - self.last >= 30:
-            self.last = time.monotonic()
-            steps = self.params["steps"] or "?"
-            print(f"epoch {self.epoch + 1}/{self.params['epochs']} batch {batch + 1}/{steps} {words(logs)}", flush=True)
-
-    def on_epoch_end(self, epoch, logs=None):
-        print(f"epoch {epoch + 1}/{self.params['epochs']} {words(logs)}", flush=True)
-
-
-def words(logs) -> str:
-    return " ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
-
-
-class Logs(keras.callbacks.Callback):
-    """Scalars for TensorBoard, a file an epoch in the folders train and validation, named as Keras's own callback names
-    them: `epoch_loss`. Each file is written atomically, and replaced when an epoch is trained again after a kill.
-
-    (Keras's callback needs a compiled model, and appends: after a kill, TensorBoard would show an epoch twice.)
+    Attributes:
+        epoch: finished epochs, which is also the number of the current epoch, counted from 0.
+        batch: batches of the current epoch that were trained on.
+        step: batches of all epochs that were trained on.
+        pending: batches whose gradients are accumulated, but not yet applied.
+        sums: name of a metric -> [total, weight] over the current epoch.
+        rows: the rows of history.csv, one for each finished epoch.
+        best: `epoch`, `score`, `loss` and weights `file` of the best epoch so far; None before the first.
+        waited: finished epochs since the best one.
+        best_files: step of each checkpoint on the disk -> the weights file that was the best one at that step.
+        seconds: training time of all processes that have trained the run.
+        epoch_seconds: training time of the current epoch.
     """
 
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    pending: int = 0
+    sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    rows: list[dict] = dataclasses.field(default_factory=list)
+    best: dict | None = None
+    waited: int = 0
+    best_files: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
 
-    def on_epoch_end(self, epoch, logs=None):
-        parts = {"train": {}, "validation": {}}
-        for name, value in (logs or {}).items():
-            parts["validation" if name.startswith("val_") else "train"]["epoch_" + name.removeprefix("val_")] = value
-        for part, scalars in parts.items():
-            # TensorBoard reads the files of a folder in the order of their names.
-            with files.atomic_path(self.folder / part / f"events.out.tfevents.{epoch + 1:06d}") as path:
-                write_events(path, epoch, scalars)
+
+def is_better(row: dict, best: dict | None, monitor: str, mode: str) -> bool:
+    """Returns whether the epoch of a row is better than the best one so far (Progress.best).
+
+    Of two equal scores, the one with the lower val_loss is better: on a small validation set, several epochs may
+    predict every example correctly, but with different confidence.
+    """
+    score = row[monitor]
+    if best is None or math.isnan(best["score"]):
+        return True
+    if score == best["score"]:
+        return row.get("val_loss", math.nan) < best.get("loss", math.nan)
+    return score > best["score"] if mode == "max" else score < best["score"]
 
 
-def write_events(path, step: int, scalars: dict[str, float]):
-    """Writes a TensorBoard event file: TFRecords of Event messages, the first of which says the version."""
-    now = time.time()
-    values = [tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-    version = tf.compat.v1.Event(wall_time=now, file_version="brain.Event:2")
-    event = tf.compat.v1.Event(wall_time=now, step=step, summary=tf.compat.v1.Summary(value=values))
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for message in (version, event):
-                writer.write(message.SerializeToString())
-    except tf.errors.OpError as error:  # as every other writer tells of a full disk
-        raise OSError(error.message) from error
+def write_history(path, rows: list[dict]):
+    """Writes the rows as CSV, the whole file atomically.
+
+    (keras.callbacks.CSVLogger appends: after a kill, the file may end with half a row, or with an epoch that is not in
+    the checkpoint.)
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with files.atomic_write(path) as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,5 +1,6 @@
-"""On which devices a model is built and trained, and in which precision."""
+"""The devices and the precision that a model is built and trained with."""
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -9,18 +10,24 @@ from pipelines.common.training.options import TrainingOptions
 
 
 def choose(options: TrainingOptions) -> tf.distribute.Strategy:
-    """The strategy under whose scope() the model is built."""
-    graphics = tf.config.list_logical_devices("GPU")
-    devices = [device.name for device in graphics or tf.config.list_logical_devices("CPU")]
-    if options.strategy == "mirrored" and len(devices) > 1:
-        # TensorFlow's collective sums get mixed up on CPUs when a process makes a second strategy.
-        sums = None if graphics else tf.distribute.ReductionToOneDevice()
-        return tf.distribute.MirroredStrategy(devices, cross_device_ops=sums)
-    return tf.distribute.get_strategy()
+    """Returns the strategy under whose scope() the model is built, and which trains it."""
+    return _mirrored() if options.strategy == "mirrored" else tf.distribute.get_strategy()
+
+
+@functools.cache  # a model is trained by the very strategy that it was built under
+def _mirrored() -> tf.distribute.Strategy:
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    if len(devices) == 1:
+        return tf.distribute.get_strategy()
+    # TensorFlow's collective sums get mixed up on CPUs when a process makes a second strategy.
+    return tf.distribute.MirroredStrategy(
+        devices, cross_device_ops=None if gpus else tf.distribute.ReductionToOneDevice()
+    )
 
 
 def build(options: TrainingOptions, make: Callable[[], keras.Model]) -> keras.Model:
-    """What `make` gives under the strategy and precision of the options, its random numbers from their seed."""
+    """Returns make(), called under the strategy, precision and seed of the options."""
     keras.utils.set_random_seed(options.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)

@@ -3,22 +3,23 @@
 Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network trajectories";
 the names k1 and k2 are from Sutskever 2013, "Training recurrent neural networks", section 2.8.6.
 
-A sequence, however long, is read in windows. Every k1 steps, at step t:
+A sequence of any length is read in windows. After every k1 time steps, at time t:
 
-    1. the network runs over steps t - k2 ... t with the current weights, from the state it had at step t - k2;
-    2. the errors of the k1 newest steps, t - k1 ... t, are propagated back over the k2 steps;
-    3. the weights are updated, and the state at step t + k1 - k2, where the next window starts, is kept from this run,
-       the freshest there is.
+    1. the network runs over the time steps t - k2 ... t with the current weights, from its state at time t - k2;
+    2. the errors of the newest k1 time steps, t - k1 ... t, are propagated back over the k2 time steps;
+    3. the weights are updated, and the state that step 1 computed at time t + k1 - k2, where the next window starts, is
+       kept.
 
-Each target counts once. The state is carried on for ever, so the network remembers what no window reaches; only the
-gradient is truncated. Neither the computation of an update nor its memory grows with the length of the sequence.
+Each target counts once. The state is carried through the whole sequence; only the gradient is truncated. Neither the
+computation of an update nor its memory grows with the length of the sequence.
 
-`windows` cuts sequences lazily; `TruncatedBPTT` is the `step` that `train` (loop.py) takes. All windows have one shape.
-Before a sequence's first step a window holds zeros, and the state is set to the initial state where the sequence
-begins; past its last step it holds zeros of weight 0. So the grid of windows does not move: the last window of a
-sequence may have fewer than k1 targets, and reaches back as far as any other window does at its place.
+`windows` cuts sequences lazily, and `TruncatedBPTT` is the loss that `Trainer` (loop.py) takes. All windows have one
+shape. Before the first time step of a sequence a window has zeros, and the state is set to the initial state where the
+sequence begins; after the last time step it has zeros of weight 0. So the last window of a sequence may have fewer than
+k1 targets, but starts where it would start in a longer sequence.
 """
 
+import heapq
 import itertools
 
 import numpy as np
@@ -29,20 +30,22 @@ from pipelines.common.errors import UserError
 
 
 class TruncatedBPTT:
-    """A training step that carries the recurrent state of `batch_size` rows from window to window.
+    """The loss of a batch of `windows`; carries the recurrent state of its rows from window to window.
 
-    model_step(inputs[batch, steps, ...], state, training) gives (outputs[batch, steps, ...], state); a state is any
-        structure of tensors [batch, ...].
-    initial_state(batch_size) gives the state at the start of a sequence (zeros, or learned weights).
-    loss(outputs[batch, k1, ...], targets[batch, k1, ...], weights float[batch, k1]) gives name -> (total, weight), as
-        the loss of the training loop does.
+    Args:
+        network: network(inputs[batch, time, ...], state, training) returns (outputs[batch, time, ...], state). A state
+            is any structure of tensors [batch, ...].
+        initial_state: initial_state(batch_size) returns the state at the start of a sequence (zeros, or weights).
+        loss: loss(outputs[batch, k1, ...], targets[batch, k1, ...], weights float[batch, k1]) returns
+            name -> (total, weight), as does a call of this object.
 
-    It is called with a batch of `windows` and gives what `loss` gives; `variables` hold the state between the calls.
+    Attributes:
+        variables: the state between two windows.
     """
 
-    def __init__(self, model_step, initial_state, loss, *, k1: int, k2: int, batch_size: int):
+    def __init__(self, network, initial_state, loss, *, k1: int, k2: int, batch_size: int):
         check(k1, k2)
-        self.model_step, self.initial_state, self.loss = model_step, initial_state, loss
+        self.network, self.initial_state, self.loss = network, initial_state, loss
         self.k1, self.k2, self.batch_size = k1, k2, batch_size
         self.state = tf.nest.map_structure(
             lambda value: tf.Variable(tf.zeros_like(value), trainable=False), initial_state(batch_size)
@@ -51,31 +54,31 @@ class TruncatedBPTT:
 
     def __call__(self, batch, training: bool):
         k1, k2 = self.k1, self.k2
-        begins = range(k2 - k1, -1, -k1)  # where in a window a sequence can begin: its age is 0, 1, …
+        begins = range(k2 - k1, -1, -k1)  # the places in a window where a sequence can begin, by its age: 0, 1, …
         cuts = sorted({0, k1, k2, *begins})
         initial = self.initial_state(self.batch_size)
-        state = tf.nest.map_structure(lambda kept, first: tf.cast(kept, first.dtype), self.state, initial)
+        state = tf.nest.map_structure(lambda old, first: tf.cast(old, first.dtype), self.state, initial)
         newest = []
         for start, end in itertools.pairwise(cuts):
             if start in begins:
                 state = choose(batch["age"] == begins.index(start), initial, state)
             inputs = tf.nest.map_structure(lambda value: value[:, start:end], batch["inputs"])  # noqa: B023
-            outputs, state = self.model_step(inputs, state, training)
+            outputs, state = self.network(inputs, state, training)
             if end == k1:
                 carried = state
             if start >= k2 - k1:
                 newest.append(outputs)
         outputs = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=1), *newest)
-        # After the outputs, which were computed from the old state: where the new one does not depend on the old by its
-        # values (the last frame seen), TensorFlow's graph optimizer loses the order of reading and assigning.
+        # Assign after the outputs were computed from the old state: where the new state does not depend on the values
+        # of the old one (the last frame of a video), TensorFlow's graph optimizer would lose this order.
         with tf.control_dependencies(tf.nest.flatten(outputs)):
-            for kept, value in zip(self.variables, tf.nest.flatten(carried), strict=True):
-                kept.assign(tf.cast(value, kept.dtype))
+            for variable, value in zip(self.variables, tf.nest.flatten(carried), strict=True):
+                variable.assign(tf.cast(value, variable.dtype))
         return self.loss(outputs, batch["targets"], batch["weights"])
 
 
 def choose(rows, chosen, other):
-    """`chosen` where rows bool[batch] is true, `other` elsewhere, for structures of tensors [batch, ...]."""
+    """Returns `chosen` where rows bool[batch] is true, else `other`, for structures of tensors [batch, ...]."""
 
     def pick(a, b):
         return tf.where(tf.reshape(rows, [-1] + [1] * (a.shape.rank - 1)), a, tf.cast(b, a.dtype))
@@ -84,32 +87,27 @@ def choose(rows, chosen, other):
 
 
 def check(k1: int, k2: int):
-    """UserError unless 1 <= k1 <= k2."""
+    """Raises UserError unless 1 <= k1 <= k2."""
     if k1 < 1:
         raise UserError(f"--k1 is {k1}, but must be at least 1")
     if k2 < k1:
-        raise UserError(f"--k2 is {k2}, but must be at least --k1, {k1}: a window has to hold every new step")
+        raise UserError(f"--k2 is {k2}, but must be at least --k1, {k1}: a window has to contain every new time step")
 
 
 # Cutting sequences into windows ---------------------------------------------------------------------------------------
 
 
-def streams(steps, rows: int):
-    """One long sequence, array[time, ...], as `rows` equal parallel ones: views, without the odd steps at the end."""
-    length = len(steps) // rows
-    return [steps[row * length : (row + 1) * length] for row in range(rows)]
-
-
 def windows(sequences, *, k1: int, k2: int, batch_size: int):
-    """Generates batches of windows; memory holds `batch_size` windows and chunks, whatever the length of the sequences.
+    """Generates batches of windows, with `batch_size` windows and chunks in memory at a time.
 
-    sequences: an iterable of sequences, read when their turn comes. Each is a tuple (inputs [time, ...], targets
-        [time, ...]), or an iterable of such tuples, the chunks of a sequence too long to hold (a video as it is
-        decoded). A third array float[time] weighs the targets.
+    A row at the end of its sequence continues with the next sequence that no row has begun; rows without a sequence
+    have weight 0. A batch is a dict: inputs [batch, k2, ...], targets [batch, k1, ...], weights float32[batch, k1], and
+    age int32[batch], the number of earlier windows of the row's sequence.
 
-    A row that has come to the end of its sequence goes on with the next one that no row has begun; a row without one
-    has weight 0. A batch is a dict: inputs [batch, k2, ...], targets [batch, k1, ...], weights float32[batch, k1], and
-    age int32[batch], how many windows of its sequence the row has seen before.
+    Args:
+        sequences: an iterable of sequences, read lazily. Each is a tuple (inputs [time, ...], targets [time, ...]), or
+            an iterable of such tuples, the chunks of a sequence that is too long for the memory (a video as it is
+            decoded). An optional third array, float[time], has the weights of the targets.
     """
     check(k1, k2)
     waiting = iter(sequences)
@@ -130,35 +128,35 @@ def windows(sequences, *, k1: int, k2: int, batch_size: int):
 
 
 class Row:
-    """One row of the batch: the sequence it reads, and its current window."""
+    """One row of the batch: its sequence and its current window."""
 
     def __init__(self, k1: int, k2: int):
         self.k1, self.k2 = k1, k2
         self.chunks = iter(())
-        self.left = None  # arrays read from the chunks and not yet used
+        self.left = None  # arrays from the chunks that were not used yet
         self.window = self.targets = None
         self.weights = np.zeros(k1, np.float32)
         self.age = 0
 
     def advance(self, waiting) -> bool:
-        """Moves on by k1 steps, to the next sequence if this one is over; False when there is none."""
+        """Moves on by k1 time steps, or to the next sequence at the end of this one; returns False without one."""
         self.age += 1
-        steps = self._take()
-        while steps is None:
+        new = self._take()
+        while new is None:
             sequence = next(waiting, None)
             if sequence is None:
                 self.weights = np.zeros(self.k1, np.float32)
                 return False
             self.chunks = iter([sequence] if isinstance(sequence, tuple) else sequence)
             self.left, self.age = None, 0
-            steps = self._take()
-        inputs, self.targets, self.weights = (pad(array, self.k1) for array in steps)
+            new = self._take()
+        inputs, self.targets, self.weights = (pad(array, self.k1) for array in new)
         older = np.zeros((self.k2, *inputs.shape[1:]), inputs.dtype) if self.age == 0 else self.window
         self.window = np.concatenate([older, inputs])[-self.k2 :]
         return True
 
     def _take(self):
-        """The next k1 steps, fewer at the end, None past it."""
+        """Returns the arrays of the next k1 time steps (fewer at the end of the sequence), None after the end."""
         while self.left is None or len(self.left[0]) < self.k1:
             chunk = next(self.chunks, None)
             if chunk is None:
@@ -168,12 +166,12 @@ class Row:
             self.left = chunk if self.left is None else tuple(np.concatenate(pair) for pair in joined)
         if self.left is None or not len(self.left[0]):
             return None
-        steps = tuple(array[: self.k1] for array in self.left)
+        new = tuple(array[: self.k1] for array in self.left)
         self.left = tuple(array[self.k1 :] for array in self.left)
-        return steps
+        return new
 
     def fill_like(self, other: "Row"):
-        """A row that never had a sequence takes zeros of the other rows' shape."""
+        """Makes the window of a row that never had a sequence: zeros of the shape of another row's."""
         if self.window is None:
             self.window, self.targets = np.zeros_like(other.window), np.zeros_like(other.targets)
 
@@ -186,19 +184,33 @@ def with_weights(inputs, targets, weights=None):
 
 
 def pad(array, length: int):
-    """Zeros after the last step up to `length` steps."""
+    """Returns the array with zeros after the last time step, up to `length` time steps."""
     return np.concatenate([array, np.zeros((length - len(array), *array.shape[1:]), array.dtype)])
 
 
-def dataset(sequences, *, k1: int, k2: int, batch_size: int) -> tf.data.Dataset:
-    """`windows` as a tf.data.Dataset for `train`. sequences() gives the iterable anew each time it is called; a resumed
-    run reads up to its place again."""
+def dataset(sequences, *, k1: int, k2: int, batch_size: int, lengths=None) -> tf.data.Dataset:
+    """Returns `windows` as a tf.data.Dataset.
+
+    Args:
+        sequences: sequences() returns the iterable, each time from its beginning. A resumed run reads it again up to
+            the place where it continues.
+        lengths: int[sequences], the time steps of each sequence; None: the dataset does not know its cardinality.
+    """
     first = next(windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), None)
     if first is None:
         raise UserError("there is no sequence with a step to train on")
     signature = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()}
-    return without_autotune(
-        tf.data.Dataset.from_generator(
-            lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
-        )
-    ).prefetch(2)
+    found = tf.data.Dataset.from_generator(
+        lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
+    )
+    if lengths is not None:
+        found = found.apply(tf.data.experimental.assert_cardinality(count_windows(lengths, k1, batch_size)))
+    return without_autotune(found).prefetch(2)
+
+
+def count_windows(lengths, k1: int, batch_size: int) -> int:
+    """Returns the number of batches that `windows` generates from sequences of these lengths."""
+    ends = [0] * batch_size  # when each row ends its sequence; the next sequence goes to the row that ends first
+    for length in lengths:
+        heapq.heapreplace(ends, ends[0] + -(-int(length) // k1))
+    return max(ends)

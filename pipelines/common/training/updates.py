@@ -1,62 +1,89 @@
 """One update of the weights: gradient on every replica, sum over the replicas, clip, apply, average.
 
-The loss of an update is total / weight, where both sums go over all replicas and all accumulated batches; so neither
-the number of replicas, nor an uneven split, nor accumulation changes what is minimised. Clipping comes after the sums:
-clipping each replica's gradient first would bound something else.
+The loss of an update is total / weight, both summed over all replicas and all accumulated batches. So the number of
+replicas, an uneven split of a batch and accumulation do not change what is minimized. The gradient is clipped after the
+sum, because clipping the gradient of each replica would bound another quantity.
 """
 
 import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
+from pipelines.common.errors import UserError
+from pipelines.common.training import strategies
+from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 
 NO_BAD_STEP = -1
 
 
 class Updates:
-    """Takes batches, updates the model, and keeps the sums of the metrics.
+    """Trains a model on batches, and sums its metrics.
 
-    loss(batch, training) gives name -> (total float[], weight float[]); "loss" is differentiated.
-    own_weights: those of the model's trainable variables that `own_optimizer` updates, where `prepare` asks for it, and
-        that rest otherwise.
+    Args:
+        loss: see `Trainer` in loop.py.
+        groups: weights with learning rates of their own; the other weights form a group that trains from the start.
+        steps_per_epoch: see `make_schedule` in optimizers.py.
     """
 
-    def __init__(self, model, loss, optimizer, options: TrainingOptions, strategy, own_weights=(), own_optimizer=None):
-        self.model, self.loss, self.optimizer, self.options, self.strategy = model, loss, optimizer, options, strategy
-        self.own_optimizer = own_optimizer
-        own = {id(weight) for weight in own_weights}
-        self.common = [weight for weight in model.trainable_variables if id(weight) not in own]
-        self.weights = [*self.common, *own_weights]
-        self.active = self.common  # what is trained at the moment, the first of `weights`
-        self.replicas = strategy.num_replicas_in_sync
-        self.pending = 0  # batches whose gradients wait in the accumulators
-        self.sums: dict[str, tuple[float, float]] = {}  # name -> (total, weight), since the epoch began
-        first = tf.VariableAggregation.ONLY_FIRST_REPLICA  # what is assigned has been summed over the replicas already
+    def __init__(
+        self,
+        model: keras.Model,
+        loss,
+        options: TrainingOptions,
+        groups: Sequence[ParameterGroup] = (),
+        steps_per_epoch: Mapping[int, int] | None = None,
+    ):
+        self.model, self.loss, self.options = model, loss, options
+        self.strategy = strategies.choose(options)
+        self.replicas = self.strategy.num_replicas_in_sync
+        self.carried = list(getattr(loss, "variables", ()))
+        if self.carried and self.replicas > 1:
+            raise UserError("a state that is carried from batch to batch trains on one replica: use --strategy none")
+        if groups and options.precision == "mixed_float16":  # the scale of the loss belongs to one optimizer
+            raise UserError(
+                "--precision is mixed_float16, but weights with a learning rate of their own need float32 or"
+                " mixed_bfloat16"
+            )
+        grouped = {id(weight) for group in groups for weight in group.weights}
+        others = [weight for weight in model.trainable_variables if id(weight) not in grouped]
+        # In the order in which they begin to train: the active groups and weights are then the first ones.
+        self.groups = [
+            ParameterGroup(others, options.learning_rate),
+            *sorted(groups, key=lambda group: group.from_epoch),
+        ]
+        self.active_groups: list[ParameterGroup] = []
+        self.weights = [weight for group in self.groups for weight in group.weights]
+        self.pending = 0  # accumulated batches
+        self.sums: dict[str, tuple] = {}  # name -> (total, weight) over the current epoch
+        first = tf.VariableAggregation.ONLY_FIRST_REPLICA  # assigned values were already summed over the replicas
 
         def variable(value, dtype):
             return tf.Variable(value, dtype=dtype, trainable=False, aggregation=first)
 
-        with strategy.scope():
+        with self.strategy.scope():
+            self.optimizers = [make_optimizer(options, group, steps_per_epoch) for group in self.groups]
             self.bad_step = variable(NO_BAD_STEP, tf.int64)
             self.averages = [variable(w.numpy(), w.dtype) for w in self.weights] if options.ema else []
-            self.gradients, self.gradient_weight = [], None
+            self.accumulators, self.accumulated_weight = [], None
             if options.accumulate > 1:
-                self.gradients = [variable(tf.zeros(w.shape, w.dtype), w.dtype) for w in self.weights]
-                self.gradient_weight = variable(0.0, tf.float32)
-        self._replica = None  # compiled by prepare
+                self.accumulators = [variable(tf.zeros(w.shape, w.dtype), w.dtype) for w in self.weights]
+                self.accumulated_weight = variable(0.0, tf.float32)
 
-    def prepare(self, batch_spec, with_own: bool = False):
-        """Traces the step, once, for batches of the given tf.TensorSpecs: a resumed run then runs the same graph,
-        whatever the shape of the first batch it happens to see. (XLA compiles that graph anew for every shape.)
+    def prepare(self, batch_spec, epoch: int = 0):
+        """Traces the train step for the batches of an epoch, whose tf.TensorSpecs are given.
 
-        Traces it anew when the weights that have their own optimizer begin (or cease) to be trained.
+        Traced once, not for every new shape, so that a resumed run executes the same graph whatever its first batch is;
+        and again when a parameter group begins to train. (XLA compiles the graph for every shape.)
         """
-        active = self.weights if with_own else self.common
-        if self._replica is not None and len(active) == len(self.active):
+        active = [group for group in self.groups if group.from_epoch <= epoch]
+        if len(active) == len(self.active_groups):
             return
-        self.active = active
+        self.active_groups = active
+        self.active_weights = [weight for group in active for weight in group.weights]
         leaves = tf.nest.flatten(batch_spec)
         if self.options.xla and any(getattr(leaf, "dtype", None) == tf.string for leaf in leaves):
             raise ValueError(f"XLA cannot compile strings: make numbers of them in the data ({leaves})")
@@ -70,50 +97,49 @@ class Updates:
         self._sum = function(add_sums, False)
         if self.replicas == 1:
             self._apply, self._add = function(self._apply_gradients, xla), function(self._add_gradients, xla)
-            self._replica, self._flush = self._replica_step, self._apply_pending
+            self._step, self._flush = self._replica_step, self._apply_accumulated
             return
-        # With several replicas the optimizer talks to the strategy, which it cannot do from within a compiled function.
+        # With several replicas the optimizer calls the strategy, which a compiled function cannot.
         self._apply, self._add = self._apply_gradients, self._add_gradients
-        steps = [batch_spec, tf.TensorSpec([], tf.int64)]
         compiled = {
             update: function(
                 lambda batch, step, update=update: self.strategy.run(self._replica_step, (batch, step, update)),
                 False,
-                input_signature=steps,
+                input_signature=[batch_spec, tf.TensorSpec([], tf.int64)],
             )
             for update in (False, True)
         }
-        self._replica = lambda batch, step, update: compiled[update](batch, step)
-        self._flush = function(lambda step: self.strategy.run(self._apply_pending, (step,)), False)
+        self._step = lambda batch, step, update: compiled[update](batch, step)
+        self._flush = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def __call__(self, batch, step: int):
-        """Trains on one batch, the step-th of the run (for the message about a loss that is not finite)."""
+    def train_on_batch(self, batch, step: int):
+        """Trains on a batch, and adds to the sums; `step` is reported when the loss is not finite."""
         self.pending += 1
         update = self.pending == self.options.accumulate
         if update:
             self.pending = 0
-        new = self._replica(batch, tf.constant(step, tf.int64), update)
+        new = self._step(batch, tf.constant(step, tf.int64), update)
         if self.replicas > 1:
             new = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], new)
         self.sums = self._sum(self.sums, new)
 
     def flush(self, step: int):
-        """Applies what has been accumulated, if anything (an epoch's end leaves nothing behind)."""
+        """Applies the accumulated gradients, if there are any, at the end of an epoch."""
         if self.pending:
             self.pending = 0
             self._flush(tf.constant(step, tf.int64))
 
     def _part(self, batch, replica: int):
-        """This replica's run of rows of the global batch, and its share, 1. Where there are fewer rows than replicas,
-        the replicas without rows compute the first row once more, and count for nothing: share 0."""
+        """Returns the rows of the global batch that a replica trains on, and 1.0. With fewer rows than replicas, the
+        replicas that are left over get the first row and 0.0, the factor of their gradients and sums."""
         rows = next(tf.shape(leaf)[0] for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
         start, end = rows * replica // self.replicas, rows * (replica + 1) // self.replicas
-        alone = end > start
-        start, end = tf.where(alone, start, 0), tf.where(alone, end, 1)
+        has_rows = end > start
+        start, end = tf.where(has_rows, start, 0), tf.where(has_rows, end, 1)
         part = tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
-        return part, tf.cast(alone, tf.float32)
+        return part, tf.cast(has_rows, tf.float32)
 
     def _replica_step(self, batch, step, update: bool):
         context = tf.distribute.get_replica_context()
@@ -129,14 +155,15 @@ class Updates:
         else:
             self._add(gradients, new, step)
             if update:
-                self._apply_pending(step)
+                self._apply_accumulated(step)
         return new
 
     def _differentiate_batch(self, batch):
-        """Summed gradients (dense, times the loss scale), the sums, and what the layers assigned."""
+        """Returns the gradients of the total loss (dense, times the loss scale), the sums of the batch, and the values
+        that the layers assigned: index in model.non_trainable_variables -> value."""
         if self.replicas == 1:
             return *self._tape(batch), {}
-        # Keras assigns dropout seeds and moving averages without saying how replicas agree: catch them and agree later.
+        # Keras does not say how replicas aggregate the dropout seeds and moving averages that it assigns: see _assign.
         moving = self.model.non_trainable_variables
         with keras.StatelessScope() as scope:
             gradients, sums = self._tape(batch)
@@ -144,18 +171,19 @@ class Updates:
         return gradients, sums, {i: value for i, value in values.items() if value is not None}
 
     def _tape(self, batch):
-        variables = [weight.value for weight in self.active]
+        variables = [weight.value for weight in self.active_weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)  # these alone: nothing is kept for frozen weights
+            tape.watch(variables)  # no others: the activations of frozen weights are not stored
             sums = self.loss(batch, True)
-            total = self.optimizer.scale_loss(sums["loss"][0])
+            total = self.optimizers[0].scale_loss(sums["loss"][0])
         gradients = tape.gradient(total, variables, unconnected_gradients="zero")
         # Dense, because the norm of an embedding's gradient needs the rows of a repeated word summed first.
         gradients = [tf.cast(tf.convert_to_tensor(g), v.dtype) for g, v in zip(gradients, variables, strict=True)]
         return gradients, tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), sums)
 
     def _assign(self, assigned, context):
-        """What the layers assigned: the mean over replicas of moving averages, the first replica's of whole numbers."""
+        """Assigns the mean over the replicas to floating-point variables (moving averages), and the first replica's
+        value to integers (seeds)."""
         moving = self.model.non_trainable_variables
         for i, value in assigned.items():
             if value.dtype.is_floating:
@@ -169,61 +197,60 @@ class Updates:
     # From the sums to the weights -------------------------------------------------------------------------------------
 
     def _add_gradients(self, gradients, new, step):
-        for kept, gradient in zip(self.gradients[: len(self.active)], gradients, strict=True):
-            kept.assign_add(gradient)
-        self.gradient_weight.assign_add(new["loss"][1])
+        for accumulator, gradient in zip(self.accumulators[: len(gradients)], gradients, strict=True):
+            accumulator.assign_add(gradient)
+        self.accumulated_weight.assign_add(new["loss"][1])
         self._note_bad_step(finite(new), step)
 
-    def _apply_pending(self, step):
-        gradients = [kept.read_value() for kept in self.gradients[: len(self.active)]]
-        self._apply(gradients, self.gradient_weight.read_value(), {}, step)
-        for kept in [*self.gradients, self.gradient_weight]:
-            kept.assign(tf.zeros(kept.shape, kept.dtype))
+    def _apply_accumulated(self, step):
+        gradients = [accumulator.read_value() for accumulator in self.accumulators[: len(self.active_weights)]]
+        self._apply(gradients, self.accumulated_weight.read_value(), {}, step)
+        for accumulator in [*self.accumulators, self.accumulated_weight]:
+            accumulator.assign(tf.zeros(accumulator.shape, accumulator.dtype))
 
     def _apply_gradients(self, gradients, weight, new, step):
-        """Mean gradient, global clipping, optimizer, running average."""
-        scale = self.optimizer.scale_loss(tf.ones([]))  # a power of two, so that dividing and multiplying are exact
+        """Divides by the weight, clips by the global norm, and applies the optimizers and the moving average."""
+        scale = self.optimizers[0].scale_loss(tf.ones([]))  # a power of two: division and multiplication are exact
         divisor = scale * tf.where(weight > 0, weight, 1.0)  # a batch without any weight has no gradient
         gradients = [gradient / tf.cast(divisor, gradient.dtype) for gradient in gradients]
         norm = tf.sqrt(tf.add_n([tf.cast(tf.reduce_sum(tf.square(g)), tf.float32) for g in gradients]))
-        # The optimizer of float16 skips a gradient that is not finite and goes on with a smaller scale.
+        # The optimizer of float16 skips a gradient that is not finite and continues with a smaller scale.
         half = self.options.precision == "mixed_float16"
         self._note_bad_step(finite(new) & (half | tf.math.is_finite(norm)), step)
-        factor = scale / self.replicas  # Keras's optimizer sums over the replicas once more
+        factor = scale / self.replicas  # Keras's optimizer sums over the replicas again
         if self.options.clip_norm:
             factor *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
         gradients = [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
-        count = len(self.common)
-        self.optimizer.apply(gradients[:count], self.common)
-        if len(self.active) > count:
-            self.own_optimizer.apply(gradients[count:], self.active[count:])
+        rest = iter(gradients)
+        for group, optimizer in zip(self.active_groups, self.optimizers[: len(self.active_groups)], strict=True):
+            optimizer.apply(list(itertools.islice(rest, len(group.weights))), group.weights)
         if self.averages:
             self._average()
 
     def _note_bad_step(self, good, step):
-        """Remembers the first step that was not good; the loop reads it now and then, so that no step has to wait."""
+        """Stores the first step that was not good. The loop reads it now and then, as reading waits for the device."""
         seen = self.bad_step.read_value()
         self.bad_step.assign(tf.where(~good & (seen == NO_BAD_STEP), step, seen))
 
     def _average(self):
         """a <- d a + (1 - d) w with d = min(ema, (1 + t) / (10 + t)): early averages forget the initial weights."""
-        t = tf.cast(self.optimizer.iterations, tf.float32)
+        t = tf.cast(self.optimizers[0].iterations, tf.float32)
         keep = tf.minimum(self.options.ema, (1 + t) / (10 + t))
-        for average, weight in zip(self.averages[: len(self.active)], self.active, strict=True):
+        for average, weight in zip(self.averages[: len(self.active_weights)], self.active_weights, strict=True):
             average.assign_add(tf.cast(1 - keep, average.dtype) * (tf.convert_to_tensor(weight.value) - average))
 
-    # What the loop reads ----------------------------------------------------------------------------------------------
+    # For the loop ----------------------------------------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
-        """Means since the epoch began (waits for the device)."""
+        """Returns the means over the current epoch (waits for the device)."""
         return {name: float(total) / (float(weight) or 1.0) for name, (total, weight) in self.sums.items()}
 
     def learning_rate(self) -> float:
-        return float(self.optimizer.learning_rate)
+        return float(self.optimizers[0].learning_rate)
 
     @contextlib.contextmanager
     def averaged_weights(self):
-        """The running averages, where there are any, in the place of the weights."""
+        """Context in which the model has the moving averages, if there are any, as its weights."""
         if not self.averages:
             yield
             return
@@ -237,18 +264,19 @@ class Updates:
                 weight.assign(value)
 
     def variables(self) -> dict[str, list]:
-        """Everything that training changes, by part, in a fixed order."""
-        kept = [self.gradient_weight] if self.gradients else []
+        """Returns all variables that training changes, by part, in a fixed order."""
+        weight = [self.accumulated_weight] if self.accumulators else []
         return {
             "model": [*self.model.variables, *raw_variables(self.model)],
-            "optimizer": [*self.optimizer.variables, *(self.own_optimizer.variables if self.own_optimizer else [])],
+            "optimizer": [variable for optimizer in self.optimizers for variable in optimizer.variables],
             "average": self.averages,
-            "gradient": [*self.gradients, *kept],
+            "gradient": [*self.accumulators, *weight],
+            "carried": self.carried,
         }
 
 
 def add_sums(sums, new):
-    """Sums in float64: those of a long epoch outgrow the 24 bits of float32."""
+    """Returns sums + new, in float64: 24 bits are too few for the sums of a long epoch."""
     return {
         name: tuple(
             tf.cast(value, tf.float64) + (tf.cast(sums[name][i], tf.float64) if name in sums else 0.0)
@@ -259,23 +287,23 @@ def add_sums(sums, new):
 
 
 def any_rows(spec):
-    """The spec of a part of the batch: any number of rows."""
+    """Returns the spec with any number of rows: that of a replica's part of the batch."""
     if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
         return spec
     return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
 
 
 def finite(sums):
-    """bool[]: whether every total is finite."""
+    """Returns bool[]: whether every total is finite."""
     return tf.reduce_all([True, *(tf.math.is_finite(total) for total, _ in sums.values())])
 
 
 def raw_variables(model) -> list[tf.Variable]:
-    """Variables that layers hold without telling Keras (a stateful layer's carried state)."""
+    """Returns the tf.Variables of layers that Keras does not track (the carried state of a stateful layer)."""
     return [
         value
         for layer in model._flatten_layers()
-        for _, held in sorted(vars(layer).items(), key=lambda item: item[0])
-        for value in (held if isinstance(held, list | tuple) else [held])
+        for _, attribute in sorted(vars(layer).items(), key=lambda item: item[0])
+        for value in (attribute if isinstance(attribute, list | tuple) else [attribute])
         if isinstance(value, tf.Variable)
     ]

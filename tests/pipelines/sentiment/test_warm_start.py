@@ -76,9 +76,9 @@ def test_rates_of_layers():
     learned = made(layers=2)
     model = classifier(learned, WORDS)
     config = dataclasses.replace(Config(), layers=2)
-    assert warm_start.layer_rates(config, model) is None
+    assert warm_start.parameter_groups(config, model) == []
     config = dataclasses.replace(config, layer_decay=0.5, unfreeze_every=2)
-    groups = warm_start.layer_rates(config, model).groups
+    groups = warm_start.parameter_groups(config, model)
     assert [group.from_epoch for group in groups] == [2, 4, 6]
     assert [group.learning_rate for group in groups] == [rate * 1e-3 for rate in (0.5, 0.25, 0.125)]
     assert [len(group.weights) for group in groups] == [6, 6, 1]

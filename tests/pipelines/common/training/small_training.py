@@ -15,7 +15,8 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.common.training import loop, strategies, tbptt
+from pipelines.common.training import strategies, tbptt
+from pipelines.common.training.loop import Trainer
 from pipelines.common.training.options import TrainingOptions
 
 WORDS = 40
@@ -57,7 +58,7 @@ def classifier(dropout: float = 0.3, recurrent: bool = False) -> keras.Model:
 
 
 def classification(model):
-    """The loss that `train` takes, for a classifier."""
+    """Returns the loss of a classifier, as Trainer takes it."""
 
     def loss(batch, training: bool):
         ids, labels = batch
@@ -87,11 +88,10 @@ def train_classifier(
     """Trains in an opened run; gives the model and the summary."""
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
-    place = strategies.choose(options)
-    with place.scope():
+    with strategies.choose(options).scope():
         model = classifier(dropout, recurrent)
     loss = classification(model)
-    summary = loop.train(
+    summary = Trainer(
         model,
         run=run,
         options=options,
@@ -101,22 +101,22 @@ def train_classifier(
         monitor="val_loss",
         mode="min",
         callbacks=callbacks,
-    )
+    ).train()
     return model, summary
 
 
 def train_recurrent(run, options: TrainingOptions, *, pause=0.0, k1=3, k2=7, callbacks=()):
     """Trains a vanilla RNN by TBPTT on sequences of unequal length; gives the model and the summary."""
     keras.utils.set_random_seed(options.seed)
-    # A model of one step: time is unfolded by model_step.
+    # A model of one time step, which `network` calls for every time step.
     inputs, state = keras.Input((2,)), keras.Input((5,))
     hidden, _ = keras.layers.SimpleRNNCell(5)(inputs, [state])
     model = keras.Model([inputs, state], [keras.layers.Dense(1)(hidden), hidden])
 
-    def model_step(steps, state, training):
+    def network(inputs, state, training):
         outputs = []
-        for t in range(steps.shape[1]):
-            output, state = model([steps[:, t], state], training=training)
+        for t in range(inputs.shape[1]):
+            output, state = model([inputs[:, t], state], training=training)
             outputs.append(output)
         return tf.stack(outputs, axis=1), state
 
@@ -131,27 +131,27 @@ def train_recurrent(run, options: TrainingOptions, *, pause=0.0, k1=3, k2=7, cal
         errors = tf.reduce_sum(tf.square(outputs - targets), axis=-1)
         return {"loss": (tf.reduce_sum(errors * weights), tf.reduce_sum(weights))}
 
-    step = tbptt.TruncatedBPTT(
-        model_step,
+    tbptt_loss = tbptt.TruncatedBPTT(
+        network,
         lambda rows: tf.zeros([rows, 5]),
         loss,
         k1=k1,
         k2=k2,
         batch_size=2,
     )
-    summary = loop.train(
+    summary = Trainer(
         model,
         run=run,
         options=options,
         data=lambda epoch: tbptt.dataset(sequences, k1=k1, k2=k2, batch_size=2).map(
             lambda batch: (tf.py_function(lambda: time.sleep(pause), [], []), batch)[1] if pause else batch
         ),
-        step=step,
+        loss=tbptt_loss,
         validate=lambda: {},
         monitor="loss",
         mode="min",
         callbacks=callbacks,
-    )
+    ).train()
     return model, summary
 
 

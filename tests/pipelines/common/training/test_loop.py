@@ -18,7 +18,8 @@ from pipelines.common import runs
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.training import loop
-from pipelines.common.training.optimizers import Schedule, make_optimizer
+from pipelines.common.training.loop import Trainer
+from pipelines.common.training.optimizers import ParameterGroup, Schedule, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates, raw_variables
 from tests import killing
@@ -125,10 +126,10 @@ def test_of_equal_scores_the_lower_loss_is_the_better(tmp_path):
     chosen, losses = options(epochs=5, patience=2), iter([0.3, 0.1, 0.2, 0.1, 0.0])
     model = classifier()
     with Run.start(tmp_path, "small", chosen) as run:
-        summary = loop.train(
+        summary = Trainer(
             model, run=run, options=chosen, data=small_training.batches, loss=classification(model),
             validate=lambda: {"val_accuracy": 1.0, "val_loss": next(losses)}, monitor="val_accuracy", mode="max",
-        )  # fmt: skip
+        ).train()  # fmt: skip
     assert (summary["best_epoch"], summary["epochs"]) == (2, 4)
 
 
@@ -157,22 +158,21 @@ def test_a_callback_may_stop_the_training_and_sees_every_batch(tmp_path):
     assert seen == list(range(14)) and summary["epochs"] == 1
 
 
-def test_steps_per_epoch_ends_an_epoch(tmp_path):
+def test_an_epoch_may_take_a_part_of_endless_data(tmp_path):
     chosen = options(epochs=3)
     model = classifier()
     loss = classification(model)
     with Run.start(tmp_path, "small", chosen) as run:
-        summary = loop.train(
+        summary = Trainer(
             model,
             run=run,
             options=chosen,
-            data=lambda epoch: small_training.batches(epoch).repeat(),
-            steps_per_epoch=5,
+            data=lambda epoch: small_training.batches(epoch).repeat().take(5),
             loss=loss,
             validate=lambda: {},
             monitor="accuracy",
             mode="max",
-        )
+        ).train()
     assert summary["steps"] == 15
 
 
@@ -285,7 +285,7 @@ def test_curves_are_drawn_now_and_then_and_when_a_run_is_stopped(tmp_path, monke
     assert seen == [False, False, False]
     assert (tmp_path / "curves.png").stat().st_size > 1000
     (tmp_path / "curves.png").unlink()
-    monkeypatch.setattr(loop, "REDRAW_SECONDS", 0)
+    monkeypatch.setattr(loop, "CURVES_SECONDS", 0)
     train(tmp_path, {"epochs": 4}, callbacks=[Look()])
     assert seen[3:] == [False, True]
 
@@ -305,10 +305,10 @@ def test_a_signal_ends_a_validation_at_once(tmp_path):
         return {"val_loss": 1.0}
 
     def go(run):
-        return loop.train(
+        return Trainer(
             model, run=run, options=chosen, data=small_training.batches, loss=loss, validate=validate,
             monitor="val_loss", mode="min",
-        )  # fmt: skip
+        ).train()  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt), Run.start(tmp_path, "small", chosen) as run:
         go(run)
@@ -386,10 +386,10 @@ def test_no_data_and_wrong_names(tmp_path):
     chosen = options()
     model = classifier()
     with pytest.raises(ValueError, match="expected one of"), Run.start(tmp_path / "name", "small", chosen) as run:
-        loop.train(
+        Trainer(
             model, run=run, options=chosen, data=lambda epoch: small_training.batches(epoch).take(1),
             loss=classification(model), validate=lambda: {"val_loss": 1.0}, monitor="val_accuracy", mode="max",
-        )  # fmt: skip
+        ).train()  # fmt: skip
     with pytest.raises(UserError, match="--schedule cosine needs --decay-steps"):
         train(tmp_path / "schedule", {"schedule": "cosine"})
 
@@ -403,21 +403,24 @@ def test_options_are_checked(field, value):
         TrainingOptions(**{field: value})
 
 
-# The update -----------------------------------------------------------------------------------------------------------
+# Updates -----------------------------------------------------------------------------------------------------------
+
+
+def optimizer_of(model, options, steps_per_epoch=None):
+    return make_optimizer(options, ParameterGroup(model.trainable_variables, options.learning_rate), steps_per_epoch)
 
 
 def updated(batches, model=None, **changes):
-    """The weights after the given batches, each trained on once, and the Updates."""
+    """Returns the weights after training once on each batch, and the Updates."""
     keras.utils.set_random_seed(3)
     chosen = options(**changes)
     keras.config.set_dtype_policy(chosen.precision)
     model = model or classifier(dropout=0.0)
-    optimizer = make_optimizer(chosen, None, model)
-    updates = Updates(model, classification(model), optimizer, chosen, tf.distribute.get_strategy())
+    updates = Updates(model, classification(model), chosen)
     spec = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32))
     updates.prepare(spec)
     for i, batch in enumerate(batches):
-        updates(tuple(map(tf.constant, batch)), i + 1)
+        updates.train_on_batch(tuple(map(tf.constant, batch)), i + 1)
     updates.flush(len(batches))
     return model.get_weights(), updates
 
@@ -439,7 +442,7 @@ def test_accumulation_is_the_big_batch(xla):
     split, two = updated(parts(IDS, LABELS, 3, 3, 1, 5), **changes, accumulate=3, xla=xla)
     for a, b in zip(whole, split, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-    assert int(two.optimizer.iterations) == int(one.optimizer.iterations) == 2
+    assert int(two.optimizers[0].iterations) == int(one.optimizers[0].iterations) == 2
     assert one.metrics().keys() == {"loss", "accuracy"}
 
 
@@ -518,8 +521,8 @@ def test_mixed_precision_is_close_to_float32(precision):
     assert all(weight.dtype == np.float32 for weight in mixed)
     assert abs(one.metrics()["loss"] - two.metrics()["loss"]) < 0.05
     if precision == "mixed_float16":
-        assert isinstance(two.optimizer, keras.optimizers.LossScaleOptimizer)
-        assert 0 < int(two.optimizer.iterations) <= 12
+        assert isinstance(two.optimizers[0], keras.optimizers.LossScaleOptimizer)
+        assert 0 < int(two.optimizers[0].iterations) <= 12
 
 
 def test_float16_skips_an_overflow_and_goes_on():
@@ -527,7 +530,7 @@ def test_float16_skips_an_overflow_and_goes_on():
     batch = [(np.tile(IDS, (400, 1)), np.tile(LABELS, 400))]
     before = updated([], precision="mixed_float16")[0]
     once, updates = updated(batch, precision="mixed_float16")
-    assert float(updates.optimizer.dynamic_scale) == 2.0**14
+    assert float(updates.optimizers[0].dynamic_scale) == 2.0**14
     assert updates.bad_step.numpy() == -1
     for a, b in zip(before, once, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -538,7 +541,7 @@ def test_float16_skips_an_overflow_and_goes_on():
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam", "adamw", "sgd", "rmsprop", "lion"])
 def test_every_optimizer_builds_and_spares_biases_from_decay(optimizer):
     model = classifier(recurrent=True)
-    built = make_optimizer(options(optimizer=optimizer, weight_decay=0.1), None, model)
+    built = optimizer_of(model, options(optimizer=optimizer, weight_decay=0.1))
     decayed = [v.name for v in model.trainable_variables if built._use_weight_decay(v)]
     assert sorted(set(decayed)) == ["embeddings", "kernel", "recurrent_kernel"]
 
@@ -565,17 +568,19 @@ def test_schedules():
 
 def test_halving_counts_in_epochs():
     chosen = options(schedule="halving", halving_from=5.0, halving_every=0.5, learning_rate=0.7)
-    schedule = make_optimizer(chosen, 100, classifier()).learning_rate
-    built = make_optimizer(chosen, 100, classifier())
+    built = optimizer_of(classifier(), chosen, {0: 100})
     for updates, rate in ((0, 0.7), (499, 0.7), (500, 0.35), (549, 0.35), (550, 0.175), (749, 0.7 / 32)):
         built.iterations.assign(updates)
-        assert float(built.learning_rate) == pytest.approx(rate), (updates, schedule)
+        assert float(built.learning_rate) == pytest.approx(rate), updates
     with pytest.raises(UserError, match="counts in epochs"):
-        make_optimizer(chosen, None, classifier())
+        optimizer_of(classifier(), chosen)
 
 
 def test_a_part_of_an_epoch(tmp_path):
     """2.5 epochs of 14 batches: the last one trains on 7, and a run killed in it goes on to the same weights."""
+
+    def counted(epoch: int) -> tf.data.Dataset:
+        return small_training.batches(epoch).apply(tf.data.experimental.assert_cardinality(14))
 
     def run(name, **more):
         chosen = options(epochs=2.5, schedule="linear", checkpoint_steps=3)
@@ -583,10 +588,10 @@ def test_a_part_of_an_epoch(tmp_path):
         loss = classification(model)
         keras.utils.set_random_seed(1)
         with Run.start(tmp_path / name, "small", chosen) as opened:
-            return loop.train(
-                model, run=opened, options=chosen, data=small_training.batches, steps_per_epoch=14, loss=loss,
+            return Trainer(
+                model, run=opened, options=chosen, data=counted, loss=loss,
                 validate=small_training.validation(loss), monitor="val_loss", mode="min", **more,
-            )  # fmt: skip
+            ).train()  # fmt: skip
 
     keras.utils.set_random_seed(1)
     assert run("whole")["steps"] == 14 + 14 + 7
@@ -613,7 +618,7 @@ def test_one_graph_for_batches_of_every_length():
 def test_strings_are_kept_out_of_xla():
     model = classifier()
     chosen = options(xla=True)
-    updates = Updates(model, None, make_optimizer(chosen, None, model), chosen, tf.distribute.get_strategy())
+    updates = Updates(model, None, chosen)
     with pytest.raises(ValueError, match="XLA cannot compile strings"):
         updates.prepare({"text": tf.TensorSpec([None], tf.string)})
 
@@ -634,22 +639,20 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras, numpy as np
-from pipelines.common.training import loop, strategies
-from pipelines.common.training.optimizers import make_optimizer
+from pipelines.common.training import strategies
+from pipelines.common.training.updates import Updates
 from tests import killing
 from tests.pipelines.common.training import small_training as small, test_loop as tests
 
 def weights(strategy, **changes):
     options = tests.options(strategy=strategy, clip_norm=0.05, learning_rate=0.5, optimizer="sgd", ema=0.5, **changes)
     keras.utils.set_random_seed(1)
-    place = strategies.choose(options)
-    with place.scope():
+    with strategies.choose(options).scope():
         model = small.classifier(dropout=0.0, recurrent=recurrent)
-        optimizer = make_optimizer(options, None, model)
-    updates = loop.Updates(model, small.classification(model), optimizer, options, place)
+    updates = Updates(model, small.classification(model), options)
     updates.prepare((tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)))
     for i, batch in enumerate(tests.parts(tests.IDS, tests.LABELS, 6, 5, 1)):
-        updates(tuple(map(tf.constant, batch)), i + 1)
+        updates.train_on_batch(tuple(map(tf.constant, batch)), i + 1)
     updates.flush(3)
     return [*model.get_weights(), *(v.numpy() for v in updates.averages)], updates.metrics(), updates.replicas
 

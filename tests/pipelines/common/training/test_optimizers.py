@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common.training.optimizers import LazyAdam, make_optimizer
+from pipelines.common.training.optimizers import LazyAdam, ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 
 
@@ -46,7 +46,9 @@ def test_lazy_adam_leaves_rows_without_a_gradient_alone(xla):
 def test_lazy_adam_is_an_option_and_survives_its_config():
     model = keras.Sequential([keras.layers.Embedding(5, 2)])
     model(tf.zeros([1, 1], tf.int32))
-    optimizer = make_optimizer(TrainingOptions(optimizer="lazy-adam"), 10, model)
+    optimizer = make_optimizer(
+        TrainingOptions(optimizer="lazy-adam"), ParameterGroup(model.trainable_variables, 0.1), {0: 10}
+    )
     assert isinstance(optimizer, LazyAdam)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, LazyAdam) and again.get_config() == optimizer.get_config()

@@ -10,7 +10,6 @@ from tensorflow.python.eager import context
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.training import tbptt
-from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
 from tests import killing
@@ -72,7 +71,7 @@ class Recurrence(keras.Model):
         self.built = True
         self.set_weights(weights)
 
-    def step(self, inputs, state, training):
+    def run(self, inputs, state, training):
         W, U, b, V = (part.value for part in self.parts)
         outputs = []
         for t in range(inputs.shape[1]):
@@ -90,22 +89,22 @@ def tensorflow_tbptt(weights, sequences, k1, k2, batch_size=1, xla=False):
     model = Recurrence(weights)
     options = TrainingOptions(optimizer="sgd", momentum=0.0, learning_rate=RATE, clip_norm=0.0, xla=xla)
     units = len(weights[1])
-    step = tbptt.TruncatedBPTT(
-        model.step,
+    loss = tbptt.TruncatedBPTT(
+        model.run,
         lambda rows: tf.zeros([rows, units], tf.float64),
         squared_errors,
         k1=k1,
         k2=k2,
         batch_size=batch_size,
     )
-    updates = Updates(model, step, make_optimizer(options, None, model), options, tf.distribute.get_strategy())
+    updates = Updates(model, loss, options)
     data = tbptt.dataset(lambda: sequences, k1=k1, k2=k2, batch_size=batch_size)
     updates.prepare(data.element_spec)
     targets = 0.0
     for i, batch in enumerate(data):
-        updates(batch, i + 1)
+        updates.train_on_batch(batch, i + 1)
         targets += float(tf.reduce_sum(batch["weights"]))
-    return model.get_weights(), targets, step
+    return model.get_weights(), targets
 
 
 def draw_sequences(*lengths, seed=1):
@@ -122,7 +121,7 @@ def test_equals_numpy(k1, k2, xla):
     sequences one after the other, the second shorter than any window."""
     weights, sequences = draw_weights(), draw_sequences(20, 1, 11)
     expected = numpy_tbptt(weights, sequences, k1, k2)
-    found, targets, _ = tensorflow_tbptt(weights, sequences, k1, k2, xla=xla)
+    found, targets = tensorflow_tbptt(weights, sequences, k1, k2, xla=xla)
     assert targets == 32  # each counts once
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
@@ -220,11 +219,6 @@ def test_sequences_are_read_when_their_turn_comes():
     assert begun.count("a") == begun.count("b") == 3 and "c" not in begun
 
 
-def test_streams_are_equal_parts():
-    parts = tbptt.streams(np.arange(11), 3)
-    assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-
-
 def test_wrong_lengths():
     with pytest.raises(UserError, match="--k2 is 2, but must be at least --k1, 3"):
         list(tbptt.windows([], k1=3, k2=2, batch_size=1))
@@ -260,18 +254,18 @@ def ancestors(graph, name: str) -> set[str]:
 def test_the_old_state_is_read_before_the_new_one_is_kept():
     """Also where the new one does not depend on it: the graph optimizer then sees no reason to wait."""
 
-    def model_step(x, state, training):
+    def network(x, state, training):
         some = tf.fill([tf.shape(x)[0]], tf.shape(x)[1]) > 0  # always true, which only the optimizer finds out
         last = tf.where(some[:, None], x[:, -1], state)
         return x - tf.concat([state[:, None], x[:, :-1]], axis=1), last
 
-    step = tbptt.TruncatedBPTT(model_step, lambda batch: tf.zeros([batch, 3]), squared_errors, k1=4, k2=4, batch_size=2)
+    loss = tbptt.TruncatedBPTT(network, lambda batch: tf.zeros([batch, 3]), squared_errors, k1=4, k2=4, batch_size=2)
     batch = {
         "inputs": tf.ones([2, 4, 3]), "targets": tf.ones([2, 4, 3]), "weights": tf.ones([2, 4]),
         "age": tf.ones([2], tf.int32),
     }  # fmt: skip
     pairs = 0
-    for graph in optimized_graphs(tf.function(lambda batch: step(batch, True)["loss"]), batch):
+    for graph in optimized_graphs(tf.function(lambda batch: loss(batch, True)["loss"]), batch):
         kept = [node.name for node in graph.node if node.op == "AssignVariableOp"]
         read = [node.name for node in graph.node if node.op == "ReadVariableOp"]
         pairs += len(kept) * len(read)
@@ -310,23 +304,22 @@ import sys, resource
 import numpy as np, keras, tensorflow as tf
 from pipelines.common.training import tbptt
 from pipelines.common.training.options import TrainingOptions
-from pipelines.common.training.optimizers import make_optimizer
 from pipelines.common.training.updates import Updates
-from tests.pipelines.common.test_tbptt import Recurrence, draw_weights, squared_errors
+from tests.pipelines.common.training.test_tbptt import Recurrence, draw_weights, squared_errors
 def chunks(left):
     while left > 0:
         yield np.ones((min(left, 500), 2)), np.ones((min(left, 500), 3))
         left -= 500
 model = Recurrence(draw_weights(units=64))
 options = TrainingOptions()
-step = tbptt.TruncatedBPTT(
-    model.step, lambda rows: tf.zeros([rows, 64], tf.float64), squared_errors, k1=20, k2=30, batch_size=1
+loss = tbptt.TruncatedBPTT(
+    model.run, lambda rows: tf.zeros([rows, 64], tf.float64), squared_errors, k1=20, k2=30, batch_size=1
 )
-updates = Updates(model, step, make_optimizer(options, None, model), options, tf.distribute.get_strategy())
+updates = Updates(model, loss, options)
 data = tbptt.dataset(lambda: [chunks(int(sys.argv[1]))], k1=20, k2=30, batch_size=1)
 updates.prepare(data.element_spec)
 for i, batch in enumerate(data):
-    updates(batch, i + 1)
+    updates.train_on_batch(batch, i + 1)
     if i + 1 == 1000 // 20:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, i + 1)
