@@ -245,9 +245,9 @@ class _Training:
         self.state.update(best=best, waited=0)
 
     def _draw_curves(self):
-        from pipelines.common.pictures import figures  # matplotlib is slow to import
+        from pipelines.common.pictures import charts  # matplotlib is slow to import
 
-        figures.curves(self.run.history_file, self.run.curves_file)
+        charts.draw_curves(self.run.history_file, self.run.curves_file)
         self.drawn_at = time.monotonic()
 
     def _out_of_patience(self) -> bool:
