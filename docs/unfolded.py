@@ -18,7 +18,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from layers.rnn import VanillaRNN  # noqa: E402
-from pipelines.common.pictures import figures  # noqa: E402
+from pipelines.common.pictures.unfolded_network import draw_unfolded_network  # noqa: E402
 
 WORD, LETTERS = "hello", "helo"
 UNITS, STEPS = 9, 35
@@ -37,9 +37,7 @@ def main(png: str):
     states.build(inputs.shape)
     states.set_weights(network.get_weights()[: len(states.weights)])  # W_ih, W_hh, b; W_ho belongs to the output
     hidden, outputs = np.array(states(inputs))[0], model.predict(inputs, verbose=0)[0]
-    figures.unfolded_network(
-        inputs[0], hidden, outputs, list(WORD[:-1]), png, targets=list(WORD[1:]), names=list(LETTERS)
-    )
+    draw_unfolded_network(inputs[0], hidden, outputs, list(WORD[:-1]), png, targets=list(WORD[1:]), names=list(LETTERS))
     answer = "".join(LETTERS[index] for index in outputs.argmax(axis=-1))
     print(f"after {STEPS} steps: {WORD[:-1]} -> {answer}, loss {history['loss'][-1]:.3f}; drawn to {png}")
 

@@ -19,7 +19,7 @@ from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
 
 SHEET = 6  # images of a row of the contact sheet
@@ -175,7 +175,7 @@ def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: 
     order = np.argsort(each, kind="stable")
     drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:SHEET])
     rows = {"drawn at random": drawn, "the best by CIDEr-D": order[::-1][:SHEET], "the worst": order[:SHEET]}
-    figures.contact_sheet(
+    draw_contact_sheet(
         {
             name: [(files[number], texts[number], references[number]) for number in numbers]
             for name, numbers in rows.items()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.serving import exports, text_inputs
 from pipelines.common.serving.decoding_options import DecodingOptions
 
@@ -42,7 +42,7 @@ def predict(
         sys.stdout.flush()
     if drawn:
         count = f"{len(drawn)} images" if len(drawn) > 1 else "1 image"
-        figures.contact_sheet({"": drawn}, picture, title=f"{count} with captions")
+        draw_contact_sheet({"": drawn}, picture, title=f"{count} with captions")
     return status
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.common import metrics
 from pipelines.common.data.batching import FILLER
 from pipelines.common.files import write_json
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.charts import draw_confusion_matrix
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
@@ -38,7 +38,7 @@ def evaluate(run_path: pathlib.Path, data: str | None, part: str, changes: dict)
         "split": "all" if data and pathlib.Path(data).is_file() else part,
     }
     write_json(run.metrics_file, scores)
-    figures.confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
+    draw_confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
     print(table(scores))
     report_cut(encoded, config)
     return scores

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.text_rows import draw_classified_text
 from pipelines.common.serving import exports, text_inputs
 
 TEXTS_AT_ONCE = 64
@@ -58,4 +58,4 @@ def draw(explain, text: str, png: pathlib.Path):
     found = {name: value.numpy() for name, value in explain(text=tf.constant([text])).items()}
     words = [word.decode() for word in found.pop("tokens")[0]]
     probability, classes = found.pop("probability")[0], [name.decode() for name in found.pop("classes")]
-    figures.words_with_probability(words, probability, classes, {name: gate[0] for name, gate in found.items()}, png)
+    draw_classified_text(words, probability, classes, {name: gate[0] for name, gate in found.items()}, png)

@@ -13,7 +13,7 @@ from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.charts import draw_bars
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import DataConfig
@@ -63,7 +63,7 @@ def evaluate(
         }
     write_json(run.metrics_file, scores)
     write_translations(run.path / "translations.tsv", sources, texts, references)
-    figures.bars(
+    draw_bars(
         *bleu_by_length(sources, texts, references),
         run.path / "bleu_by_length.png",
         title=f"{part}: BLEU {bleu(texts, references).score:.1f}",

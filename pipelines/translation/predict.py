@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.charts import draw_sentence_map
+from pipelines.common.pictures.text_rows import draw_decoded_text
 from pipelines.common.serving import exports, text_inputs
 from pipelines.common.serving.decoding_options import DecodingOptions
 
@@ -47,7 +48,7 @@ def predict(
         sys.stdout.flush()
     if picture and len(states) > 2:
         texts, vectors = zip(*states, strict=True)
-        figures.sentence_map(np.stack(vectors), texts, picture.with_stem(f"{picture.stem}-map"))
+        draw_sentence_map(np.stack(vectors), texts, picture.with_stem(f"{picture.stem}-map"))
     return status
 
 
@@ -67,5 +68,5 @@ def draw(loaded, answer: dict, png: pathlib.Path) -> np.ndarray:
     gates = {name: value.numpy()[0] for name, value in outputs.items()}
     tokens = [token.decode() for token in gates.pop("tokens")]
     probability, state = gates.pop("probability"), gates.pop("state")
-    figures.words_written(answer["source"], tokens, probability, gates, png)
+    draw_decoded_text(answer["source"], tokens, probability, gates, png)
     return state

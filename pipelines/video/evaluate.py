@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.common.data.batching import FILLER
 from pipelines.common.files import write_json
-from pipelines.common.pictures import figures
+from pipelines.common.pictures.charts import draw_confusion_matrix
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines
 from pipelines.common.runs import Run
 from pipelines.video import dataset, scores
@@ -61,7 +61,7 @@ def score(run: Run, trained: Trained, videos: list[Video], part: str) -> dict:
         "split": part,
     }
     write_json(run.metrics_file, found)
-    figures.confusion_matrix(np.array(found["confusion"]), names, run.path / "confusion_matrix.png")
+    draw_confusion_matrix(np.array(found["confusion"]), names, run.path / "confusion_matrix.png")
     draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
     return found
 

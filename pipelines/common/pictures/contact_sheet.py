@@ -1,4 +1,4 @@
-"""Images in rows with what was said of each: the layout and the drawing."""
+"""Contact sheets: images in rows, each with its caption and references."""
 
 import textwrap
 
@@ -8,15 +8,20 @@ from PIL import Image, ImageOps
 from pipelines.common.pictures.drawing import INK, picture
 
 ACROSS = 6  # images in a row
-SIDE, GAP, LEFT, TOP = 1.9, 0.25, 0.3, 0.6  # inches: an image's box, between two, before the first, above all
-HEAD, LINE = 0.35, 0.155  # the name of a row, a line of text
+SIDE, GAP, LEFT, TOP = 1.9, 0.25, 0.3, 0.6  # inches: an image, between two, left and top margins
+HEAD, LINE = 0.35, 0.155  # inches: the name of a row, a line of text
 CHARACTERS = 27  # of a line of text
-MOST_LINES, MOST_REFERENCES = 4, 3
+MAX_LINES, MAX_REFERENCES = 4, 3
 GREY = "#666666"
 
 
 def draw_contact_sheet(rows: dict, png, title: str):
-    """See `pictures.contact_sheet`."""
+    """Draws images with their captions.
+
+    Args:
+        rows: name of a row -> list of (image file, caption, list of references). A long row is broken, and only the
+            first few references are shown.
+    """
     cells = [(name, items[start : start + ACROSS]) for name, items in rows.items() for start in starts(items)]
     texts = [[lines_of(caption, references) for _, caption, references in items] for _, items in cells]
     heights = [HEAD + SIDE + 0.1 + LINE * max(map(len, lines)) + 0.15 for lines in texts]
@@ -43,19 +48,19 @@ def starts(items) -> range:
 
 
 def lines_of(caption: str, references) -> list[tuple[str, str]]:
-    """(text, colour) of the lines below an image: the caption, then some of its references."""
+    """Returns (text, colour) of the lines below an image: the caption, then some of its references."""
     lines = [(line, INK) for line in wrapped(caption or "(nothing)")]
-    for reference in references[:MOST_REFERENCES]:
+    for reference in references[:MAX_REFERENCES]:
         lines += [(line, GREY) for line in wrapped(f"· {reference}")]
     return lines
 
 
 def wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, CHARACTERS, max_lines=MOST_LINES, placeholder=" …")
+    return textwrap.wrap(text, CHARACTERS, max_lines=MAX_LINES, placeholder=" …")
 
 
 def thumbnail(file, side: int = 320) -> np.ndarray:
-    """uint8[height, width, 3] of an image file: upright, on white, no side longer than `side`."""
+    """Returns an image file as uint8[height, width, 3]: upright, on white, with no side longer than `side`."""
     with Image.open(file) as stored:
         stored.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded smaller
         image = ImageOps.exif_transpose(stored)

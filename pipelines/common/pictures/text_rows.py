@@ -1,4 +1,4 @@
-"""A text in reading order with a network's answer and activations under every word: the layout and the drawing."""
+"""Pictures of a text in reading order, with the probabilities and gates of a network below every word."""
 
 import numpy as np
 from matplotlib.colors import Normalize
@@ -19,7 +19,8 @@ from pipelines.common.pictures.drawing import (
     wrap,
 )
 
-MOST_UNITS = 6  # units of a layer shown for each gate
+MAX_WORDS = 400  # image viewers cannot open a much taller picture
+MAX_UNITS = 6  # units of a layer shown for each gate
 STRIPS = {
     "i": "input gate i",
     "f": "forget gate f",
@@ -28,22 +29,84 @@ STRIPS = {
     "c": "cell state c",
     "h": "hidden state h",
 }
-SIGNED = ("g", "c", "h")  # about zero; the gates are from 0, closed, to 1, open
+SIGNED = ("g", "c", "h")  # of both signs; the gates are from 0, closed, to 1, open
+
+
+def draw_classified_text(words, probability, class_names, gates, png):
+    """Draws a text with the probabilities of the classes after each word.
+
+    Args:
+        words: list of strings [time].
+        probability: float[time, classes], of the text up to and including each word.
+        class_names: list of strings [classes].
+        gates: dict of float[time, units] by letter: an LSTM's i, f, g, o, c or a vanilla RNN's h, all or some, in any
+            order. The units whose state varies most over the text are shown. May be empty.
+        png: The file. Only the first MAX_WORDS words are drawn; the title says so if there are more.
+    """
+    probability = np.asarray(probability)
+    time = len(words)
+    shapes = {name: np.shape(gate) for name, gate in gates.items()}
+    fits = probability.shape == (time, len(class_names)) and len(set(shapes.values())) <= 1
+    if time and not (fits and all(shape[0] == time for shape in shapes.values())):
+        raise ValueError(
+            f"{time} words and {len(class_names)} classes do not fit probability {probability.shape} and gates {shapes}"
+        )
+    if not time:
+        with picture(png, 5, 1) as figure:
+            figure.text(0.5, 0.5, "the text has no words", ha="center", va="center", fontsize=12)
+        return
+    title = f"{class_names[int(probability[-1].argmax())]}, {probability[-1].max():.1%}"
+    if time > MAX_WORDS:
+        title += f" (the first {MAX_WORDS} of {time:,} words are drawn)"
+    shown = slice(0, MAX_WORDS)
+    words = [shorten(word, 24) for word in words[shown]]
+    TextInRows(words, probability[shown], class_names, strips_of(gates)).draw(title, png)
+
+
+def draw_decoded_text(source, words, probability, gates, png):
+    """Draws a text that a decoder predicted, with the probability of each word, and the gates.
+
+    Args:
+        source: The input of the model, one line.
+        words: list of strings [time].
+        probability: float[time], of each word, given those before it.
+        gates, png: See `draw_classified_text`.
+    """
+    words, probability = [word.replace("▁", "") or word for word in words[:MAX_WORDS]], np.asarray(probability)
+    if not words:
+        with picture(png, 6, 1) as figure:
+            figure.text(0.5, 0.5, f"empty output for: {shorten(source, 60)}", ha="center", va="center")
+        return
+    columns = np.stack([1 - probability, probability], axis=1)[:MAX_WORDS]
+    explanation = "Below each word: its probability in the decoder."
+    TextInRows([shorten(word, 24) for word in words], columns, ["0", "1"], strips_of(gates)).draw(
+        shorten(source, 66), png, explanation
+    )
+
+
+def strips_of(gates: dict) -> dict:
+    """Returns the first words and some units of float[time, units] by letter: the same units for all gates, so that one
+    can be followed from its gates to its state."""
+    strips = {name: np.asarray(gates[name])[:MAX_WORDS] for name in STRIPS if name in gates}
+    if not strips:
+        return strips
+    units = most_varied(strips.get("c", next(iter(strips.values()))))
+    return {name: strip[:, units] for name, strip in strips.items()}
 
 
 def most_varied(activations):
-    """int[at most MOST_UNITS]: the units of the largest standard deviation in float[time, units], in their order."""
-    return np.sort(np.argsort(-activations.std(axis=0), kind="stable")[:MOST_UNITS])
+    """Returns the numbers of the MAX_UNITS units with the largest standard deviation in float[time, units], sorted."""
+    return np.sort(np.argsort(-activations.std(axis=0), kind="stable")[:MAX_UNITS])
 
 
 class TextInRows:
-    """Lays a text out in rows, each word with its probability below it and the strips of units below that.
+    """Draws a text in rows, with the probabilities and then the strips of units below each word.
 
     Args:
         words: list of strings [time]. probability: float[time, classes]. class_names: list of strings [classes].
         strips: dict of float[time, units] by letter, a key of STRIPS.
 
-    All measures are inches, from the top left corner of the picture.
+    All lengths are in inches, from the top left corner of the picture.
     """
 
     LEFT, ROW, TOP, FOOT = 1.45, 11.5, 0.95, 0.45
@@ -53,14 +116,14 @@ class TextInRows:
         self.words, self.probability, self.strips = words, probability, strips
         self.names = [shorten(name, 14) for name in class_names]
         self.block = self.WORD + self.LINE + self.GAP + len(strips) * (self.STRIP + self.GAP)
-        # Of many classes those that were ever likely; the rest would be lines along the bottom.
+        # Of many classes only the six most probable ones; the rest would be lines along the bottom.
         self.lines = np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
 
     def draw(
         self, title: str, png, explanation: str = "Under each word: the answer to the text up to and including it."
     ):
         widths = word_widths(self.words)
-        widths *= max(1.0, 5.6 / sum(widths))  # a few words alone are spread out
+        widths *= max(1.0, 5.6 / sum(widths))  # a few words are spread out
         rows = wrap(widths, self.ROW)
         self.width = self.LEFT + max(sum(widths[row]) for row in rows) + 0.35
         self.width = max(
@@ -129,7 +192,8 @@ class TextInRows:
                                ncols=len(self.lines), frameon=False, fontsize=9)  # fmt: skip
 
     def tint(self, probability):
-        """The colour behind a word: between the two classes, or the likeliest of several, as sure as it is."""
+        """Returns the background of a word: the mixture of the colours of two classes, or the colour of the most
+        probable of several classes, paler where its probability is low."""
         if len(self.names) == 2:
             return pale(DIVERGING(float(probability[1])))
         top = int(probability.argmax())
@@ -143,7 +207,7 @@ class TextInRows:
         return Normalize(-reach, reach)
 
     def draw_scales(self):
-        """What the colours of the strips mean, side by side at the foot."""
+        """Draws the colour keys of the strips side by side at the bottom."""
         reach = self.norm("c").vmax if "c" in self.strips else 0
         keys = {
             "gates": ("closed 0", "1 open"),
@@ -159,5 +223,5 @@ class TextInRows:
 
 
 def scale(name):
-    """The colour scale of a gate: from closed to open, or about zero for values of both signs."""
+    """Returns the colour scale of a gate (closed to open), or of values of both signs."""
     return DIVERGING if name in SIGNED else "cividis"

@@ -1,4 +1,4 @@
-"""Pictures of labels in time: coloured bands over a strip of frames, and a label written onto a frame."""
+"""Pictures of labels in time: coloured bands below a strip of frames, and a label on a frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.common.pictures.drawing import INK, PALETTE, pale, picture, shorten
 
-STRIP = 24  # most frames kept for a strip
-THUMBNAIL = 96  # pixels of its height
+MAX_FRAMES = 24  # of a strip
+THUMBNAIL = 96  # height in pixels
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A video with its labels: `bands` are names with a label for each frame, `strip` a few pairs (number of the frame,
+    """A video with its labels. `bands`: name -> a label for each frame. `strip`: a few pairs (number of the frame,
     uint8[height, width, 3])."""
 
     title: str
@@ -25,15 +25,15 @@ class Timeline:
 
 
 class Strip:
-    """Keeps some frames, evenly spaced, of a video of unknown length: at most STRIP, small ones."""
+    """Collects thumbnails of at most MAX_FRAMES frames, evenly spaced, of a video of unknown length."""
 
     def __init__(self):
         self.every, self.count, self.kept = 1, 0, []
 
     def add(self, frame: np.ndarray):
-        """Takes the next frame, uint8[height, width, 3]."""
+        """Adds the next frame, uint8[height, width, 3]."""
         if self.count % self.every == 0:
-            if len(self.kept) == STRIP:
+            if len(self.kept) == MAX_FRAMES:
                 self.kept, self.every = self.kept[::2], 2 * self.every
             if self.count % self.every == 0:
                 self.kept.append((self.count, thumbnail(frame)))
@@ -46,7 +46,7 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 
 
 def runs_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(label, first frame, frame behind the last) of each run of equal labels."""
+    """Returns (label, first frame, frame after the last) of each run of equal labels."""
     found, start = [], 0
     for frame in range(1, len(labels) + 1):
         if frame == len(labels) or labels[frame] != labels[start]:
@@ -56,7 +56,7 @@ def runs_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def colours_of(names: Sequence[str]) -> dict[str, tuple]:
-    """A colour for each label: those of the palette, then paler ones of them."""
+    """Returns a colour for each label: those of the palette, then paler ones."""
     return {
         name: pale(PALETTE[number % len(PALETTE)], 0.85 / (1 + number // len(PALETTE)))
         for number, name in enumerate(names)
@@ -64,8 +64,11 @@ def colours_of(names: Sequence[str]) -> dict[str, tuple]:
 
 
 def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
-    """Draws each timeline: its strip of frames, and below it a band for each of its label tracks; names[] of all labels
-    give the colours."""
+    """Draws each timeline: its strip of frames, and its bands below.
+
+    Args:
+        names: All labels; their order determines the colours.
+    """
     colours = colours_of(names)
     width, strip, band, gap = 11.0, 0.8, 0.34, 0.75
     rows = [(strip if each.strip else 0) + band * len(each.bands) + gap for each in timelines]
@@ -108,7 +111,7 @@ def draw_bands(axes, timeline: Timeline, colours: dict, band: float):
 
 
 def draw_strip(axes, timeline: Timeline, strip: float, body: float, frame_width: float):
-    """The frames at their times, as many as have room; frame_width in inches."""
+    """Draws the frames at their times, as many as fit. frame_width: inches."""
     free = 0.0
     for number, pixels in timeline.strip:
         height = strip - 0.08
@@ -123,7 +126,7 @@ def draw_strip(axes, timeline: Timeline, strip: float, body: float, frame_width:
 
 
 def write_label(frame: np.ndarray, label: str, names: Sequence[str]) -> np.ndarray:
-    """The frame uint8[height, width, 3] with its label in the lower left corner, on the label's colour."""
+    """Returns the frame uint8[height, width, 3] with its label in the lower left corner, on the label's colour."""
     image = Image.fromarray(frame)
     size = max(image.height // 12, 8)
     font = ImageFont.load_default(size)

@@ -212,9 +212,9 @@ class Trainer:
         self.progress.waited = 0
 
     def _draw_curves(self):
-        from pipelines.common.pictures import figures  # imports matplotlib, which is slow
+        from pipelines.common.pictures import charts  # imports matplotlib, which is slow
 
-        figures.curves(self.run.history_file, self.run.curves_file)
+        charts.draw_curves(self.run.history_file, self.run.curves_file)
         self.drawn_at = time.monotonic()
 
     def _count_seconds(self):

@@ -5,14 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.captioning import batches, dataset
+from pipelines.captioning import batches, dataset, evaluate
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.decoder import feature_decoder
 from pipelines.captioning.evaluate import FeatureExtractor, Perplexity, nearest_captions, scores_of_each
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
-from pipelines.common.pictures import figures
 from pipelines.common.runs import Run
 
 
@@ -28,8 +27,10 @@ def images(trained):
 
 
 def test_the_table_and_the_files_of_an_evaluation(shared, command, capsys, monkeypatch):
-    sheets, draw = [], figures.contact_sheet
-    monkeypatch.setattr(figures, "contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given)))
+    sheets, draw = [], evaluate.draw_contact_sheet
+    monkeypatch.setattr(
+        evaluate, "draw_contact_sheet", lambda *given, **more: sheets.append((draw(*given, **more), given))
+    )
     assert command("evaluate", "--run", shared.run, "--beam-size", "1", "3", "--length-penalty", "0") == 0
     out = capsys.readouterr().out
     assert "test: 12 images, 24 references" in out and "greedy" in out and "nearest" in out

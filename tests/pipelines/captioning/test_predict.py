@@ -53,7 +53,7 @@ def test_bad_ones_among_good_ones(shared, command, lines, folder, tmp_path, monk
         ["image", "caption", "score"], *[["image", "error"]] * 5, ["image", "caption", "score"],
     ]  # fmt: skip
     assert [row["image"] for row in found] == [str(each) for each in given]
-    assert found[1]["error"] == "is no JPEG or PNG image, is damaged, or has more than 50,000,000 pixels"
+    assert found[1]["error"] == "is not a JPEG or PNG image, is damaged, or has more than 50,000,000 pixels"
     assert found[2]["error"] == found[1]["error"]
     assert found[3]["error"] == "could not be read: No such file or directory"
     assert found[4]["error"] == "matches no file" and "holds no image" in found[5]["error"]

@@ -110,8 +110,8 @@ def test_runs_of_the_other_kind(shared, pretrained, command, capsys, tmp_path, m
     classifier = f"{shared.run} is a run of the pipeline sentiment: expected one of sentiment language model"
     language_model = f"{pretrained.run} is a run of the pipeline sentiment language model: expected one of sentiment"
     assert classifier in refused("generate", "--run", shared.run)
-    assert "expected one that gives score and text" in refused("generate", "--run", shared.run / "export")
-    assert "expected one that gives label, prob" in refused("predict", "--model", pretrained.run, "good")
+    assert "expected one that returns score and text" in refused("generate", "--run", shared.run / "export")
+    assert "expected one that returns label, prob" in refused("predict", "--model", pretrained.run, "good")
     assert language_model in refused("evaluate", "--run", pretrained.run)
     assert language_model in refused("fine-tune", "--from", pretrained.run, "--data", shared.data)
     assert language_model in refused("export", "--run", shared.run, pretrained.run, "--to", tmp_path / "to")

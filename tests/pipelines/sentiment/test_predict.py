@@ -76,4 +76,4 @@ def test_a_damaged_or_foreign_export(shared, command, capsys, tmp_path):
     assert "cannot be loaded" in capsys.readouterr().err
     tf.saved_model.save(tf.Module(), tmp_path / "foreign")
     assert command("predict", "--model", tmp_path / "foreign", "good") == 2
-    assert "is no export of the pipeline sentiment" in capsys.readouterr().err
+    assert "is not an export of the pipeline sentiment" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_only_exports_predict(shared, command, capsys, tmp_path):
     assert "a.gif is no name for a video" in capsys.readouterr().err
     tf.saved_model.save(tf.Module(), tmp_path / "foreign")
     assert command("predict", "--model", tmp_path / "foreign", "a.mp4") == 2
-    assert "is no export of the pipeline video" in capsys.readouterr().err
+    assert "is not an export of the pipeline video" in capsys.readouterr().err
 
 
 @pytest.mark.slow

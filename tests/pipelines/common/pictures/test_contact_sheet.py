@@ -1,8 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from pipelines.common.pictures import figures
-from pipelines.common.pictures.contact_sheet import lines_of, thumbnail
+from pipelines.common.pictures.contact_sheet import draw_contact_sheet, lines_of, thumbnail
 
 
 def save(path, image, **options):
@@ -36,7 +35,7 @@ def test_every_row_is_drawn(tmp_path):
     cell = (file, "a blue square that goes on for more than one line", ["one"])
     sizes = []
     for rows in ({"best": [cell]}, {"best": [cell] * 7}, {"best": [cell] * 6, "worst": [cell] * 2}):
-        figures.contact_sheet(rows, tmp_path / "sheet.png", title="$a$ & b")
+        draw_contact_sheet(rows, tmp_path / "sheet.png", title="$a$ & b")
         with Image.open(tmp_path / "sheet.png") as sheet:
             sizes.append(sheet.size)
             colours = sheet.convert("RGB").getcolors(1 << 20)

@@ -3,7 +3,15 @@ import pytest
 from PIL import Image
 
 from pipelines.common.pictures import timelines
-from pipelines.common.pictures.timelines import STRIP, Strip, Timeline, colours_of, draw_timelines, runs_of, write_label
+from pipelines.common.pictures.timelines import (
+    MAX_FRAMES,
+    Strip,
+    Timeline,
+    colours_of,
+    draw_timelines,
+    runs_of,
+    write_label,
+)
 
 
 def test_runs():
@@ -11,14 +19,14 @@ def test_runs():
     assert runs_of([]) == []
 
 
-@pytest.mark.parametrize("frames", [1, 5, STRIP, STRIP + 1, 100, 1000])
+@pytest.mark.parametrize("frames", [1, 5, MAX_FRAMES, MAX_FRAMES + 1, 100, 1000])
 def test_a_strip_is_spread_over_a_video_of_any_length(frames):
     strip = Strip()
     for number in range(frames):
         strip.add(np.full((40, 80, 3), number % 256, np.uint8))
     places = [place for place, _ in strip.kept]
-    assert places[0] == 0 and len(places) <= STRIP
-    assert len(places) == frames or len(places) > STRIP // 2 - 1
+    assert places[0] == 0 and len(places) <= MAX_FRAMES
+    assert len(places) == frames or len(places) > MAX_FRAMES // 2 - 1
     assert len(set(np.diff(places))) <= 1
     for place, pixels in strip.kept:
         assert (pixels == place % 256).all() and pixels.shape == (timelines.THUMBNAIL, 2 * timelines.THUMBNAIL, 3)
