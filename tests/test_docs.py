@@ -1,8 +1,11 @@
-"""The picture of the README is drawn from a network that is trained as it is drawn."""
+"""The picture of an unfolded network is drawn from a network that is trained in the same script."""
 
 import importlib.util
 
+import pytest
 
+
+@pytest.mark.extra
 def test_the_unfolded_network_has_learned_the_word(root, tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("unfolded", root / "docs" / "unfolded.py")
     unfolded = importlib.util.module_from_spec(spec)

@@ -79,9 +79,8 @@ def require_known(kind: str, name: str, known: Iterable[str]):
 
 def usage(task: str, commands: Mapping[str, Command]) -> str:
     width = max(map(len, commands))
-    lines = [
-        f"  {name:<{width}}  {(command.__doc__ or name).strip().splitlines()[0]}" for name, command in commands.items()
-    ]
+    help_texts = {name: (command.__doc__ or "").strip().partition("\n")[0] for name, command in commands.items()}
+    lines = [f"  {name:<{width}}  {text}" for name, text in help_texts.items()]
     return "\n".join([f"usage: {program(task)} COMMAND ...", "", *lines, "", "COMMAND --help tells what it takes."])
 
 

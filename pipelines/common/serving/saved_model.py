@@ -13,9 +13,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import PARTIAL, sync_folder
 
 
-def write_saved_model(
-    path, signatures: dict[str, tf.types.experimental.PolymorphicFunction], resources: Iterable
-) -> pathlib.Path:
+def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Path:
     """Writes a SavedModel to the folder `path`, in the place of an export that may be there.
 
     Args:

@@ -83,7 +83,7 @@ def test_a_list_of_images_that_have_no_caption(refused, folder):
     assert "trainImages.txt lists train001.png, which has no caption in" in refused(folder)
 
 
-@pytest.mark.parametrize("finetune", ["0", "None"])
+@pytest.mark.parametrize("finetune", ["0", pytest.param("None", marks=pytest.mark.extra)])
 def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_path, capsys, finetune):
     """A text named .png, a truncated one, a decompression bomb, one that is not there: whether the CNN reads pixels in
     every epoch or features once. Images without captions are counted, too."""

@@ -100,6 +100,7 @@ def strings(tensor) -> list[str]:
     return [text.decode() for text in tensor.numpy().ravel()]
 
 
+@pytest.mark.extra
 def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
     """Images of every kind, and bad ones among them: those have no caption and the score -inf, the others are right."""
     contents = of_every_kind()

@@ -8,6 +8,7 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
+@pytest.mark.extra
 def test_two_kills(tmp_path, shared, tiny):
     """With what draws random numbers, and the CNN joining on the way: from then on it reads pixels, not features."""
     noise = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1"

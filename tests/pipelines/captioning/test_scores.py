@@ -119,6 +119,7 @@ print(cider_d(captions, [[captions[(row + 1) % 60], captions[(row + 2) % 60]] fo
 """
 
 
+@pytest.mark.extra
 def test_cider_is_the_same_to_the_last_digit_in_every_process():
     """Words are hashed otherwise in each, which a run that goes on must not notice."""
     found = {

@@ -84,6 +84,7 @@ OPTIONS = """
 """
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
 def test_every_option_trains_and_describes(shared, command, tiny, tmp_path, options):
     arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
@@ -100,6 +101,7 @@ def test_in_which_epochs_the_cnn_reads_pixels():
         assert [reads_pixels(config, epoch) for epoch in range(4)] == [False, False, True, True]
 
 
+@pytest.mark.extra
 def test_the_cnn_rests_and_then_learns_at_its_own_rate(shared, command, tiny, tmp_path):
     """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
     from pipelines.common.vision.encoders import build_encoder, digest
@@ -125,6 +127,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(shared, command, tiny, tm
     assert 0 < max(moved) < 2e-3  # ten updates of Adam at 1e-4
 
 
+@pytest.mark.extra
 def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(shared, command, tiny, tmp_path):
     from pipelines.common.vision.encoders import build_encoder, digest
 
@@ -137,6 +140,7 @@ def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(shared, co
     assert digest(load_trained(Run.open(run, "captioning")).model.encoder) == digest(encoder)
 
 
+@pytest.mark.extra
 def test_only_the_later_layers_of_the_cnn_are_trained(shared, command, tiny, tmp_path):
     from pipelines.common.vision.encoders import build_encoder
 
@@ -151,6 +155,7 @@ def test_only_the_later_layers_of_the_cnn_are_trained(shared, command, tiny, tmp
         assert (before == after).all() == stays, name
 
 
+@pytest.mark.extra
 def test_features_are_used_again_by_the_next_run(shared, command, tiny, tmp_path, capsys):
     options = ["--data", shared.data, *tiny, "--epochs", "1", "--finetune-cnn-after", "None", "--cache", tmp_path / "c"]
     for number, computed in ((1, True), (2, False)):
@@ -158,6 +163,7 @@ def test_features_are_used_again_by_the_next_run(shared, command, tiny, tmp_path
         assert ("computing the features of" in capsys.readouterr().err) == computed
 
 
+@pytest.mark.extra
 def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path):
     run = tmp_path / "run"
     changes = ["--epochs", "1", "--learning-rate", "1e-12"]

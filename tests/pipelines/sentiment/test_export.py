@@ -53,6 +53,7 @@ def probabilities(trained, texts):
     return tf.nn.softmax(trained.model(pad(ids), training=False)).numpy()
 
 
+@pytest.mark.extra
 def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
     texts = (TEXTS * 38)[:300]
     (shared.run / "export").rename(tmp_path / "moved")

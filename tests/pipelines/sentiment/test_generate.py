@@ -28,6 +28,7 @@ def generation(pretrained):
     return Generation(load_language_model(open_language_model(pretrained.run)))
 
 
+@pytest.mark.extra
 def test_the_same_text_in_a_process_of_tensorflow_alone(pretrained, generation, tmp_path):
     shutil.copytree(pretrained.run / "export", tmp_path / "moved")
     answer = subprocess.run(

@@ -8,6 +8,7 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
+@pytest.mark.extra
 def test_two_kills(tmp_path, shared):
     tiny = "--units 4 --embedding-units 4 --max-words 50 --batch-words 2000 --batch-reviews 4 --epochs 12 --calibrate"
     command = [*SAMPLE, "--data", shared.data, "--group-column", "film", *tiny.split()]

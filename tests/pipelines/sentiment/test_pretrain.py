@@ -35,6 +35,7 @@ def test_a_run_explains_itself(pretrained, command, capsys, tiny_language_model)
     assert "k1 was 8 and is now 5" in capsys.readouterr().err
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     "options",
     [
@@ -51,6 +52,7 @@ def test_perplexity_falls_far_below_that_of_chance(pretrained, tmp_path, command
     assert found[-1] < 0.7 * words
 
 
+@pytest.mark.extra
 def test_the_softmax_begins_with_the_frequencies_of_the_words(pretrained, tmp_path, command, tiny_language_model):
     changes = ["--epochs", "1", "--learning-rate", "1e-12"]
     run = ["--data", pretrained.data, "--run", tmp_path / "run"]
@@ -122,6 +124,7 @@ def test_windows_say_of_every_word_what_the_whole_says(changes):
     assert total == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.extra
 def test_killed_and_given_again(pretrained, tmp_path, tiny_language_model):
     command = ["pretrain", "sample", "--data", pretrained.data, *tiny_language_model, "--layers", "1"]
     command += ["--no-bidirectional", "--epochs", "12", "--checkpoint-steps", "7"]

@@ -45,6 +45,7 @@ def student(school, command, tmp_path_factory):
     return run
 
 
+@pytest.mark.extra
 def test_targets_are_what_the_teachers_export_would_answer(school, student):
     trained = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
     assert trained[0].preprocessing.vocabulary.words != trained[1].preprocessing.vocabulary.words
@@ -59,6 +60,7 @@ def test_targets_are_what_the_teachers_export_would_answer(school, student):
     np.testing.assert_allclose(swapped, alone.numpy()[:, ::-1], atol=1e-5)
 
 
+@pytest.mark.extra
 def test_a_student_learns_words_and_answers_of_unlabelled_reviews(student, command):
     assert "unheard" in (student / "vocabulary.txt").read_text().split()
     assert command("evaluate", "--run", student) == 0
@@ -74,6 +76,7 @@ def begun(student, run, pseudo_labels=lambda known: known):
     return run
 
 
+@pytest.mark.extra
 def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
     monkeypatch.setattr(self_training, "load_trained", None)
     run = begun(student, tmp_path / "run")
@@ -81,6 +84,7 @@ def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypat
     killing.assert_same_run(run, student)
 
 
+@pytest.mark.extra
 def test_pseudo_labels_are_what_is_learned(school, student, tmp_path, command):
     """Where they say the same of every review, so does the student in the end, rather."""
     texts = ["the film was good", "the film was bad"]
@@ -93,6 +97,7 @@ def test_pseudo_labels_are_what_is_learned(school, student, tmp_path, command):
     assert (said[0][:, 0] > said[1][:, 0] + 0.1).all()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -159,6 +164,7 @@ def test_data_without_unlabelled_reviews(refused, shared):
     refused(message, "--data", shared.data)
 
 
+@pytest.mark.extra
 def test_teachers_that_do_not_fit(refused, school, shared, tmp_path):
     names = ["negative", "positive", "neither"]
     message = f"the teacher {shared.run} has the labels negative, positive; expected negative, positive, neither"
@@ -170,5 +176,6 @@ def test_teachers_that_do_not_fit(refused, school, shared, tmp_path):
     refused("damaged/model.weights.h5 does not hold the weights of this model", "--teachers", damaged)
 
 
+@pytest.mark.extra
 def test_the_same_data_by_another_name(refused, school):
     refused("--split-seed is 7, but 1 in the teacher", "--data", f"{school.data}/../data", "--split-seed", "7")

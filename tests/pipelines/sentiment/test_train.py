@@ -74,6 +74,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, comman
     assert same(weights(tmp_path / "run"), weights(shared.run))
 
 
+@pytest.mark.extra
 def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(
     shared, tmp_path, command, tiny, capsys, monkeypatch
 ):
@@ -99,6 +100,7 @@ def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(
     np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.extra
 def test_the_sample_is_learned(tmp_path, command):
     run = tmp_path / "run"
     assert command("train", "sample", "--run", run, "--no-tensorboard") == 0
@@ -117,6 +119,7 @@ def test_the_sample_is_learned(tmp_path, command):
     assert [trained.names[answer] for answer in answers] == list(texts.values())
 
 
+@pytest.mark.extra
 def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, monkeypatch):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
@@ -137,6 +140,7 @@ def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command
     assert len(set(weights)) > 1 and others == [0.1, 0.01]
 
 
+@pytest.mark.extra
 def test_xla_and_half_precision(tmp_path, command, tiny, make):
     make_reviews, write_csv = make
     rows = [{**row, "text": f"it was {row['text'][-6:]}"} for row in make_reviews(40, 6)]  # one shape to compile
@@ -170,6 +174,7 @@ def test_fine_tuning_on_other_labels_and_words(shared, tmp_path, command, make, 
     assert command("evaluate", "--run", run) == 0
 
 
+@pytest.mark.extra
 def test_fine_tuning_begins_with_what_the_run_knows(shared, tmp_path, command, make):
     """With a learning rate of next to nothing the answers are those of the run before, names in any order."""
     make_reviews, write_csv = make

@@ -81,6 +81,7 @@ def test_too_few_subwords_for_the_letters(refused, folder):
     assert "--source-vocabulary is 8, but" in refused(folder, "--level", "subword", "--source-vocabulary", "8")
 
 
+@pytest.mark.extra
 def test_empty_lines_and_long_ones_are_left_out_and_counted(folder, tmp_path, command, tiny, capsys):
     """An 80,000-character line among them."""
     for language, extra in (("en", ["", "star " * 16_000, "A star.", "A car."]), ("fr", ["Un.", "x", " ", "Une."])):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -66,6 +67,7 @@ def strings(tensor) -> list[str]:
     return [text.decode() for text in tensor.numpy().ravel()]
 
 
+@pytest.mark.extra
 def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
     (shared.run / "export").rename(tmp_path / "moved")
     try:
@@ -168,13 +170,11 @@ def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):
     assert float(found["score"][0]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_runs_that_read_other_words_are_no_ensemble(shared, command, make, tiny, tmp_path, capsys):
-    make_pairs, write_parallel = make
-    write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A new word.", "Un mot nouveau.")])
-    write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
-    arguments = ["--data", tmp_path / "data", "--run", tmp_path / "run", *tiny, "--epochs", "1", "--layers", "1"]
-    assert command("train", "sample", *arguments) == 0
-    capsys.readouterr()
+def test_runs_with_other_vocabularies_are_not_an_ensemble(shared, command, tmp_path, capsys):
+    shutil.copytree(shared.run, tmp_path / "run")
+    vocabulary = tmp_path / "run" / "vocabulary.source.txt"
+    *words, last_but_one, last = vocabulary.read_text(encoding="utf-8").split()
+    vocabulary.write_text("\n".join([*words, last, last_but_one]) + "\n", encoding="utf-8")
     assert command("export", "--run", shared.run, tmp_path / "run", "--to", tmp_path / "export") == 2
     assert "cannot be averaged: their source vocabularies differ" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()

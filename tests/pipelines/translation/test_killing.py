@@ -8,6 +8,7 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
+@pytest.mark.extra
 def test_two_kills(tmp_path, shared):
     """With what draws random numbers: dropout, scheduled sampling, a sampled softmax."""
     tiny = "--units 8 --embedding-units 8 --layers 1 --max-tokens 20 --batch-pairs 8 --epochs 8"

@@ -103,6 +103,7 @@ OPTIONS = """
 """
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
 def test_every_option_trains_and_translates(shared, command, tiny, tmp_path, options, capsys):
     arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
@@ -111,7 +112,7 @@ def test_every_option_trains_and_translates(shared, command, tiny, tmp_path, opt
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
 
 
-@pytest.mark.parametrize("initial_range", [0, 0.05])
+@pytest.mark.parametrize("initial_range", [0, pytest.param(0.05, marks=pytest.mark.extra)])
 def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path, initial_range):
     """But where a range says how all weights begin; the learning rate is next to nothing."""
     run = tmp_path / "run"

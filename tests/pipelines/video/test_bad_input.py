@@ -96,6 +96,7 @@ def test_clips_of_other_rates_joined(refused, folder, make):
     )
 
 
+@pytest.mark.extra
 def test_clips_that_cannot_be_read_are_left_out_and_listed(folder, command, tiny, tmp_path, capsys):
     (folder / "clips" / "0.mp4").write_bytes(b"no video")
     whole = (folder / "clips" / "2.mp4").read_bytes()

@@ -24,6 +24,7 @@ def test_table_metrics_and_pictures(shared, command, capsys):
         assert (shared.run / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.extra
 def test_runs_beside_each_other_and_another_filter(shared, command, tiny, tmp_path, capsys):
     baseline = tmp_path / "frame-by-frame"
     assert command("train", "sample", "--data", shared.data, "--run", baseline, *tiny, "--cell", "none",

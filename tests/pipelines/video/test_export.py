@@ -107,6 +107,7 @@ def alone(shared, padded, tmp_path_factory):
     return {name: (run, found) for (name, run), found in zip(runs.items(), answers, strict=True)}
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_same_answers_in_a_process_of_tensorflow_alone(alone, padded, name):
     """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""

@@ -8,6 +8,7 @@ from tests import killing
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
+@pytest.mark.extra
 def test_two_kills(tmp_path, shared):
     """With what draws random numbers and with what is carried from batch to batch: dropout, moved pictures, states."""
     tiny = "--units 8 --image-size 16 --batch-videos 2 --epochs 6 --dropout 0.2 --shift 0.1 --shuffle-colours"

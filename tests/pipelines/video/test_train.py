@@ -64,6 +64,7 @@ OPTIONS = """
 """
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
 def test_every_option_trains_and_scores(shared, command, tiny, tmp_path, options):
     if "--no-train-encoder" in options:  # its random weights in a file, as a person may have one
@@ -88,6 +89,7 @@ def test_every_option_trains_and_scores(shared, command, tiny, tmp_path, options
     assert (tmp_path / "cache").exists() == ("--no-train-encoder" in options)
 
 
+@pytest.mark.extra
 def test_one_label_a_clip_and_clips_that_are_joined(shared, command, tiny, make, tmp_path):
     clips = sorted((shared.data / "clips").glob("*.mp4"))
     labels = [{"file": str(path), "label": "ab"[number % 2], "scene": number} for number, path in enumerate(clips)]
@@ -123,6 +125,7 @@ def test_fine_tuning_on_other_labels(shared, tmp_path, command, make, capsys):
     assert "finished" in capsys.readouterr().out
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 def test_fine_tuning_on_the_same_labels_keeps_their_columns(shared, tmp_path, command, tiny, cell):
     base = shared.run
