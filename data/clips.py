@@ -1,10 +1,11 @@
-"""The sample of the video task: clips of one thing that rests, moves, grows, shrinks or turns, with a label a frame.
+"""Renders the sample of the video task: clips of one thing that rests, moves, grows, shrinks or turns.
 
-No label can be told from one frame: it is the change from the frame before that makes it. The first frame of a clip has
-none before it and takes the label of the second. A clip is two to four segments of different labels.
+Each frame has a label, the change from the frame before, so a single frame does not determine it. The first frame of a
+clip has the label of the second. A clip has two to four segments of different labels.
 
-What generalisation means here: five things (one of each colour and of each shape) show three of the labels in training
-and the others in the test; five more, in the validation; fifteen are in training alone, with all labels.
+The test part measures generalisation: five things (one of each colour and of each shape) have three of the labels in
+the training part and the others in the test part, and five more have the others in the validation part. Fifteen things
+are only in the training part, with all labels.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ WIDTH, HEIGHT = 64, 48  # pixels
 SEGMENT = (6, 14)  # frames
 CLIP = (20, 40)  # frames
 RADII = (5, 16)
-# What a frame adds to the one before.
+# The change from one frame to the next.
 SPEEDS = (1.8, 2.6)  # pixels
 GROWTHS = (0.8, 1.1)  # pixels of the radius
 TURNS = (10, 14)  # degrees
-SMOOTH = 4  # drawn this many times larger, then averaged: positions between pixels count
+SMOOTH = 4  # drawn this many times larger, then averaged, so that positions between pixels are visible
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Segment:
 
 
 def labels_of(thing: Thing, split: str) -> list[str]:
-    """The labels a thing may have in a split, possibly none; a circle that turns cannot be seen."""
+    """Returns the labels that a thing may have in a split, possibly none; the turning of a circle is not visible."""
     seen = [label for label in LABELS if (thing.shape, label) != ("circle", "turn")]
     column = SHAPES.index(thing.shape)
     owner = {0: "test", 1: "val"}.get((list(COLOURS).index(thing.colour) + column) % len(SHAPES), "train")
@@ -66,12 +67,12 @@ def labels_of(thing: Thing, split: str) -> list[str]:
 
 
 def plan(labels: list[str], dice: Dice) -> tuple[list[Segment], list[Pose]]:
-    """Segments for a clip, and a pose for each of its frames."""
+    """Returns the segments of a clip and a pose for each of its frames."""
     while True:
         sequence: list[str] = []
         for _ in range(dice.integer(2, 4)):
             sequence.append(dice.pick([label for label in labels if label not in sequence[-1:]]))
-        # Many tries for one sequence, so that labels that need much room do not become rare.
+        # Many attempts for one sequence, so that labels that need much space do not become rare.
         for _ in range(100):
             segments = [Segment(label, dice.integer(*SEGMENT)) for label in sequence]
             if CLIP[0] <= sum(segment.frames for segment in segments) <= CLIP[1]:
@@ -81,7 +82,7 @@ def plan(labels: list[str], dice: Dice) -> tuple[list[Segment], list[Pose]]:
 
 
 def perform(segments: list[Segment], dice: Dice) -> list[Pose]:
-    """A pose for each frame, from anywhere; the thing may leave the picture."""
+    """Returns a pose for each frame, from a random first one; the thing may leave the picture."""
     poses = [Pose(dice.number(0, WIDTH), dice.number(0, HEIGHT), dice.number(*RADII), dice.number(0, 360))]
     for segment in segments:
         step = movement(segment.label, dice)  # one speed for the whole segment
@@ -91,7 +92,7 @@ def perform(segments: list[Segment], dice: Dice) -> list[Pose]:
 
 
 def movement(label: str, dice: Dice) -> Pose:
-    """What each frame of a segment adds to the one before."""
+    """Returns the change from each frame of a segment to the next."""
     speed, growth, turn = dice.number(*SPEEDS), dice.number(*GROWTHS), dice.number(*TURNS)
     return {
         "still": Pose(0, 0, 0),
@@ -111,8 +112,8 @@ def picture(thing: Thing, pose: Pose) -> Image.Image:
 
 
 def encode(pictures: list[Image.Image], path: Path) -> None:
-    """Writes an H.264 .mp4 file; frame t has the time t / FPS exactly, as no frame refers to a later one (bf 0)."""
-    with av.open(str(path), "w", options={"fflags": "bitexact"}) as file:  # without FFmpeg's version inside
+    """Writes an H.264 .mp4 file. Frame t is at exactly t / FPS, as no frame refers to a later one (bf 0)."""
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as file:  # without the version of FFmpeg
         stream = file.add_stream("libx264", rate=FPS, options={"crf": "24", "preset": "medium", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # with more, the bytes depend on the machine
@@ -122,9 +123,9 @@ def encode(pictures: list[Image.Image], path: Path) -> None:
 
 
 def render(folder: Path) -> None:
-    """clips/NNN.mp4 and segments.csv: file, start and end in seconds (end exclusive), label, split, group.
+    """Writes clips/NNN.mp4 and segments.csv: file, start and end in seconds (end exclusive), label, split, group.
 
-    The group is the thing with the labels that it may have in this split: no group stands in two splits.
+    The group is the thing with the labels that it may have in this split, so no group is in two splits.
     """
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     lines = ["file,start,end,label,split,group"]

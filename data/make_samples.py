@@ -2,17 +2,17 @@
 
     python data/make_samples.py [--to FOLDER] [PART ...]
 
-Each part writes one folder of data/samples, and its module tells what is in it, and which combinations the test split
-holds that training never shows:
+Each part writes one folder of data/samples. Its module describes the contents, and the combinations that only the test
+part has:
 
-    sentiment    reviews.py      short film reviews, in which structure decides and no word
-    captioning   scenes.py       pictures of coloured shapes on a plane, with all their true descriptions
+    sentiment    reviews.py      short film reviews, whose label no single word determines
+    captioning   scenes.py       pictures of coloured shapes, with all their captions
     translation  sentences.py    English sentences about the same shapes, with their French translations
-    video        clips.py        clips in which one of the shapes moves, grows, turns or rests, with a label a frame
+    video        clips.py        clips of one shape that moves, grows, turns or rests, with a label for each frame
 
-world.py holds what the last three have in common. Run this file, never import it: nothing of the project depends on it.
+world.py has what the last three have in common. Nothing in the project imports this file.
 
-The bytes are the same each time, but for video: those of the .mp4 files depend on the x264 inside the installed PyAV.
+The bytes are the same each time, except for those of the .mp4 files, which depend on the x264 in the installed PyAV.
 """
 
 import argparse

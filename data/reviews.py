@@ -1,12 +1,13 @@
-"""The sample of the sentiment task: short film reviews from a grammar in which no word decides alone.
+"""Renders the sample of the sentiment task: short film reviews from a grammar, whose label no single word determines.
 
-A third of the clauses is negated ("not a good film"), and where two clauses disagree, the structure tells which one
-counts: the one after "but", the main clause beside an "although" clause, the boosted one beside a downtoned one
-("slightly dull", "truly wonderful"). So a bag of words stays near chance, while a reader of word order can be perfect.
+A third of the clauses are negated ("not a good film"). Where two clauses disagree, the structure of the sentence
+determines the label: the clause after "but", the main clause of an "although" clause, or the boosted clause beside a
+downtoned one ("truly wonderful", "slightly dull"). A bag of words is therefore near chance, while a model that uses the
+order of words can be perfect.
 
-What generalisation means here: a pair of adjective and sentence frame ("dull", "the … is far from …") belongs to one
-split. Every clause of a test review is such a pair that the training reviews never show, though they show the adjective
-in other frames and the frame with other adjectives.
+The test part measures generalisation: a pair of adjective and sentence frame ("dull", "the … is far from …") belongs to
+one split. The training reviews have no pair of a test review, but they have its adjective in other frames and its frame
+with other adjectives.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from files import write_lines
 
-SPLITS = {"train": 2550, "validation": 400, "test": 400}  # reviews; as many positive as negative ones in each
+SPLITS = {"train": 2550, "validation": 400, "test": 400}  # reviews; half of them positive
 
 ADJECTIVES = {
     "positive": "good great wonderful charming brilliant moving funny clever beautiful gripping delightful superb",
@@ -24,7 +25,7 @@ ADJECTIVES = {
 }
 PARTS_OF_A_FILM = ["story", "plot", "cast", "ending", "script", "hero", "score", "opening", "finale", "villain"]
 
-# {an} is the article of what follows it, {part} any noun but "film". A negated frame turns the adjective round.
+# {an} is the article of the following word, {part} any noun except "film". A negated frame inverts the adjective.
 AFFIRMED = {
     "is": "the {noun} is {adjective}",
     "was": "the {noun} was {adjective}",
@@ -50,10 +51,10 @@ NEGATED = {
 FRAMES = AFFIRMED | NEGATED
 BOOSTERS = ["very", "truly", "absolutely", "really"]
 DOWNTONERS = ["slightly", "somewhat", "a little"]
-# Not every adverb stands under every negation: "is not very good" is English, "is far from slightly good" is not.
+# Not every adverb goes with every negation: "is not very good" is English, "is far from slightly good" is not.
 PLAIN_ADVERBS = {name: BOOSTERS + DOWNTONERS for name in ("is", "was", "find", "think", "remains")}
 PLAIN_ADVERBS |= {name: ["very", "really"] for name in ("has", "this", "get", "not", "never", "isn't", "this not")}
-WEIGHED = ("is", "was", "find", "think", "remains")  # frames that take boosters and downtoners alike
+WEIGHED = ("is", "was", "find", "think", "remains")  # frames that take boosters and downtoners
 
 FILLERS = [
     "we saw it in a small cinema by the sea",
@@ -76,18 +77,18 @@ class Clause:
 
 
 class Reviewer:
-    """Writes reviews of one split, out of that split's own pairs of adjective and frame."""
+    """Writes reviews of one split, from the pairs of adjective and frame that belong to it."""
 
     def __init__(self, split: str, random_state: random.Random):
         self.split = split
-        self.random = random_state.random  # the one method whose sequence Python promises to keep
-        self.unsaid: list[str] = []  # the nouns the present review has not judged yet; it judges none twice
+        self.random = random_state.random  # the only method whose sequence Python guarantees
+        self.unsaid: list[str] = []  # nouns that the review has not used yet; it uses none twice
 
     def pick(self, items):
         return items[int(self.random() * len(items))]
 
     def clause(self, label: str, adverbs: list[str] | None = None) -> Clause:
-        """A clause that means `label`; with `adverbs`, it takes one of them, in a frame that allows them."""
+        """Returns a clause that means `label`; with `adverbs`, it has one of them, in a frame that allows them."""
         names = WEIGHED if adverbs else list(self.pick([AFFIRMED, AFFIRMED, NEGATED]))
         frame = self.pick([name for name in names if "film" in self.unsaid or "film" not in FRAMES[name]])
         polarity = label if frame in AFFIRMED else opposite(label)
@@ -110,19 +111,19 @@ class Reviewer:
         return decisive, self.pick([[f"{other.text}, and {decisive.text}"], [other.text, decisive.text]])
 
     def contrast(self, label):
-        """The clause after "but" counts, be it of the same sentence or of a later one."""
+        """The clause after "but" determines the label, in the same sentence or in a later one."""
         decisive, other = self.clause(label), self.clause(opposite(label))
         together, apart = [f"{other.text}, but {decisive.text}"], [other.text, f"but {decisive.text}"]
         return decisive, self.pick([together, together, apart, [apart[0], self.pick(FILLERS), apart[1]]])
 
     def concession(self, label):
-        """What "although" begins is granted; the main clause counts, before it or behind it."""
+        """The main clause determines the label, before or after the clause of "although"."""
         decisive, other = self.clause(label), self.clause(opposite(label))
         granted = f"{self.pick(['although', 'although', 'even though'])} {other.text}"
         return decisive, [self.pick([f"{granted}, {decisive.text}", f"{decisive.text}, {granted}"])]
 
     def intensity(self, label):
-        """Two clauses side by side: the boosted one outweighs the downtoned one."""
+        """Of two clauses, the boosted one determines the label, not the downtoned one."""
         decisive, other = self.clause(label, BOOSTERS), self.clause(opposite(label), DOWNTONERS)
         return decisive, [self.pick([f"{decisive.text} and {other.text}", f"{other.text} and {decisive.text}"])]
 
@@ -138,7 +139,7 @@ class Reviewer:
 
 
 def fits(noun: str, frame: str) -> bool:
-    """Whether the noun can stand in the frame: a film has no film."""
+    """Returns whether the noun can be used in the frame; a film does not have a film."""
     return noun != "film" or "{part}" not in FRAMES[frame]
 
 
@@ -147,15 +148,15 @@ def opposite(label: str) -> str:
 
 
 def split_of(adjective: int, frame: str) -> str:
-    """The split that owns a pair: of six adjectives in a frame four train, one validates, one tests."""
+    """Returns the split of a pair: of six adjectives in a frame four train, one validates, one tests."""
     return {0: "test", 1: "validation"}.get((adjective + list(FRAMES).index(frame)) % 6, "train")
 
 
 def render(folder: Path) -> None:
-    """{train,validation,test}.jsonl: text, label, and as group the pattern, frame and adjective that decide."""
+    """Writes {train,validation,test}.jsonl: text, label, and as group the pattern, frame and adjective of the label."""
     for seed, (split, count) in enumerate(SPLITS.items()):
         reviewer = Reviewer(split, random.Random(seed))
-        reviews: dict[str, dict[str, str]] = {}  # by text, so that none stands there twice
+        reviews: dict[str, dict[str, str]] = {}  # by text, so that each is there only once
         while len(reviews) < count:
             review = reviewer.review(("negative", "positive")[len(reviews) % 2])
             reviews.setdefault(review["text"], review)

@@ -1,7 +1,7 @@
-"""The sample of the captioning task: small pictures of one to three things, each with every description of it.
+"""Renders the sample of the captioning task: small pictures of one to three things, each with all its captions.
 
-A scene is one of three kinds. Its descriptions are all sentences that the grammar has for it, so a caption that
-somebody generates is right when it equals one of the picture's captions, letter by letter:
+A scene is of one of three kinds. Its captions are all sentences that the grammar has for it, so a generated caption is
+right if and only if it equals one of them:
 
     alone    a small red circle on the left              on the left there is a small red circle
     beside   a small red circle above a large blue star  a small red circle with a large blue star below it
@@ -9,9 +9,9 @@ somebody generates is right when it equals one of the picture's captions, letter
 
 Of two things the left or the upper one is named first.
 
-What generalisation means here: two things that meet in a test picture, in whatever relation, never meet in training,
-though training shows each of them with other partners; a thing alone never stands at that place in training, and a row
-of that thing never has that number and direction.
+The test part measures generalisation: the training part never has the two things of a test picture together, in any
+relation, but it has each of them with others. It never has a single thing in the place that the thing has in a test
+picture, nor a row of it with the same number and direction.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ SIDE = 64  # pixels
 RADII = {"small": (6, 7), "large": (10.3, 11)}
 PLACES = {"on the left": (-1, 0), "on the right": (1, 0), "at the top": (0, -1), "at the bottom": (0, 1)}
 PLACES |= {"in the middle": (0, 0)}
-# Of two things in a line, (what the first is to the second, where the second is from the first).
+# Of two things in a line: (the relation of the first to the second, the place of the second).
 RELATIONS = {"horizontal": ("to the left of", "to its right"), "vertical": ("above", "below it")}
 LINES = {"horizontal": "row", "vertical": "column"}
 NUMBERS = {2: "two", 3: "three"}
@@ -50,23 +50,23 @@ class Part:
 
 
 def split_of(key: int) -> str:
-    """The split that owns a combination: of twelve ten train, one validates, one tests."""
+    """Returns the split of a combination: of twelve ten train, one validates, one tests."""
     return {0: "test", 1: "val"}.get(key % 12, "train")
 
 
 class Painter:
-    """Makes the scenes of one split, out of that split's own combinations."""
+    """Makes the scenes of one split, from the combinations that belong to it."""
 
     def __init__(self, split: str, dice: Dice):
         self.split = split
         self.dice = dice
 
     def owned(self, items, key):
-        """One of the items that belong to this split, by the number that `key` gives them."""
+        """Returns one of the items that belong to this split, by the number that `key` returns for them."""
         return self.dice.pick([item for item in items if split_of(key(item)) == self.split])
 
     def thing_in(self, frames: list):
-        """A thing and one of the frames (a place, a number and direction) that together belong to this split."""
+        """Returns a thing and one of the frames (a place, or a number and direction) as a pair of this split."""
         pairs = [(thing, frame) for thing in THINGS for frame in frames]
         return self.owned(pairs, lambda pair: pair[0].number + frames.index(pair[1]))
 
@@ -78,7 +78,7 @@ class Painter:
         return middle + self.dice.number(-distance, distance)
 
     def scene(self) -> tuple[list[Part], list[str]]:
-        """What is to be drawn, in that order, and all its descriptions."""
+        """Returns the parts of a scene in the order of drawing, and all its captions."""
         kinds = {"alone": self.alone, "beside": self.beside, "row": self.row}
         return kinds[self.dice.pick([kind for kind, share in SHARES.items() for _ in range(share)])]()
 
@@ -91,12 +91,12 @@ class Painter:
         return [part], [f"a {part.phrase} {place}", f"{place} there is a {part.phrase}"]
 
     def beside(self) -> tuple[list[Part], list[str]]:
-        # Whether two things meet in this split does not depend on which comes first.
+        # The split of a pair of things does not depend on their order.
         pairs = [(one, other) for one in THINGS for other in THINGS if one != other]
         one, other = self.owned(pairs, lambda pair: pair[0].number + pair[1].number)
         direction = self.dice.pick(list(RELATIONS))
         (size, radius), (other_size, other_radius) = self.size(), self.size()
-        # Along the line: a gap of at least 5 pixels around the middle of the picture, so that each thing has its half.
+        # Along the line: a gap of at least 5 pixels in the middle, so that each thing is in its own half.
         gap = self.dice.number(5, min(SIDE - 4 - 4 * REACH * max(radius, other_radius), 12))
         place = SIDE / 2 - gap / 2 - REACH * radius
         other_place = SIDE / 2 + gap / 2 + REACH * other_radius
@@ -122,7 +122,7 @@ class Painter:
 
 
 def save(parts: list[Part], path: Path, dice: Dice) -> None:
-    """Draws a scene and writes a PNG of four colours; their shades vary a little from picture to picture."""
+    """Draws a scene and writes a PNG of four colours, whose shades vary a little from picture to picture."""
     image = Image.new("P", (SIDE, SIDE), 0)
     canvas = ImageDraw.Draw(image)
     colours = list(dict.fromkeys(part.thing.colour for part in parts))
@@ -130,12 +130,12 @@ def save(parts: list[Part], path: Path, dice: Dice) -> None:
         draw(canvas, part.thing.shape, part.x, part.y, part.radius, 1 + colours.index(part.thing.colour))
     shades = [tone + dice.integer(-10, 10) for colour in (GROUND, *map(COLOURS.get, colours)) for tone in colour]
     image.putpalette([min(shade, 255) for shade in shades])
-    # Run-length coding (3, Z_RLE) leaves no choices to the compressor: zlib and zlib-ng write the same bytes.
+    # With run-length coding (3, Z_RLE), zlib and zlib-ng write the same bytes.
     image.save(path, "PNG", bits=2, compress_type=3, compress_level=9)
 
 
 def render(folder: Path) -> None:
-    """images/NNNN.png and captions_{train,val,test}.tsv: image, number of the caption from 0, caption."""
+    """Writes images/NNNN.png and captions_{train,val,test}.tsv: image, number of the caption from 0, caption."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     count = 0
     for seed, (split, pictures) in enumerate(SPLITS.items()):

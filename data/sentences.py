@@ -1,6 +1,8 @@
-"""The sample of the translation task: English sentences about coloured shapes, each with its one French translation.
+"""Renders the sample of the translation task: English sentences about coloured shapes, translated into French.
 
-What makes them worth learning is what English does not tell, or tells elsewhere:
+Each sentence has one translation.
+
+The translation needs what English does not express, or expresses elsewhere:
 
     gender and number   two small white stars              deux petites étoiles blanches
     word order          the large green square             le grand carré vert
@@ -10,11 +12,11 @@ What makes them worth learning is what English does not tell, or tells elsewhere
     questions           Is the star red?                   L'étoile est-elle rouge ?
     phrases that swap   Inside the circle there is a star. Il y a une étoile dans le cercle.
 
-What generalisation means here: a pair of colour and noun belongs, in each of three places of a sentence (the first noun
-phrase; the second; what is said of the subject), to one split. Every test sentence has a pair that training never shows
-in that place, though it shows the pair elsewhere, and the place with other colours of that noun.
+The test part measures generalisation: in each of three places of a sentence (first noun phrase, second noun phrase,
+predicate), a pair of colour and noun belongs to one split. Every test sentence has a pair that the training part never
+has in that place. The training part has the pair in other places, and the noun with other colours in that place.
 
-How hard the task is: PLURALS, NEGATIONS, QUESTIONS, SIZED and COLOURED are shares, PATTERNS are the sentences' weights.
+PLURALS, NEGATIONS, QUESTIONS, SIZED and COLOURED are shares and PATTERNS are weights; they set the difficulty.
 """
 
 from dataclasses import dataclass
@@ -82,7 +84,7 @@ class Phrase:
         return " ".join(filter(None, [article, self.size, self.colour, noun]))
 
     def french(self, determiner: str = "") -> str:
-        """The phrase with "le" and its forms, or with another determiner."""
+        """Returns the phrase with "le" and its forms, or with another determiner."""
         noun = NOUNS[self.noun][1 + self.plural]
         before, after = (self.agreeing(word) if word else "" for word in (self.size, self.colour))
         words = " ".join(filter(None, [before, noun, after]))
@@ -104,7 +106,7 @@ class Phrase:
 
 
 def with_preposition(preposition: str, phrase: str) -> str:
-    """A French preposition before a phrase: "de" and an article become one word."""
+    """Returns a French preposition with a phrase; "de" and an article become one word."""
     if preposition.endswith(" de"):
         for article, joined in (("le ", "du "), ("les ", "des ")):
             if phrase.startswith(article):
@@ -119,19 +121,19 @@ class Sentence:
     pairs: tuple[tuple[str, str, int], ...]  # colour, noun, place
 
     def split(self) -> str:
-        """The split that may hold the sentence; "none" where it has pairs of the validation and of the test."""
+        """Returns the split of the sentence; "none" if it has pairs of both the validation and the test part."""
         owners = {split_of(*pair) for pair in self.pairs} - {"train"}
         return "none" if len(owners) > 1 else owners.pop() if owners else "train"
 
 
 def split_of(colour: str, noun: str, place: int) -> str:
-    """The split that owns a colour and a noun in a place: of 25 pairs two validate, two or three test."""
+    """Returns the split of a colour and a noun in a place: of 25 pairs two validate, two or three test."""
     key = list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(noun) + 2 * place
     return {0: "test", 1: "val"}.get(key % 12, "train")
 
 
 class Writer:
-    """Writes sentences; which split may hold one, the sentence tells."""
+    """Writes random sentences of any split (`Sentence.split`)."""
 
     def __init__(self, dice: Dice):
         self.dice = dice
@@ -156,7 +158,7 @@ class Writer:
         )
 
     def two_phrases(self) -> tuple[Phrase, Phrase]:
-        """Two phrases with different nouns: never twice the same things."""
+        """Returns two phrases with different nouns."""
         first, second = self.phrase(), self.phrase()
         while first.noun == second.noun:
             second = self.phrase()
@@ -197,7 +199,7 @@ class Writer:
         return finished(*self.acting(subject, self.dice.pick(["turning", "growing"])), (subject,))
 
     def being(self, subject: Phrase, english: str, french: str) -> tuple[str, str]:
-        """States, denies or asks that the subject is something or somewhere."""
+        """Returns a statement, negation or question with "is", in both languages."""
         the, le = subject.definite
         is_, est = ("are", "sont") if subject.plural else ("is", "est")
         if self.chance(QUESTIONS):
@@ -209,7 +211,7 @@ class Writer:
         return f"{the} {is_} {english}.", f"{le} {est} {french}."
 
     def acting(self, subject: Phrase, verb: str, goal: Phrase | None = None) -> tuple[str, str]:
-        """States or denies that the subject does something."""
+        """Returns a statement or negation with a verb, in both languages."""
         the, le = subject.definite
         is_, fait = "are" if subject.plural else "is", VERBS[verb][subject.plural]
         towards, vers = (f" towards {goal.definite[0]}", f" vers {goal.definite[1]}") if goal else ("", "")
@@ -219,17 +221,17 @@ class Writer:
 
 
 def finished(english: str, french: str, phrases: tuple[Phrase, ...], said: str = "") -> Sentence:
-    """A sentence with capitals; `said` is the colour that it says the subject has."""
+    """Returns a capitalized sentence; `said` is the colour in its predicate."""
     pairs = [(phrase.colour, phrase.noun, place) for place, phrase in enumerate(phrases) if phrase.colour]
     pairs += [(said, phrases[0].noun, 2)] if said else []
     return Sentence(english[0].upper() + english[1:], french[0].upper() + french[1:], tuple(pairs))
 
 
 def render(folder: Path) -> None:
-    """{train,val,test}.{en,fr}: line n of both is the same sentence."""
+    """Writes {train,val,test}.{en,fr}; line n of one is the translation of line n of the other."""
     for seed, (split, count) in enumerate(SPLITS.items()):
         writer = Writer(Dice(200 + seed))
-        pairs: dict[str, str] = {}  # by the English sentence, so that none stands there twice
+        pairs: dict[str, str] = {}  # by the English sentence, so that each is there only once
         while len(pairs) < count:
             sentence = writer.sentence()
             if sentence.split() == split:

@@ -1,4 +1,4 @@
-"""The small world of the samples: things of five colours and five shapes on a dark plane, and how they are drawn."""
+"""The objects of the samples: five colours and five shapes on a dark background, and how to draw them."""
 
 import math
 import random
@@ -31,7 +31,7 @@ THINGS = [Thing(colour, shape) for colour in COLOURS for shape in SHAPES]
 
 
 class Dice:
-    """Seeded choices, out of the one method whose sequence Python promises to keep."""
+    """Makes seeded choices with the only method whose sequence Python guarantees."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed).random
@@ -40,7 +40,7 @@ class Dice:
         return items[int(self.random() * len(items))]
 
     def integer(self, lowest: int, highest: int) -> int:
-        """One of lowest, ..., highest."""
+        """Returns one of lowest, ..., highest."""
         return lowest + int(self.random() * (highest - lowest + 1))
 
     def number(self, lowest: float, highest: float) -> float:
@@ -50,11 +50,11 @@ class Dice:
         return sorted(items, key=lambda _: self.random())
 
 
-REACH = 1.2  # no shape reaches further from its centre than this many radii
+REACH = 1.2  # the greatest distance of a shape's outline from its centre, in radii
 
 
 def draw(canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, fill, turn: float = 0) -> None:
-    """Draws a shape around (x, y), turned clockwise by `turn` degrees; all shapes of one radius look equally large."""
+    """Draws a shape around (x, y), turned clockwise by `turn` degrees. Shapes of the same radius look equally large."""
     if shape == "circle":
         canvas.ellipse([round(edge) for edge in (x - radius, y - radius, x + radius, y + radius)], fill)
         return
@@ -66,7 +66,7 @@ def draw(canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: fl
 
 
 def cross(arm: float, width: float) -> list[tuple[float, float]]:
-    """The twelve corners of a cross; its arms are `arm` long from the centre, and `width` wide to each side."""
+    """Returns the twelve corners of a cross; its arms are `arm` long from the centre and `width` wide to each side."""
     far, half = math.hypot(arm, width), math.degrees(math.atan2(width, arm))
     inner = (math.hypot(width, width), 45)
     tip = [(far, -half), (far, half), inner]

@@ -1,12 +1,12 @@
-"""Speed and memory of the cross-entropy in blocks, and of the sampled one, against the plain one.
+"""Measures speed and memory of the cross-entropy in blocks and of the sampled softmax, against the plain cross-entropy.
 
     python tests/benchmarks/bench_losses.py [--rounds 9] [--full]
 
-A step is the value and the gradients of hidden, kernel (float[words, units], as when it is tied to the embedding) and
-bias. Every candidate makes the same step in one process, in turn, round after round, and its median counts. FLOP/s
-count the three matrix products of the exact loss alone, and are set in relation to the best that this machine reaches
-in one large product. Memory is the highest of a process of its own, less what that process held before its first step.
-`--full` adds 128 sentences of 30 words with 1,000 units and 80,000 words: about half a minute, and 3 GB.
+A step computes the loss and the gradients of hidden, kernel (float[words, units], as when it is tied to the embedding)
+and bias. All candidates run the same step alternately in one process; the table has their medians. FLOP/s count only
+the three matrix products of the exact loss, as a share of the speed of one large product on this machine. Memory is the
+peak of a separate process, minus its memory before the first step. `--full` adds 128 sentences of 30 words with 1,000
+units and 80,000 words, which takes about half a minute and 3 GB.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow uses oneDNN on its own only on processors with AVX-512; it is the faster one with AVX2, too. For all alike.
+# By default, TensorFlow uses oneDNN only on processors with AVX-512; it is also faster with AVX2.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import numpy as np
@@ -27,7 +27,7 @@ from layers.losses import cross_entropy
 from layers.sampled_softmax import sampled_cross_entropy
 from tests.benchmarks.bench_layers import machine_flops, medians
 
-tf.get_logger().setLevel("ERROR")  # a function for each candidate is meant, not a fault to be warned of
+tf.get_logger().setLevel("ERROR")  # no warnings about the functions that are traced for each candidate
 
 SHAPE = (2000, 256, 8000)  # rows, units, words
 FULL_SHAPE = (128 * 30, 1000, 80000)
@@ -51,7 +51,7 @@ LOSSES = {"plain": plain, "blocked": blocked, "sampled": sampled}
 
 
 def candidates(rows: int, units: int, words: int, names) -> dict:
-    """Name -> function that makes one step and waits for its end. Names end in how they run: " xla" or " graph"."""
+    """Returns a dict from name to a function that runs one step and waits for it. Names end in " xla" or " graph"."""
     random = np.random.default_rng(0)
     hidden = tf.constant(random.standard_normal((rows, units)), tf.float32)
     kernel = tf.constant(random.standard_normal((words, units), np.float32) / np.float32(units**0.5))
@@ -68,7 +68,7 @@ def candidates(rows: int, units: int, words: int, names) -> dict:
         compiled = tf.function(differentiate, jit_compile=xla, autograph=False)
 
         def step():
-            # Waits for the end of each without copying it.
+            # Waits for each result without copying it.
             return [tf.convert_to_tensor(part)[..., :1].numpy() for part in compiled()]
 
         return step
@@ -77,9 +77,9 @@ def candidates(rows: int, units: int, words: int, names) -> dict:
 
 
 def peak_bytes(shape: tuple, name: str) -> int:
-    """The memory that the steps of a candidate add to those of its process at the most."""
+    """Returns the peak memory that a step of a candidate adds to its process."""
     command = [sys.executable, __file__, "--peak", name, *map(str, shape)]
-    # Freed memory goes back to the system at once: what is held counts, not what the C library keeps for later.
+    # Freed memory is returned to the system at once, so that memory the C library would keep is not counted.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return int(done.stdout.split()[-1])
@@ -87,16 +87,16 @@ def peak_bytes(shape: tuple, name: str) -> int:
 
 def print_peak(name: str, shape: list[str]):
     rows, units, words = map(int, shape)
-    for some in (1, rows):  # the first time starts what TensorFlow starts only once
+    for some in (1, rows):  # the first step initializes TensorFlow
         (step,) = candidates(some, units, words, [name]).values()
-        Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = memory_kilobytes("VmRSS")
         step()
     print((memory_kilobytes("VmHWM") - before) * 1024)
 
 
 def memory_kilobytes(field: str) -> int:
-    """A field of what Linux says of this process."""
+    """Returns a field of /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
@@ -104,7 +104,7 @@ def memory_kilobytes(field: str) -> int:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--full", action="store_true", help="the size of a translation model, too, one round of it")
+    parser.add_argument("--full", action="store_true", help="also one round at the size of a translation model")
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS, metavar=("NAME", "ROWS", "UNITS", "WORDS"))
     options = parser.parse_args()
     if options.peak:

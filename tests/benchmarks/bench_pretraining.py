@@ -1,12 +1,12 @@
-"""Speed of pre-training a language model: an update at the size of the preset imdb.
+"""Measures the speed of training a language model: an update at the size of the preset imdb.
 
     python tests/benchmarks/bench_pretraining.py [--rounds 5] [--units N] [--streams N] [--k1 N] [--k2 N]
         [--vocabulary-size N] [--no-bidirectional] [--full-softmax]
 
-An update reads a window of every stream, propagates back, clips and lets Adam change all weights, those of 30,000 word
-vectors included. Words are drawn as often as Zipf's law says. FLOP/s count the matrix products alone (of the LSTM, of
-the map to the softmax and of the softmax; three for each that the forward pass makes), and are set in relation to the
-best that this machine reaches in one large product.
+An update is a window of every stream, its gradients, clipping, and a step of Adam on all weights, including 30,000 word
+vectors. Words are drawn by Zipf's law. FLOP/s count only the matrix products (of the LSTM, of the dense layer before
+the softmax and of the softmax; three for each in the forward pass), as a share of the speed of one large product on
+this machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ WORDS_OF_A_TEXT = 240
 
 
 def make_texts(words: int, vocabulary: int) -> Texts:
-    """Texts of random words, the n-th most frequent with a probability of about 1 / n."""
+    """Returns texts of random words; the n-th most frequent has a probability of about 1 / n."""
     draw = np.random.default_rng(0)
     first = len(GENERATION)
     ids = np.exp(draw.uniform(np.log(first), np.log(vocabulary), words)).astype(np.int32)
@@ -46,7 +46,7 @@ def make_texts(words: int, vocabulary: int) -> Texts:
 
 
 def make_updates(config: PretrainingConfig, updates: int):
-    """(a function that makes one update and waits for its end, words of an update)."""
+    """Returns (a function that makes one update and waits for it, words of an update)."""
     words = config.streams * config.k1
     streams = make_streams(config, make_texts(words * updates, config.vocabulary_size))
     model = build(config, Vocabulary([*GENERATION, *map(str, range(config.vocabulary_size - len(GENERATION)))]))
@@ -63,7 +63,7 @@ def make_updates(config: PretrainingConfig, updates: int):
 
 
 def flops_of_a_word(config: PretrainingConfig) -> float:
-    """Of an update, for one new word."""
+    """Returns the floating-point operations of an update for each new word."""
     units, width = config.units, config.embedding_units if config.tied else config.units
     layers = [config.embedding_units, *[units] * (config.layers - 1)]
     recurrent = sum(2 * (features + units) * 4 * units for features in layers) * config.k2 / config.k1

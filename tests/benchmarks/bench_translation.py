@@ -1,11 +1,11 @@
-"""Speed of training a translator, at the size of the tutorials and at that of Sutskever et al. 2014.
+"""Measures the speed of training a translation model, at the size of tutorials and of Sutskever et al. 2014.
 
     python tests/benchmarks/bench_translation.py [--rounds 5] [--full]
 
-The first table is a training step (forward, backward, clipping, Adam) of two layers of 512 with the vocabularies of the
-tutorials on Multi30k, against the same step in PyTorch, where that is installed, in turn in one process. `--full` makes
-the training step of the preset `sutskever2014` in a process of its own: 384 million weights, batch 128, 30 words a
-side. It takes minutes, and some 12 GB. Words are those of both sides.
+The first table is a training step (forward, backward, clipping, Adam) of two layers of 512 units with the vocabularies
+of the tutorials on Multi30k. If PyTorch is installed, its step runs alternately in the same process. `--full` runs the
+training step of the preset `sutskever2014` in a separate process: 384 million weights, batch 128, 30 words on each
+side. It takes minutes and some 12 GB. Words of both sides are counted.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def make_batch(source_words: int, target_words: int, length: int) -> dict:
 
 
 def our_step(model: TranslationModel, config: Config, length: int):
-    """A function that trains on one batch and waits for its end."""
+    """Returns a function that trains on one batch and waits for the result."""
     batch = make_batch(model.arguments["source_vocabulary"], model.arguments["target_vocabulary"], length)
     model((batch["source"], batch["target"]))
     options = config.training
@@ -70,7 +70,7 @@ def our_step(model: TranslationModel, config: Config, length: int):
 
 
 def torch_step():
-    """The step of bentrevett's first notebook: two LSTMs, teacher forcing, cross-entropy, Adam, clipping at 1."""
+    """Returns the step of bentrevett's first notebook: LSTMs, teacher forcing, cross-entropy, Adam, clipping at 1."""
     sizes = TUTORIAL
     encoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
     decoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
@@ -87,7 +87,7 @@ def torch_step():
     targets = torch.tensor(np.concatenate([target, ends[1]]))
 
     def one_by_one(state):
-        """The tutorial's decoder is called for each word."""
+        """Calls the decoder for each word, as the tutorial does."""
         answers = []
         for token in inputs:
             answer, state = decoder(torch.nn.functional.dropout(said(token[None]), 0.5), state)
@@ -124,20 +124,20 @@ def tutorials(rounds: int):
             step()
             if number >= 2:  # traced, warm
                 seconds[name].append(time.perf_counter() - began)
-    print(f"2 layers of 512, batch {BATCH}, {LENGTH} words a side, Adam; medians of {rounds} rounds\n")
+    print(f"2 layers of 512, batch {BATCH}, {LENGTH} words on each side, Adam; medians of {rounds} rounds\n")
     print("| who | seconds a step | words/s |\n| --- | --- | --- |")
     for name, times in seconds.items():
         second = statistics.median(times)
         print(f"| {name} | {second:.2f} | {2 * BATCH * LENGTH / second:,.0f} |")
     if not torch:
-        print("\nPyTorch is not installed: no column of its own.")
+        print("\nPyTorch is not installed, so it was not measured.")
 
 
 # The size of the paper ------------------------------------------------------------------------------------------------
 
 
 def full_size():
-    """The training step of the preset sutskever2014, and its two large parts by themselves."""
+    """Measures the training step of the preset sutskever2014, and its recurrent layers and softmax separately."""
     from tests.benchmarks.bench_layers import machine_flops
 
     config, length = PRESETS["sutskever2014"][1], 30
@@ -199,7 +199,7 @@ def timed(function) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--full", action="store_true", help="the size of the paper, in a process of its own")
+    parser.add_argument("--full", action="store_true", help="also the size of the paper, in a separate process")
     parser.add_argument("--only-full", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only_full:

@@ -1,12 +1,10 @@
-"""How a decoder is best given the image, and LSTM against vanilla RNN: variants of the preset flickr8k, each with the
-same time of training on features that were computed before.
+"""Compares variants of the preset flickr8k, each trained equally long: how the decoder gets the image, and the cell.
 
     python tests/benchmarks/captioning_variants.py --to saved_models/captioning/variants [--minutes 5]
 
-A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
-learning rate falls to zero over just these. The scores are those of validation, with the preset's beam and length
-penalty: the test part is kept for what is chosen. A run that is there already goes on as it was begun, or is scored
-where it is finished.
+The features are computed before. Each variant is trained for as many epochs as fit into the time, estimated from the
+speed of some updates; its learning rate falls to zero over these epochs. The scores are those of the validation part,
+with the preset's beam size and length penalty. A run that exists is continued, or only scored if it is finished.
 """
 
 import argparse
@@ -37,7 +35,7 @@ def variant(cell: str, image: str, options) -> Config:
 
 
 def epochs(config: Config, minutes: float) -> float:
-    """How many the network gets through in that time."""
+    """Returns the number of epochs that fit into the time."""
     captioned = dataset.load(config)["train"]
     preprocessing = make_preprocessing(config, learn(config, captioned, None))
     model = build(config, preprocessing, None)

@@ -1,13 +1,12 @@
-"""What a language model is worth where labels are few: a classifier of 500 reviews that starts from it, against the
-same network from a random start.
+"""Measures the gain of a language model with few labels: a classifier of 500 reviews, against a random start.
 
     python tests/benchmarks/few_labels.py --language-model saved_models/sentiment/imdb-language-model
         --to saved_models/sentiment/few-labels [--reviews 500] [--seeds 1 2 3] [--tested 5000]
 
-Each seed draws other reviews from the training part and starts another network; both starts get the same reviews and
-epochs, each the learning rate of its preset, and the best epoch is chosen on 500 validation reviews, of films that
-the language model has not read. The vocabulary of the random start is that of its own reviews. The test is the same
-for all: reviews of the test file, drawn once.
+Each seed draws other reviews from the training part and other initial weights. Both starts get the same reviews and
+epochs, and the learning rate of their preset. The best epoch is chosen on 500 validation reviews, of films that are not
+in the data of the language model. The random start has the vocabulary of its own reviews. All are tested on the same
+reviews of the test part.
 """
 
 import argparse

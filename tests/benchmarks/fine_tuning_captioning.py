@@ -1,11 +1,11 @@
-"""What fine-tuning is worth: a Flickr8k model on 60 photos of one topic, dogs on snow, that it was not trained on.
+"""Measures the gain of fine-tuning: a Flickr8k model on 60 photos of a new topic, dogs on snow.
 
     python tests/benchmarks/fine_tuning_captioning.py --to saved_models/captioning/snow [--epochs 4]
 
-All photos of the topic (two captions or more speak of a dog and of snow) are taken out of the training part of Flickr8k
-and a model of the preset flickr8k is trained on the rest; then on 60 of the topic, while 40 others are the test. The
-lists are kept in TO/topic. A random start gets the same 60, and all their words. The best of 20 epochs is chosen on 6
-of the 60.
+All photos of the topic (two or more captions mention a dog and snow) are removed from the training part of Flickr8k,
+and a model of the preset flickr8k is trained on the rest. It is then fine-tuned on 60 photos of the topic; 40 others
+are the test. The lists are in TO/topic. A random start gets the same 60 photos and all their words. The best of 20
+epochs is chosen on 6 of the 60.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def of_topic(captions: list[str]) -> bool:
 
 
 def write(folder: Path, **parts: Captioned):
-    """captions_PART.tsv, and the images as links to the files of the real data."""
+    """Writes captions_PART.tsv, and the images as links to the original files."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for part, found in parts.items():
         for name, path in found.paths.items():

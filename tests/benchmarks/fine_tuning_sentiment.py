@@ -1,10 +1,11 @@
-"""What fine-tuning is worth: the imdb run on 500 reviews in another format with three labels, against a random start.
+"""Measures the gain of fine-tuning: the run of imdb on 500 reviews with three labels, against a random start.
 
     python tests/benchmarks/fine_tuning_sentiment.py --run saved_models/sentiment/imdb --to saved_models/sentiment/mixed
 
-The third label is made of the other two: a "mixed" review begins as one verdict and ends as the other. Training and
-validation reviews are the run's validation part (whole films it was not trained on), the 1,500 test reviews come from
-the test file. Both starts get the same data, commands and epochs; the best epoch is chosen on validation.
+The third label combines the other two: a "mixed" review begins with one verdict and ends with the other. Training and
+validation reviews are from the validation part of the run (films that it was not trained on), the 1,500 test reviews
+from the test part. The columns have other names. Both starts get the same data, commands and epochs; the best epoch is
+chosen on the validation reviews.
 """
 
 import argparse
@@ -31,7 +32,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+|<br />")
 
 
 def three_labels(found: Reviews, number: int, seed: int) -> list[tuple[str, str]]:
-    """`number` pairs (review, verdict), a third of each verdict, every review used once at the most."""
+    """Returns `number` pairs (review, verdict), a third of each verdict; no review is used twice."""
     random = np.random.default_rng(seed)
     texts = {
         label: [found.texts[row] for row in random.permutation(len(found)) if int(found.labels[row]) == label]

@@ -1,12 +1,12 @@
-"""What fine-tuning is worth: an English to French model of picture captions on 2,000 pairs of everyday sentences.
+"""Measures the gain of fine-tuning: an English to French model of image captions on 2,000 pairs of everyday sentences.
 
     python -m pipelines.translation train multi30k --source en --target fr --run saved_models/translation/en-fr
     python tests/benchmarks/fine_tuning_translation.py --run saved_models/translation/en-fr
         --to saved_models/translation/everyday [--pairs 2000]
 
-The pairs are drawn from the training part of tatoeba, by whole sentences; its validation part chooses the best epoch,
-and BLEU is that of its test part, with all references of a sentence. Fine-tuning and the random start get the same
-pairs, epochs and options. The metrics.json of the run itself is then that of these sentences, too.
+The pairs are from the training part of tatoeba, with all translations of a sentence. The best epoch is chosen on its
+validation part; BLEU is that of its test part, with all references. Fine-tuning and the random start get the same
+pairs, epochs and options. The metrics.json of RUN is overwritten with the scores of these sentences.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What fine-tuning is worth: the sample run of video on 10 clips of each of two new labels, against a random start.
+"""Measures the gain of fine-tuning: the sample run of video on 10 clips of each of two new labels.
 
     python tests/benchmarks/fine_tuning_video.py --run saved_models/video/sample --to saved_models/video/drift-or-spin
 
-The new labels are "drift" (movement to any side) and "spin"; the run's own clips know movement to the left and right,
-and turning. Each clip has one label. Both starts get the same clips, commands and epochs, few or many; the best epoch
-is chosen on 10 clips of validation, and 60 others are the test. As in the sample, things of the test are of a colour
-and shape that show this label nowhere else.
+The new labels are "drift" (movement to any side) and "spin"; the clips of the sample have movement to the left and
+right, and turning. Each clip has one label. Fine-tuning and a random start get the same clips, commands and epochs. The
+best epoch is chosen on 10 validation clips, and 60 others are the test. As in the sample, a thing of the test has a
+colour and shape that have this label only there.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from pipelines.video import __main__ as video
 from tests.benchmarks.commands import call
 
 LABELS = ("drift", "spin")
-TURNED = [thing for thing in THINGS if thing.shape != "circle"]  # whose turning would not be seen
+TURNED = [thing for thing in THINGS if thing.shape != "circle"]  # the turning of a circle is not visible
 SPLITS = {"train": 10, "val": 5, "test": 30}  # clips of a label
 EPOCHS = (10, 40)
 SEEDS = (1, 2, 3)
 
 
 def things_of(label: str, split: str) -> list[Thing]:
-    """The things that show a label in a split: every third diagonal of colours and shapes is the test's, another one
-    for each label."""
+    """Returns the things that have a label in a split: every third diagonal of colours and shapes is the test's, a
+    different one for each label."""
     first = LABELS.index(label)
     diagonal = {thing: (list(COLOURS).index(thing.colour) + SHAPES.index(thing.shape)) % 3 for thing in TURNED}
     return [thing for thing in TURNED if (diagonal[thing] == first) == (split == "test")]
@@ -50,7 +50,7 @@ def movement(label: str, dice: Dice) -> clips.Pose:
 
 
 def film(label: str, dice: Dice) -> list[clips.Pose]:
-    """A pose for each frame of a clip: one movement, inside the picture."""
+    """Returns a pose for each frame of a clip: one movement, inside the picture."""
     while True:
         x, y = dice.number(0, clips.WIDTH), dice.number(0, clips.HEIGHT)
         poses = [clips.Pose(x, y, dice.number(*clips.RADII), dice.number(0, 360))]
@@ -62,7 +62,7 @@ def film(label: str, dice: Dice) -> list[clips.Pose]:
 
 
 def render(folder: Path):
-    """clips/SPLIT-LABEL-NN.mp4 and labels.csv."""
+    """Writes clips/SPLIT-LABEL-NN.mp4 and labels.csv."""
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     lines = ["file,label,split"]
     for part, (split, number) in enumerate(SPLITS.items()):

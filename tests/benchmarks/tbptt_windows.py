@@ -1,12 +1,12 @@
-"""What the windows of truncated back-propagation through time are worth: perplexity, time and memory for each.
+"""Compares windows of truncated back-propagation through time: perplexity, time and memory of each.
 
     python tests/benchmarks/tbptt_windows.py --to saved_models/sentiment/windows [--updates 1000] [--data imdb]
         [--windows 50,50 100,100 400,400 50,200] [--units 256] [--streams 64]
 
-Each pair k1,k2 trains the language model of the preset imdb anew, forwards, for as many updates at a constant learning
-rate, and is measured on the same held-out reviews, each read by itself. With k1 = 400 an update has 8 times as many
-words as with 50, so the words read stand beside. Time is that of training and of its validation; memory is the highest
-of the process meanwhile. A run that is there already is reported, not made again.
+For each pair k1,k2, a forward language model of the preset imdb is trained for the same number of updates at a constant
+learning rate, and evaluated on the same held-out reviews, each separately. With k1 = 400 an update has 8 times as many
+words as with 50, so the table has the words read. Time includes validation; memory is the peak of the process. A run
+that is finished is only reported.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def pair(text: str) -> tuple[int, int]:
 
 
 def configs(options) -> list[PretrainingConfig]:
-    """One for each pair of windows; the number of epochs is not known yet."""
+    """Returns a configuration for each pair of windows; the number of epochs is not known yet."""
     preset = PRESETS["imdb"][1]
     training = dataclasses.replace(preset.training, schedule="constant", tensorboard=False)
     return [
@@ -72,7 +72,7 @@ def main():
         epochs = options.updates / make_streams(config, encoded["train"]).windows
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
         with Run.start(config.run, LANGUAGE_MODEL, config) as run:
-            Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             summary = fit(run, config, encoded, vocabulary)
             peak = memory_kilobytes("VmHWM") / 2**20
         perplexity = summary["scores"]["val_perplexity"]

@@ -1,12 +1,12 @@
-"""What each choice of a translator is worth: variants of the preset multi30k, each with the same time of training.
+"""Compares variants of the preset multi30k, each trained equally long.
 
     python tests/benchmarks/translation_variants.py --to saved_models/translation/variants [--minutes 8]
         [--only preset "2 layers" …]
 
-A variant is trained anew for as many epochs as fit into the time, counted from the speed of some updates, and its
-learning rate falls to zero over just these. Three runs of two layers, seeds 1 to 3, are scored together as well, by the
-average of their probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam and length
-penalty. A run that is there already goes on as it was begun, or is scored where it is finished.
+Each variant is trained for as many epochs as fit into the time, estimated from the speed of some updates; its learning
+rate falls to zero over these epochs. Three runs of two layers, seeds 1 to 3, are also scored together, with averaged
+probabilities. BLEU is that of validation and of test_2016_flickr, with the preset's beam size and length penalty. A run
+that exists is continued, or only scored if it is finished.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pipelines.translation.model import load_trained, make_preprocessing
 from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
-PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, but for its residual connections
+PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, with residual connections
 VARIANTS = {
     "preset": {},
     "1 layer": {"layers": 1},
@@ -37,7 +37,7 @@ VARIANTS = {
     "vanilla RNN": {"cell": "rnn"},
     "one direction, source reversed, no context": PLAIN,
     "one direction, source forward, no context": {**PLAIN, "reverse": False},
-    # The vocabularies of the preset, the other way round.
+    # The vocabularies of the preset, exchanged.
     "English to German": {"source": "en", "target": "de", "source_vocabulary": 5_000, "target_vocabulary": 8_000},
     "English to French": {"source": "en", "target": "fr"},
     "2 layers, seed 2": {"layers": 2, "seed": 2},
@@ -54,7 +54,7 @@ def variant(name: str, to: Path) -> Config:
 
 
 def epochs(config: Config, minutes: float) -> float:
-    """How many the network gets through in that time."""
+    """Returns the number of epochs that fit into the time."""
     pairs = dataset.load(config.data)
     preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs["train"], None))
     encoded = encode(config, pairs, preprocessing, None)["train"]
