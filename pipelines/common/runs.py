@@ -36,7 +36,8 @@ def load_weights(model, path):
 class Run:
     """A run folder: everything one training made, with the config that explains it.
 
-    `config` is the JSON form of the task's config, as stored. Make one with `start` (to train) or `open` (to use).
+    `config` is the JSON form of the task's config, as stored. To train, make one with `prepare` and `create`, or with
+    `start`, which is both; to use a trained model, with `open`.
     """
 
     def __init__(self, path, task: str, config: dict, preset: str | None):
@@ -58,34 +59,51 @@ class Run:
 
     @classmethod
     def start(cls, path, task: str, config, preset: str | None = None) -> "Run":
-        """Makes the run folder, or opens the one of the same task and config to go on; locks it against others.
+        """Returns the run in the folder, which is created or has the same task and config; see `prepare`."""
+        return cls.prepare(path, task, config, preset).create()
 
-        `config` is a dict of JSON values, or a dataclass. A run that is finished is given back unlocked: ask
-        `finished`. Raises UserError when the folder holds another config (naming the fields), another task's run or
-        other files, when another process trains in it, or when it cannot be made.
+    @classmethod
+    def prepare(cls, path, task: str, config, preset: str | None = None) -> "Run":
+        """Returns the run in the folder, locked unless it is finished; without a folder, a run that `create` creates.
+
+        `config` is a dict of JSON values, or a dataclass. Raises UserError when the folder has the run of another
+        config (naming the fields) or task, or when another process trains in it.
         """
         path = pathlib.Path(path)
         kind = type(config) if dataclasses.is_dataclass(config) else None
         config = as_json(config)
-        if (path / "config.json").is_file():
-            run = cls.open(path, task)
-            run._refuse_other_config(config, kind)
-            if not run.finished:
-                run._take_lock()
-                run._sweep()
-            return run
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            strangers = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-        except OSError as error:
-            raise UserError(f"the run folder {path} cannot be made: {error.strerror}") from error
-        if strangers:
-            raise UserError(f"{path} is no run and not empty (it holds {strangers[0]}): choose another --run folder")
-        run = cls(path, task, config, preset)
-        run._take_lock()
-        run._sweep()
-        write_json(run.config_file, {"task": task, "preset": preset, "config": config, "versions": versions()})
+        if not (path / "config.json").is_file():
+            return cls(path, task, config, preset)
+        run = cls.open(path, task)
+        run._refuse_other_config(config, kind)
+        if not run.finished:
+            run._take_lock()
+            run._sweep()
         return run
+
+    def create(self) -> "Run":
+        """Creates and locks the folder of a run that `prepare` did not find; returns the run.
+
+        Raises UserError when the folder has other files or cannot be created.
+        """
+        if self._lock is not None or self.finished:
+            return self
+        if self.config_file.is_file():  # another process has created it since
+            return self.prepare(self.path, self.task, self.config, self.preset)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            raise UserError(f"the run folder {self.path} cannot be made: {error.strerror}") from error
+        if strangers:
+            raise UserError(
+                f"{self.path} is no run and not empty (it holds {strangers[0]}): choose another --run folder"
+            )
+        self._take_lock()
+        self._sweep()
+        stored = {"task": self.task, "preset": self.preset, "config": self.config, "versions": versions()}
+        write_json(self.config_file, stored)
+        return self
 
     @classmethod
     def open(cls, path, task: str) -> "Run":

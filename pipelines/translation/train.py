@@ -38,9 +38,8 @@ from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
-    # A run that exists answers at once; a new one is made only when its data was found good.
-    run = Run.start(config.run, "translation", config, preset) if (config.run / "config.json").is_file() else None
-    if run and run.finished:
+    run = Run.prepare(config.run, "translation", config, preset)  # its folder is created after the data was checked
+    if run.finished:
         report(run)
         return run.summary
     base = load_trained(Run.open(config.base, "translation")) if config.base else None
@@ -53,12 +52,11 @@ def train(config: Config, preset: str | None = None) -> dict:
             f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
         )
     # The target's vocabulary is written last: with it, both are whole.
-    stored = run and (run.path / TARGET_VOCABULARY_FILE).is_file()
+    stored = (run.path / TARGET_VOCABULARY_FILE).is_file()
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
     preprocessing = make_preprocessing(config, *vocabularies)
     encoded = encode(config, pairs, preprocessing, base)
-    run = run or Run.start(config.run, "translation", config, preset)
-    with run:
+    with run.create():
         for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
             with atomic_write(run.path / name) as file:
                 file.write(vocabulary.to_text())

@@ -35,9 +35,8 @@ LARGEST_CHANGE = 4.0  # of a log-probability from frame to frame that the smooth
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
-    # A run that exists answers at once; a new one is made only when its data was found good.
-    run = Run.start(config.run, "video", config, preset) if (config.run / "config.json").is_file() else None
-    if run and run.finished:
+    run = Run.prepare(config.run, "video", config, preset)  # its folder is created after the data was checked
+    if run.finished:
         report(run)
         return run.summary
     base = load_trained(Run.open(config.base, "video")) if config.base else None
@@ -47,8 +46,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     names = choose_names(config, videos, base)
     model = build(config, names, base)
     tracks = read_tracks(config, videos, names, model)
-    run = run or Run.start(config.run, "video", config, preset)
-    with run:
+    with run.create():
         write_json(run.path / LABELS_FILE, list(names))
         summary = fit(run, config, model, tracks, names)
     report(run)

@@ -12,6 +12,7 @@ import sys
 import zipfile
 import zlib
 
+import keras
 import numpy as np
 
 from pipelines.common import files
@@ -22,7 +23,7 @@ JSON = "state"  # name of the member with the JSON
 
 
 class NotFiniteError(Exception):
-    """A variable has a NaN or an infinity; the message is its name."""
+    """The loss, its gradient or a variable has a NaN or an infinity."""
 
 
 class Checkpoints:
@@ -51,7 +52,8 @@ class Checkpoints:
             for i, variable in enumerate(values):
                 value = np.asarray(variable.numpy())
                 if not np.all(np.isfinite(value)):
-                    raise NotFiniteError(variable.path if hasattr(variable, "path") else variable.name)
+                    name = variable.path if isinstance(variable, keras.Variable) else variable.name
+                    raise NotFiniteError(f"the variable {name} is not finite after step {step}")
                 dtypes[f"{part}/{i}"] = value.dtype.name
                 arrays[f"{part}/{i}"] = without_bfloat16(value)
         text = json.dumps({"step": step, "state": progress, "dtypes": dtypes})

@@ -15,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, NoReturn
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -29,7 +29,7 @@ from pipelines.common.training.interrupts import Interrupted, Signals
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.progress import Progress, is_better, write_history
-from pipelines.common.training.updates import NO_BAD_STEP, Updates
+from pipelines.common.training.updates import Updates
 
 METRICS_SECONDS = 0.5  # between two readings of the metrics, each of which waits for the device
 CURVES_SECONDS = 30  # between two drawings of the curves, each of which takes most of a second
@@ -42,18 +42,18 @@ class Trainer:
     Attributes:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
             and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
-            strings if options.xla is set. The schedule of the learning rate takes the number of steps of data(0), and
-            from the first epoch of a parameter group on that of this epoch, for those of every epoch.
+            strings if options.xla is set. Schedules of the learning rate assume that every epoch has as many batches as
+            the first; only where a parameter group begins to train are they counted again.
         loss: loss(batch, training) returns name -> (total float[], weight float[]). Training minimizes total / weight
-            of "loss" over the whole global batch; the other names are metrics. A loss that carries a state from batch
-            to batch (see tbptt.py) has it in `loss.variables`, which checkpoints contain.
-        validate: validate() returns name -> float.
+            of "loss" over the batches of an update, on all replicas; the other names are metrics. A loss may carry
+            a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
+        validate: validate() returns name -> float, at the end of every epoch.
         monitor: name of the metric, of validation or training, that selects the best weights and stops the training
             early. Of two equal scores, the one with the lower val_loss is better.
         mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
-        parameter_groups: weights with a learning rate of their own, perhaps only from a later epoch on. With this epoch
-            the structure of the batches may change.
-        callbacks: Keras callbacks, besides those that display the progress and write logs.
+        parameter_groups: weights with a learning rate of their own, perhaps frozen before some epoch. In this epoch the
+            structure of the batches may change.
+        callbacks: Keras callbacks, besides those for the progress bar and TensorBoard.
         at_end: at_end() is called with the best weights in the model, which it may change, and returns entries for the
             summary. It is called again if the run is killed meanwhile.
     """
@@ -72,9 +72,9 @@ class Trainer:
     at_end: Callable[[], dict] | None = None
 
     def train(self) -> dict:
-        """Trains from the last checkpoint to the end, and returns the summary of the run.
+        """Trains from the last checkpoint, if there is one, to the end; returns the summary of the run.
 
-        The best weights (with options.ema the averaged ones) are then in the model and in run.weights_file.
+        The best weights (with options.ema, the averaged ones) are then in the model and in run.weights_file.
 
         Raises:
             UserError: The loss is not finite, there is no data, or a file cannot be written.
@@ -87,35 +87,46 @@ class Trainer:
         self._restore_checkpoint()
         try:
             with Signals() as self.signals:
-                self.all_callbacks.on_train_begin()
+                self.callback_list.on_train_begin()
                 self.model.stop_training = False  # a callback may set it
                 while not self._is_over():
                     self._train_epoch()
-                self.all_callbacks.on_train_end()
+                self.callback_list.on_train_end()
                 return self._finish()
-        except BaseException:
+        except BaseException as error:
             if self.progress.rows:
-                with contextlib.suppress(OSError, UserError):  # the first exception is the one to report
+                with contextlib.suppress(OSError, UserError):  # report the first exception
                     self._draw_curves()
+            if isinstance(error, NotFiniteError):
+                last = self.checkpoints.files()[-1:]
+                found = f"the last good checkpoint is {last[0]}" if last else "there is no checkpoint yet"
+                advice = "Try a smaller --learning-rate or --clip-norm"
+                raise UserError(f"training stopped: {error}; {found}. {advice}") from error
             raise
 
     def _prepare(self):
         if self.mode not in ("max", "min"):
             raise ValueError(f"mode is {self.mode!r}, expected 'max' or 'min'")
         options = self.options
-        starts = {0, *(group.from_epoch for group in self.parameter_groups)}
-        steps = {epoch: int(self.data(epoch).cardinality()) for epoch in starts}
-        if tf.data.INFINITE_CARDINALITY in steps.values():
+        counted = {0, *(group.from_epoch for group in self.parameter_groups)}
+        steps_per_epoch = {epoch: int(self.data(epoch).cardinality()) for epoch in counted}
+        if tf.data.INFINITE_CARDINALITY in steps_per_epoch.values():
             raise ValueError("data(epoch) never ends: take() the batches of an epoch")
-        if tf.data.UNKNOWN_CARDINALITY in steps.values():
-            steps = {}
-        if not steps and not float(options.epochs).is_integer():
+        if tf.data.UNKNOWN_CARDINALITY in steps_per_epoch.values():
+            steps_per_epoch = {}
+        if not steps_per_epoch and not float(options.epochs).is_integer():
             raise UserError(f"--epochs is {options.epochs}: a part of an epoch needs data whose length is known")
-        self.updates = Updates(self.model, self.loss, options, self.parameter_groups, steps)
+        self.updates = Updates(self.model, self.loss, options, self.parameter_groups, steps_per_epoch)
         self.checkpoints = Checkpoints(self.run.checkpoints)
         self.progress = Progress()
-        logs = [TensorBoardLogs(self.run.logs)] if options.tensorboard else []
-        self.all_callbacks = keras.callbacks.CallbackList([*display(), *logs, *self.callbacks], model=self.model)
+        tensorboard = [TensorBoardLogs(self.run.logs)] if options.tensorboard else []
+        self.callback_list = keras.callbacks.CallbackList(
+            [*display(), *tensorboard, *self.callbacks],
+            model=self.model,
+            epochs=math.ceil(options.epochs),
+            steps=steps_per_epoch.get(0),
+            verbose=1,
+        )
         self.saved_at = self.drawn_at = time.monotonic()
 
     def _is_over(self) -> bool:
@@ -125,12 +136,15 @@ class Trainer:
     # One epoch --------------------------------------------------------------------------------------------------------
 
     def _train_epoch(self):
-        """Trains on the batches of the epoch that are left, validates, keeps the best weights, and saves."""
+        """Trains on the batches of an epoch, validates, writes the results and a checkpoint.
+
+        If the run was stopped within the epoch, the batches before the checkpoint are skipped.
+        """
         progress, epoch = self.progress, self.progress.epoch
         self.clock = time.monotonic()
-        self.logs, self.logs_at = {}, 0.0
-        dataset = self._dataset(epoch)
-        self.all_callbacks.on_epoch_begin(epoch)
+        self.metrics, self.metrics_at = {}, 0.0  # as last read
+        dataset = self._batches(epoch)
+        self.callback_list.on_epoch_begin(epoch)
         self.updates.prepare(dataset.element_spec, epoch)
         try:
             for batch in dataset.skip(progress.batch):
@@ -138,7 +152,6 @@ class Trainer:
             if progress.batch == 0:
                 raise UserError(f"the training data of {self.run.task} gave no batch at all")
             self.updates.flush(progress.step)
-            self._stop_if_not_finite()
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
                 with self.signals.immediate():
@@ -152,35 +165,32 @@ class Trainer:
         if time.monotonic() - self.drawn_at >= CURVES_SECONDS:
             self._draw_curves()
 
-    def _dataset(self, epoch: int) -> tf.data.Dataset:
-        """Returns the batches of an epoch, of which the last epoch may take only a part."""
-        dataset, part = self.data(epoch), self.options.epochs - epoch
-        if part < 1:
-            dataset = dataset.take(max(round(int(dataset.cardinality()) * part), 1))
+    def _batches(self, epoch: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch, which in the last epoch may be a part of data(epoch)."""
+        dataset, epochs_left = self.data(epoch), self.options.epochs - epoch
+        if epochs_left < 1:
+            dataset = dataset.take(max(round(int(dataset.cardinality()) * epochs_left), 1))
         steps = int(dataset.cardinality())
-        self.all_callbacks.set_params(
-            {"verbose": 1, "epochs": math.ceil(self.options.epochs), "steps": steps if steps >= 0 else None}
-        )
+        self.callback_list.set_params({**self.callback_list.params, "steps": steps if steps >= 0 else None})
         return dataset
 
     def _train_on_batch(self, batch):
         progress = self.progress
-        self.all_callbacks.on_train_batch_begin(progress.batch)
+        self.callback_list.on_train_batch_begin(progress.batch)
         self.updates.train_on_batch(batch, progress.step + 1)
         progress.batch += 1
         progress.step += 1
         now = time.monotonic()
-        if now - self.logs_at >= METRICS_SECONDS:
-            self._stop_if_not_finite()
-            self.logs, self.logs_at = self.updates.metrics(), now
-        self.all_callbacks.on_train_batch_end(progress.batch - 1, self.logs)
+        if now - self.metrics_at >= METRICS_SECONDS:
+            self.metrics, self.metrics_at = self.updates.metrics(), now
+        self.callback_list.on_train_batch_end(progress.batch - 1, self.metrics)
         self.signals.check()
         steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
         if (steps and progress.step % steps == 0) or (minutes and now - self.saved_at >= 60 * minutes):
             self._save_checkpoint()
 
     def _end_epoch(self, metrics: dict[str, float]):
-        """Writes the history, and the weights if they are the best, and begins the next epoch."""
+        """Writes the history, and the weights if they are the best; advances the progress to the next epoch."""
         progress = self.progress
         if self.monitor not in metrics:
             raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(metrics)}")
@@ -199,7 +209,7 @@ class Trainer:
         write_history(self.run.history_file, progress.rows)
         progress.epoch, progress.batch, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
         self.updates.sums = {}
-        self.all_callbacks.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
+        self.callback_list.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
 
     def _keep_best(self, row: dict):
         # Written before the checkpoint that refers to it, and named by its step: whenever the process is killed, the
@@ -226,18 +236,14 @@ class Trainer:
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self):
-        self._stop_if_not_finite()
+        self.updates.check_finite()
         self._count_seconds()
         progress = self.progress
-        progress.pending = self.updates.pending
-        progress.sums = {name: [float(value) for value in pair] for name, pair in self.updates.sums.items()}
+        progress.pending, progress.sums = self.updates.pending, tf.nest.map_structure(float, self.updates.sums)
         # The best weights of each checkpoint stay on the disk as long as the checkpoint does.
         progress.best_files[str(progress.step)] = progress.best and progress.best["file"]
         progress.best_files = dict(sorted(progress.best_files.items(), key=lambda item: int(item[0]))[-KEEP:])
-        try:
-            self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
-        except NotFiniteError as error:
-            self._stop(f"the variable {error} is not finite after step {progress.step}")
+        self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
         for file in self.run.checkpoints.glob("best-*.weights.h5"):
             if file.name not in progress.best_files.values():
                 file.unlink(missing_ok=True)
@@ -249,41 +255,19 @@ class Trainer:
             return
         progress = self.progress = Progress(**stored)
         self.updates.pending = progress.pending
-        self.updates.sums = {
-            name: tuple(tf.constant(value, tf.float64) for value in pair) for name, pair in progress.sums.items()
-        }
+        self.updates.sums = tf.nest.map_structure(lambda value: tf.constant(value, tf.float64), progress.sums)
         if progress.best:
             files.publish(self.run.checkpoints / progress.best["file"], self.run.weights_file)
             write_history(self.run.history_file, progress.rows)
         print(f"{self.run.path}: going on after step {progress.step} (epoch {progress.epoch + 1})", file=sys.stderr)
 
-    def _stop_if_not_finite(self):
-        bad_step = int(self.updates.bad_step.numpy())
-        if bad_step != NO_BAD_STEP:
-            self._stop(f"the loss or its gradient is not finite at step {bad_step}")
-
-    def _stop(self, reason: str) -> NoReturn:
-        found = self.checkpoints.files()
-        last = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
-        raise UserError(f"training stopped: {reason}; {last}. Try a smaller --learning-rate or --clip-norm")
-
     # The end ----------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> dict:
         """Loads the best weights, calls at_end, and marks the run as finished with its summary."""
-        progress, best = self.progress, self.progress.best
         runs.load_weights(self.model, self.run.weights_file)
         self._draw_curves()
-        row = next(row for row in progress.rows if row["epoch"] == best["epoch"])
-        summary = {
-            "best_epoch": best["epoch"],
-            "monitor": self.monitor,
-            "best_score": best["score"],
-            "scores": {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")},
-            "epochs": progress.epoch,
-            "steps": progress.step,
-            "seconds": round(progress.seconds, 3),
-        }
+        summary = self.progress.summary(self.monitor)
         if self.at_end:
             # A kill from here on loses nothing: the resumed run restores the best weights, and calls at_end again.
             with self.signals.immediate():

@@ -37,6 +37,19 @@ class Progress:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
 
+    def summary(self, monitor: str) -> dict:
+        """Returns the summary of a run that ends here."""
+        best = self.rows[self.best["epoch"] - 1]
+        return {
+            "best_epoch": best["epoch"],
+            "monitor": monitor,
+            "best_score": best[monitor],
+            "scores": {name: value for name, value in best.items() if name not in ("epoch", "step", "seconds")},
+            "epochs": self.epoch,
+            "steps": self.step,
+            "seconds": round(self.seconds, 3),
+        }
+
 
 def is_better(row: dict, best: dict | None, monitor: str, mode: str) -> bool:
     """Returns whether the epoch of a row is better than the best one so far (Progress.best).

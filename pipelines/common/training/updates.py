@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.training import strategies
+from pipelines.common.training.checkpoints import NotFiniteError
 from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 
@@ -242,8 +243,15 @@ class Updates:
     # For the loop ----------------------------------------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
-        """Returns the means over the current epoch (waits for the device)."""
+        """Returns the means over the current epoch, after check_finite (waits for the device)."""
+        self.check_finite()
         return {name: float(total) / (float(weight) or 1.0) for name, (total, weight) in self.sums.items()}
+
+    def check_finite(self):
+        """Raises NotFiniteError if the loss or its gradient was not finite at a step."""
+        bad_step = int(self.bad_step.numpy())
+        if bad_step != NO_BAD_STEP:
+            raise NotFiniteError(f"the loss or its gradient is not finite at step {bad_step}")
 
     def learning_rate(self) -> float:
         return float(self.optimizers[0].learning_rate)

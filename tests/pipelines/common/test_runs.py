@@ -119,6 +119,18 @@ def test_a_second_training_of_the_same_run_is_refused(tmp_path):
     Run.start(tmp_path, "sentiment", {}).close()
 
 
+def test_prepare_writes_nothing_and_create_does(tmp_path):
+    run, late = (Run.prepare(tmp_path / "run", "sentiment", CONFIG) for _ in range(2))
+    assert not run.finished and not (tmp_path / "run").exists()
+    with run.create():
+        assert run.create() is run and Run.open(tmp_path / "run", "sentiment").config == run.config
+        with pytest.raises(UserError, match="another process is training"):
+            late.create()
+    with Run.prepare(tmp_path / "run", "sentiment", CONFIG) as again, pytest.raises(UserError, match="is training"):
+        assert again.create() is again
+        late.create()
+
+
 def test_start_sweeps_what_a_kill_left(tmp_path):
     Run.start(tmp_path, "sentiment", {}).close()
     (tmp_path / "checkpoints").mkdir()
