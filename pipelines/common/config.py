@@ -69,7 +69,7 @@ def groups(kind: type) -> dict[str, type]:
 def nested(kind: type, stored: dict) -> dict:
     """Returns the stored configuration with every field in its group: in version 0.1 the fields were flat."""
     result = dict(stored)
-    if isinstance(result.get("data"), str):
+    if "data" in groups(kind) and isinstance(result.get("data"), str):
         result["location"] = result.pop("data")
     for name, group in groups(kind).items():
         inner = result.pop(name, {})
