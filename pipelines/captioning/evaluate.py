@@ -61,8 +61,9 @@ def evaluate(
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
     for beam_size in beam_sizes or (config.beam_size,):
+        decode = decoder.batched(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decoder.batch_function(beam_size=beam_size, length_penalty=penalty)(images.features)
+        texts, _ = decode(images.features)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **all_scores(texts, references),

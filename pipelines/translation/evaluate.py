@@ -55,8 +55,9 @@ def evaluate(
     }
     decoder = make_decoder([trained])
     for beam_size in beam_sizes or (config.search.beam_size,):
+        decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=penalty)(sources)
+        texts, _ = decode(sources)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **text_scores(texts, references),

@@ -94,7 +94,7 @@ def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
     decoder = make_decoder([trained])
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):
-        decode = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=0.0)
+        decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=0.0)
         translations, scores = decode(sources)
         for number, source in enumerate(sources):
             alone, score = decode([source])
