@@ -98,7 +98,7 @@ class Predict:
     """A run that was exported, or an export."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
-    """How it decodes."""
+    """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
 
     picture: Path | None = None
     """Draw the images with their captions into this PNG file."""

@@ -23,7 +23,7 @@ from pipelines.common.data import sources
 from pipelines.common.data.loading import text_batches, without_autograph, without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write
+from pipelines.common.files import write_tsv
 from pipelines.common.vision import encoders, feature_cache, images
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
@@ -196,11 +196,8 @@ def report_left_out(part: str, found: Images):
 
 
 def write_left_out(path: pathlib.Path, parts: dict[str, Images]):
-    """A table of the images left out, and why."""
-    with atomic_write(path) as file:
-        file.write("image\treason\n")
-        for found in parts.values():
-            file.writelines(f"{name}\t{' '.join(reason.split())}\n" for name, reason in found.left_out.items())
+    """Writes a table of the images left out, with the reasons."""
+    write_tsv(path, "image reason", [row for images in parts.values() for row in images.left_out.items()])
 
 
 # Captions -----------------------------------------------------------------------------------------------------------

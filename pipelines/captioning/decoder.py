@@ -1,4 +1,4 @@
-"""The decoders of evaluation and of exports: images, or the features of images, to captions."""
+"""The decoders of exports (images to captions) and of evaluation (features of images to captions)."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,8 @@ def image_decoder(members: Sequence[Trained]) -> Decoder:
     """
 
     def initial_states(encoded):
-        states, valid, decoded = [], tf.ones(tf.shape(encoded), tf.bool), {}
+        states, valid = [], tf.ones(tf.shape(encoded), tf.bool)
+        decoded: dict = {}  # members with the same options share the pixels
         for member in members:
             preprocessing = member.preprocessing
             key = preprocessing.image_size, preprocessing.fit, preprocessing.pixel_limit
@@ -33,7 +34,7 @@ def image_decoder(members: Sequence[Trained]) -> Decoder:
 
 
 def feature_decoder(trained: Trained) -> Decoder:
-    """Returns the decoder of features float32[batch, units], which the model's CNN computed, by one model."""
+    """Returns the decoder of features float32[batch, units] that the CNN of the model has computed."""
     model = trained.model
 
     def initial_states(features):

@@ -1,4 +1,4 @@
-"""Scores of a run: BLEU, CIDEr-D, ROUGE-L, exact matches, perplexity, beside those of the nearest training image."""
+"""Evaluates a run: BLEU, CIDEr-D, ROUGE-L, exact matches and perplexity, with a nearest-neighbour baseline."""
 
 import pathlib
 import sys
@@ -18,7 +18,7 @@ from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write, write_json
+from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
 
@@ -28,14 +28,14 @@ SHEET = 6  # images of a row of the contact sheet
 def evaluate(
     run_path: pathlib.Path, data: str | None, part: str, beam_sizes: tuple[int, ...], length_penalty: float | None
 ) -> dict:
-    """Scores the run at `run_path`: prints a table, and writes metrics.json, captions.tsv (with the last beam size) and
-    contact_sheet.png into the run.
+    """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run.
+
+    The captions in the last two are those of the last beam size. Returns the scores.
 
     Args:
-        data: images and captions; None: the data the run was trained with.
-        part: "train", "validation", "test" or NAME of a file captions_NAME; a captions file given as `data` is scored
-            as a whole.
-        beam_sizes: score with each of these; none: with that of the run.
+        data: Images with captions. None: the data of the run.
+        part: "train", "validation", "test" or NAME of a file captions_NAME. Ignored if `data` is a captions file.
+        beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
     """
     run = Run.open(run_path, "captioning")
@@ -61,8 +61,9 @@ def evaluate(
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
     for beam_size in beam_sizes or (config.beam_size,):
+        decode = decoder.batched(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decoder.batch_function(beam_size=beam_size, length_penalty=penalty)(images.features)
+        texts, _ = decode(images.features)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **all_scores(texts, references),
@@ -80,7 +81,7 @@ def evaluate(
 
 
 class Perplexity:
-    """Mean negative log-likelihood of the captions' words, in nats, ends included and without smoothing."""
+    """Computes the mean negative log-likelihood of the words and ends of captions in nats, without label smoothing."""
 
     def __init__(self, model: CaptioningModel):
         self.model = model
@@ -89,7 +90,7 @@ class Perplexity:
         self.total = tf.function(self.total, input_signature=specs, autograph=False)
 
     def total(self, features, target, real):
-        """(sum over all words, how many)."""
+        """Returns (sum over all words, number of words)."""
         model = self.model
         inputs, targets, weights = teacher_forcing(target[:, 0], START, END)
         weights *= real
@@ -126,11 +127,11 @@ class FeatureExtractor:
         return np.concatenate([self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels])
 
 
-# What a score stands against -----------------------------------------------------------------------------------------
+# The baseline ---------------------------------------------------------------------------------------------------------
 
 
 def training_images(config: Config, model: CaptioningModel) -> dataset.Images | None:
-    """The images that the run was trained on, with their features; None, and a line, when they are no longer there."""
+    """Returns the training images with their features; if they no longer exist, says so and returns None."""
     try:
         return dataset.with_features(dataset.load(config)["train"], model.encoder, config)
     except UserError as error:
@@ -139,8 +140,8 @@ def training_images(config: Config, model: CaptioningModel) -> dataset.Images | 
 
 
 def nearest_captions(features: np.ndarray, training: dataset.Images) -> list[str]:
-    """For each of the images, float32[images, units], the first caption of the training image that is most similar,
-    by the cosine of the features."""
+    """Returns for each row of float32[images, units] the first caption of the most similar training image, by the
+    cosine of the features."""
     similarity = unit_length(features) @ unit_length(training.features).T
     captions = [each[0] for each in training.captioned.references.values()]
     return [captions[number] for number in similarity.argmax(axis=1)]
@@ -150,27 +151,25 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-# What is written ------------------------------------------------------------------------------------------------------
+# The results ----------------------------------------------------------------------------------------------------------
 
 
 def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]:
-    """CIDEr-D of each caption, whose mean is the score of all."""
+    """Returns the CIDEr-D of each caption; the mean is the score of all."""
     words = [words_of(text) for text in texts]
     return cider_d(words, [[words_of(reference) for reference in each] for each in references])
 
 
 def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):
-    """A table of all captions, the worst first."""
-    rows = list(zip(each, captioned.references, texts, captioned.references.values(), strict=True))
-    with atomic_write(path) as file:
-        file.write("cider\timage\tcaption\treferences\n")
-        for score, image, text, references in sorted(rows, key=lambda row: row[0]):
-            cells = [f"{score:.4f}", image, text, " ||| ".join(references)]
-            file.write("\t".join(" ".join(cell.split()) for cell in cells) + "\n")
+    """Writes a table of all captions, worst first."""
+    rows = zip(each, captioned.references, texts, captioned.references.values(), strict=True)
+    rows = sorted(rows, key=lambda row: row[0])
+    rows = [(f"{score:.4f}", image, text, " ||| ".join(references)) for score, image, text, references in rows]
+    write_tsv(path, "cider image caption references", rows)
 
 
 def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float], title: str):
-    """Random images, the best and the worst, with their captions and references."""
+    """Draws some random images, the best and the worst ones, with their captions and references."""
     files, references = list(captioned.paths.values()), list(captioned.references.values())
     order = np.argsort(each, kind="stable")
     drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:SHEET])
@@ -186,7 +185,7 @@ def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: 
 
 
 def table(scores: dict) -> str:
-    """The scores for people."""
+    """Returns the scores as a table to print."""
     lines = [
         f"{scores['data']}, {scores['split']}: {scores['images']:,} images, {scores['references']:,} references,"
         f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",

@@ -142,7 +142,7 @@ class Training:
         self.images, self.captions = images, captions
         # Made once: each traces a graph, which takes longer than a small validation.
         decoder = feature_decoder(Trained(config, preprocessing, model))
-        self.greedy = decoder.batch_function(beam_size=1, length_penalty=0.0)
+        self.greedy = decoder.batched(beam_size=1, length_penalty=0.0)
         self.features, self.perplexity = FeatureExtractor(model, preprocessing), Perplexity(model)
         self.epoch = 0  # the last that was begun
 

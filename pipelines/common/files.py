@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import uuid
+from collections.abc import Iterable, Sequence
 
 from pipelines.common.errors import UserError
 
@@ -62,6 +63,18 @@ def write_json(path, value):
     with atomic_write(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+def write_tsv(path, header: str, rows: Iterable[Sequence]):
+    """Writes a table of tab-separated values. White space in a cell becomes one space.
+
+    Args:
+        header: Names of the columns, separated by spaces.
+        rows: The cells of each row.
+    """
+    with atomic_write(path) as file:
+        for row in [header.split(), *rows]:
+            file.write("\t".join(" ".join(str(cell).split()) for cell in row) + "\n")
 
 
 def read_json(path):

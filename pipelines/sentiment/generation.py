@@ -7,8 +7,8 @@ import tensorflow as tf
 from layers import decoding
 from layers.text import END, PADDING, START, pad
 from pipelines.common.runs import Run
-from pipelines.common.serving.decoder import FORBIDDEN, specs
-from pipelines.common.serving.decoding_options import SAMPLE
+from pipelines.common.serving.decoder import FORBIDDEN, option_specs
+from pipelines.common.serving.decoding_options import SAMPLE_OPTIONS
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.language_model import TrainedLanguageModel, load_language_model
 
@@ -37,8 +37,8 @@ class Generation:
             return {"max_length": tf.constant(max_length)}
 
         self.signatures = {
-            "serving_default": tf.function(serving_default, input_signature=specs({}), autograph=False),
-            "sample": tf.function(self.sample, input_signature=specs(SAMPLE), autograph=False),
+            "serving_default": tf.function(serving_default, input_signature=option_specs({}), autograph=False),
+            "sample": tf.function(self.sample, input_signature=option_specs(SAMPLE_OPTIONS), autograph=False),
             "defaults": tf.function(defaults, input_signature=[], autograph=False),
         }
 

@@ -98,7 +98,7 @@ class Predict:
     """Exported run, or an export."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
-    """How it decodes."""
+    """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
 
     picture: Path | None = None
     """PNG file for a picture of each translation, and of three or more sentences a map."""

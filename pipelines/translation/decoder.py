@@ -1,4 +1,4 @@
-"""The decoder of evaluation and of exports: source strings to translations, by one model or several."""
+"""The decoder of evaluation and of exports: source strings to translations."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pipelines.translation.model import Trained
 
 
 def make_decoder(members: Sequence[Trained]) -> Decoder:
-    """Returns the decoder of string[batch] by the members, which share vocabularies and limits of text.
+    """Returns the decoder of source strings by one model or several, which share vocabularies and options of the text.
 
     A source without any token is invalid: its translation is empty, with the score 0.
     """

@@ -1,4 +1,4 @@
-"""Scores of a run on sentence pairs: BLEU, chrF, perplexity, exact match, speed."""
+"""Evaluates a run on sentence pairs: BLEU, chrF, perplexity, exact matches, speed."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from layers import losses
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write, write_json
+from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.charts import draw_bars
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
@@ -20,19 +20,20 @@ from pipelines.translation.config import DataConfig
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.model import TranslationModel, load_trained
 
-LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # words of a source from which a bar of the picture begins
+LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # lower limits of the bars of the picture, in words of the source
 
 
 def evaluate(
     run_path: pathlib.Path, data: str | None, part: str, beam_sizes: tuple[int, ...], length_penalty: float | None
 ) -> dict:
-    """Scores the run at `run_path`: prints a table, and writes metrics.json, translations.tsv (with the last beam size)
-    and bleu_by_length.png into the run.
+    """Prints a table of scores, and writes metrics.json, translations.tsv and bleu_by_length.png into the run.
+
+    The translations in the last two are those of the last beam size. Returns the scores.
 
     Args:
-        data: sentence pairs; None: the data the run was trained with.
-        part: "train", "validation", "test" or the stem of a file; a table given as `data` is scored as a whole.
-        beam_sizes: score with each of these; none: with that of the run.
+        data: Sentence pairs. None: the data of the run.
+        part: "train", "validation", "test" or the stem of a file. Ignored if `data` is a table.
+        beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
     """
     run = Run.open(run_path, "translation")
@@ -54,8 +55,9 @@ def evaluate(
     }
     decoder = make_decoder([trained])
     for beam_size in beam_sizes or (config.search.beam_size,):
+        decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=penalty)(sources)
+        texts, _ = decode(sources)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **text_scores(texts, references),
@@ -74,7 +76,7 @@ def evaluate(
 
 
 class Perplexity:
-    """Mean negative log-likelihood of the targets' tokens, in nats, ends included and without smoothing."""
+    """Computes the mean negative log-likelihood of the tokens and ends of targets in nats, without label smoothing."""
 
     def __init__(self, model: TranslationModel):
         self.model = model
@@ -83,7 +85,7 @@ class Perplexity:
         self.total = tf.function(self.total, input_signature=specs, autograph=False)
 
     def total(self, source, target, real):
-        """(sum over all tokens, how many)."""
+        """Returns (sum over all tokens, number of tokens)."""
         model = self.model
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= real[:, None]
@@ -104,18 +106,18 @@ class Perplexity:
 
 
 def bleu(texts: list[str], references: list[list[str]]):
-    """sacrebleu's corpus BLEU with its defaults; `references` are those of each text, as many as it has."""
+    """Returns the corpus BLEU of sacrebleu. `references`: one or more of each text."""
     return sacrebleu.BLEU().corpus_score(texts, streams(references))
 
 
 def streams(references: list[list[str]]) -> list[list[str | None]]:
-    """The first reference of every sentence, the second, …; None where a sentence has fewer (what sacrebleu takes)."""
+    """Returns the format of sacrebleu: the first reference of every sentence, the second ones, …; None if missing."""
     most = max(map(len, references))
     return [[each[number] if number < len(each) else None for each in references] for number in range(most)]
 
 
 def text_scores(texts: list[str], references: list[list[str]]) -> dict:
-    """Scores of translations, with sacrebleu's signatures."""
+    """Returns the scores of translations, with the signatures of sacrebleu."""
     metric, letters = sacrebleu.BLEU(), sacrebleu.CHRF()
     found = metric.corpus_score(texts, streams(references))
     return {
@@ -128,7 +130,7 @@ def text_scores(texts: list[str], references: list[list[str]]) -> dict:
 
 
 def bleu_by_length(sources: list[str], texts: list[str], references: list[list[str]]):
-    """(labels, BLEU, sentences) by words of the source, as in Figure 3 of Sutskever et al. 2014."""
+    """Returns (labels, BLEU, numbers of sentences) by the length of the source (Sutskever et al. 2014, Figure 3)."""
     words = np.array([len(source.split()) for source in sources])
     labels, scores, counts = [], [], []
     for start, end in zip(LENGTHS, [*LENGTHS[1:], None], strict=True):
@@ -141,11 +143,11 @@ def bleu_by_length(sources: list[str], texts: list[str], references: list[list[s
 
 
 def word_errors(text: str, references: list[str]) -> int:
-    """The fewest words to insert, delete or replace that make a reference of the text (Levenshtein 1966)."""
-    return min(edits(text.split(), reference.split()) for reference in references)
+    """Returns the edit distance in words to the closest reference (Levenshtein 1966)."""
+    return min(edit_distance(text.split(), reference.split()) for reference in references)
 
 
-def edits(first: list[str], second: list[str]) -> int:
+def edit_distance(first: list[str], second: list[str]) -> int:
     row = list(range(len(second) + 1))
     for i, a in enumerate(first, start=1):
         diagonal, row[0] = row[0], i
@@ -155,19 +157,16 @@ def edits(first: list[str], second: list[str]) -> int:
 
 
 def write_translations(path: pathlib.Path, sources: list[str], texts: list[str], references: list[list[str]]):
-    """A table of all translations, those with the most wrong words first."""
+    """Writes a table of all translations, those with the most word errors first."""
     rows = [
         (word_errors(text, each), source, text, " ||| ".join(each))
         for source, text, each in zip(sources, texts, references, strict=True)
     ]
-    with atomic_write(path) as file:
-        file.write("word_errors\tsource\ttranslation\treferences\n")
-        for row in sorted(rows, key=lambda row: -row[0]):
-            file.write("\t".join(" ".join(str(cell).split()) for cell in row) + "\n")
+    write_tsv(path, "word_errors source translation references", sorted(rows, key=lambda row: -row[0]))
 
 
 def table(scores: dict) -> str:
-    """The scores for people."""
+    """Returns the scores as a table to print."""
     lines = [
         f"{scores['data']}, {scores['split']}: {scores['sentences']:,} sentences, {scores['references']:,} references,"
         f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",

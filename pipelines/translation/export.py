@@ -12,6 +12,7 @@ from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.model import Trained, TranslationModel, load_trained
+from pipelines.translation.preprocessing import Preprocessing
 
 
 def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
@@ -21,38 +22,36 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
         to: The folder. None: `export` in the folder of the first run.
 
     Raises:
-        UserError: A run is not trained, or several do not share their vocabularies and limits of text.
+        UserError: A run is not trained, or several do not share their vocabularies and options of the text.
     """
     opened = [Run.open(path, "translation") for path in runs]
     members = [load_trained(run) for run in opened]
     for run, member in zip(opened[1:], members[1:], strict=True):
-        refuse_other_text(opened[0], members[0], run, member)
+        if what := difference(members[0].preprocessing, member.preprocessing):
+            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
     explanation = Explanation(members[0])
-    signatures = {**make_decoder(members).signatures(), "explain": explanation.explain}
+    inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
+    explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
+    signatures = {**make_decoder(members).signatures(), "explain": explain}
     resources = [*(member.model for member in members), members[0].preprocessing, explanation.gate_layer]
     return write_saved_model(to or opened[0].export, signatures, resources)
 
 
-def refuse_other_text(first_run: Run, first: Trained, run: Run, member: Trained):
-    """Raises UserError unless the two runs convert text to the same tokens."""
-    ours, theirs = first.preprocessing, member.preprocessing
-    for what, same in (
-        ("source vocabularies", ours.source.vocabulary.words == theirs.source.vocabulary.words),
-        ("target vocabularies", ours.target.vocabulary.words == theirs.target.vocabulary.words),
-        ("limits of text", ours.limits == theirs.limits),
-    ):
-        if not same:
-            raise UserError(f"{first_run.path} and {run.path} cannot be averaged: their {what} differ")
+def difference(first: Preprocessing, other: Preprocessing) -> str | None:
+    """Returns what differs in how two runs convert text to tokens; None if nothing does."""
+    if first.source.vocabulary.words != other.source.vocabulary.words:
+        return "source vocabularies"
+    if first.target.vocabulary.words != other.target.vocabulary.words:
+        return "target vocabularies"
+    return "options of the text" if first.limits != other.limits else None
 
 
 class Explanation:
-    """The signature `explain`: probabilities, states and gates of a model while it decodes a given translation."""
+    """Computes the probabilities, states and gates of a model while it decodes a given translation."""
 
     def __init__(self, trained: Trained):
         self.model, self.preprocessing = trained.model, trained.preprocessing
         self.gate_layer = make_gate_layer(self.model)
-        inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
-        self.explain = tf.function(self.explain, input_signature=inputs, autograph=False)
 
     def explain(self, source, translation) -> dict:
         """Decodes the translations string[batch] of the sources string[batch] with teacher forcing.
@@ -79,7 +78,7 @@ class Explanation:
         }
 
     def gates(self, inputs, state) -> dict:
-        """Returns the gates of the first decoder layer by name, float[batch, time, units]."""
+        """Returns the gates of the first decoder layer, letter -> float[batch, time, units]."""
         vectors = self.model.target_embedding(inputs)
         if "context" in state:
             context = tf.repeat(state["context"][:, None], tf.shape(inputs)[1], axis=1)
@@ -89,7 +88,7 @@ class Explanation:
 
 
 def make_gate_layer(model: TranslationModel):
-    """Returns a copy of the first decoder layer that returns its gates (LSTM) or its hidden states (vanilla RNN)."""
+    """Returns the first decoder layer with the same weights, which returns its gates (LSTM) or hidden states (RNN)."""
     layer = model.decoder[0]
     options = {"return_gates": True} if isinstance(layer, LSTM) else {}
     copy = type(layer).from_config({**layer.get_config(), "return_state": False, "name": "gate_layer", **options})

@@ -116,7 +116,7 @@ def fit(
         targets = encoded["train"].targets
         model.softmax.begin_with(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
-    greedy = make_decoder([trained]).batch_function(sort_key=len, beam_size=1, length_penalty=0.0)
+    greedy = make_decoder([trained]).batched(sort_key=len, beam_size=1, length_penalty=0.0)
     perplexity = Perplexity(model)
     sources, references = validation.by_source()
     limits = {"batch_pairs": config.data.batch_pairs, "batch_tokens": config.data.batch_tokens, "xla": options.xla}

@@ -69,7 +69,7 @@ def epochs(config: Config, minutes: float) -> float:
 
 
 def score(members, config: Config) -> dict[str, float]:
-    decode = make_decoder(members).batch_function(sort_key=len)
+    decode = make_decoder(members).batched(sort_key=len)
     scores = {}
     for part in ("validation", "test"):
         sources, references = dataset.load_part(config.data, part).by_source()

@@ -1,1 +1,1 @@
-"""Writing and using exports. Imports no training code."""
+"""Writes and uses exports, without training code."""

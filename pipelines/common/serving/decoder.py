@@ -1,4 +1,4 @@
-"""Decodes sentences with one model or several: evaluation calls the same decoder that an export contains."""
+"""Decodes sentences with one model or an ensemble. Evaluation uses the same decoder that an export contains."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,32 +7,37 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, PADDING, START, UNKNOWN, pad
-from pipelines.common.serving.decoding_options import BEAM, SAMPLE
+from pipelines.common.serving.decoding_options import BEAM_OPTIONS, SAMPLE_OPTIONS
 
 FORBIDDEN = (PADDING, UNKNOWN, START)  # never part of an answer
 
 
-def specs(options: dict) -> list[tf.TensorSpec]:
-    """Returns the inputs of a signature that decodes with a prefix and these options: BEAM or SAMPLE."""
+def option_specs(options: dict) -> list[tf.TensorSpec]:
+    """Returns the specs of `prefix` and the given options, BEAM_OPTIONS or SAMPLE_OPTIONS, as inputs of a signature."""
     scalars = [tf.TensorSpec([], tf.constant(value).dtype, name=name) for name, value in options.items()]
     return [tf.TensorSpec([None], tf.string, name="prefix"), *scalars]
 
 
 class Decoder:
-    """Decodes with the mean of the probabilities of models that share a vocabulary.
+    """Decodes with one model, or with the mean of the probabilities of several, which share a vocabulary.
 
-    `beam` and `sample` return a dict of the best sentence string[batch], under the name `output`, `score` float[batch],
-    and `candidates` string[batch, candidates], best first. Options that are not given have the values of `defaults`.
+    The methods `beam` and `sample` correspond to the signatures of the same name. They take options by name, and
+    `prefix`, the first words of the sentences: string[batch], or string[1] for all. Options that are not given have the
+    values of `defaults`. They return a dict with
+
+    * the best sentence of each input, string[batch], under the name `output`,
+    * `score`, float[batch], of that sentence,
+    * `candidates`, string[batch, candidates], best first.
 
     Args:
-        initial_states: Maps the inputs to the initial state of every model, and bool[batch]: whether an input is valid.
-            The sentence of an invalid one is "".
-        inputs: Shape, dtype and name of the inputs. The first axis is the batch.
+        initial_states: Function of a batch of inputs that returns the initial state of every model, and bool[batch]:
+            whether each input is valid. The sentence of an invalid input is "".
+        inputs: Spec of a batch of inputs; its name is that of the input of the signatures.
         steps: The `step` function of every model (see `layers.decoding`).
         tokenizer: Converts sentences to token ids (`encode`) and back (`decode`).
         output: Name of the sentences in the results, such as "caption".
         invalid_score: The score of an invalid input.
-        defaults: What the signature `defaults` returns; those named in BEAM and SAMPLE are options of decoding.
+        defaults: Default values of options. The signature `defaults` returns them, and whatever else is in here.
     """
 
     def __init__(
@@ -47,25 +52,22 @@ class Decoder:
         defaults: dict,
     ):
         self.initial_states, self.inputs = initial_states, inputs
-        self.single = len(steps) == 1
-        self.step = steps[0] if self.single else decoding.ensemble(steps)
+        self.ensemble = len(steps) > 1
+        self.step = decoding.ensemble(steps) if self.ensemble else steps[0]
         self.tokenizer, self.output, self.invalid_score, self.defaults = tokenizer, output, invalid_score, defaults
 
     def beam(self, inputs, **options) -> dict:
-        """Returns the best candidates of beam search.
-
-        Args:
-            options: Those of BEAM, and `prefix`, string[batch] or string[1] for all inputs: the first words.
-        """
-        options = self._with_defaults(BEAM, options)
+        """Returns the best sentences that beam search finds, with the BEAM_OPTIONS."""
+        options = self._with_defaults(BEAM_OPTIONS, options)
         if (tf.get_static_value(options["beam_size"]), tf.get_static_value(options["length_penalty"])) == (1, 0):
+            # Greedy search finds the same in less time. It is chosen when the values are known before the graph runs.
             del options["beam_size"], options["length_penalty"]
-            return self._decode(decoding.greedy, inputs, **options)  # the same sentences in less time
+            return self._decode(decoding.greedy, inputs, **options)
         return self._decode(decoding.beam_search, inputs, **options)
 
     def sample(self, inputs, **options) -> dict:
-        """Returns one random candidate of each input. The options are those of SAMPLE, and `prefix` as in `beam`."""
-        return self._decode(decoding.sample, inputs, **self._with_defaults(SAMPLE, options))
+        """Returns random sentences, one candidate of each input, with the SAMPLE_OPTIONS."""
+        return self._decode(decoding.sample, inputs, **self._with_defaults(SAMPLE_OPTIONS, options))
 
     def signatures(self) -> dict[str, Callable]:
         """Returns the signatures `serving_default`, `beam`, `sample` and `defaults` of an export, as tf.functions."""
@@ -81,18 +83,19 @@ class Decoder:
 
         return {
             "serving_default": signature(self.beam, []),
-            "beam": signature(self.beam, specs(BEAM)),
-            "sample": signature(self.sample, specs(SAMPLE)),
+            "beam": signature(self.beam, option_specs(BEAM_OPTIONS)),
+            "sample": signature(self.sample, option_specs(SAMPLE_OPTIONS)),
             "defaults": tf.function(defaults, input_signature=[], autograph=False),
         }
 
-    def batch_function(self, *, batch_size: int = 64, sort_key: Callable | None = None, **options) -> Callable:
-        """Returns a function that decodes any number of inputs, in batches: inputs -> (sentences list[str], scores
-        float32[inputs]), in the order of the inputs.
+    def batched(self, *, batch_size: int = 64, sort_key: Callable | None = None, **options) -> Callable:
+        """Returns a compiled function that calls `beam` with these options on any number of inputs, in batches.
+
+        The function returns the best sentences, list[str], and their scores, float32[inputs], in the order of the
+        inputs.
 
         Args:
-            sort_key: Inputs are sorted by it, so that those of similar length share a batch.
-            options: As in `beam`.
+            sort_key: Function of an input. Inputs are sorted by it, so that those of similar length share a batch.
         """
         beam = tf.function(lambda inputs: self.beam(inputs, **options), input_signature=[self.inputs], autograph=False)
 
@@ -103,9 +106,9 @@ class Decoder:
                 order.sort(key=lambda row: sort_key(inputs[row]))
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                found = beam(tf.constant([inputs[row] for row in rows], self.inputs.dtype))
-                scores[rows] = found["score"]
-                for row, sentence in zip(rows, found[self.output].numpy(), strict=True):
+                outputs = beam(tf.constant([inputs[row] for row in rows], self.inputs.dtype))
+                scores[rows] = outputs["score"]
+                for row, sentence in zip(rows, outputs[self.output].numpy(), strict=True):
                     sentences[row] = sentence.decode()
             return sentences, scores
 
@@ -114,15 +117,16 @@ class Decoder:
     def _with_defaults(self, options: dict, given: dict) -> dict:
         return {**options, **{name: self.defaults[name] for name in options if name in self.defaults}, **given}
 
-    def _decode(self, search: Callable, inputs, prefix=None, **options) -> dict:
+    def _decode(self, method: Callable, inputs, prefix=None, **options) -> dict:
+        """Calls a function of `layers.decoding` and converts its token ids to sentences."""
         states, valid = self.initial_states(inputs)
         if prefix is not None:
             ids = pad(self.tokenizer.encode(prefix)[0])
             options["prefix"] = tf.broadcast_to(ids, [tf.size(valid), tf.shape(ids)[1]])
-        state = states[0] if self.single else tuple(states)
-        found = search(self.step, state, start=START, end=END, forbidden=FORBIDDEN, **options)
-        batch, count = tf.unstack(tf.shape(found.scores))
-        sentences = tf.reshape(self.tokenizer.decode(tf.reshape(found.ids, [batch * count, -1])), [batch, count])
-        candidates = tf.where(tf.math.is_finite(found.scores) & valid[:, None], sentences, "")
-        score = tf.where(valid, found.scores[:, 0], self.invalid_score)
+        state = tuple(states) if self.ensemble else states[0]
+        decoded = method(self.step, state, start=START, end=END, forbidden=FORBIDDEN, **options)
+        batch, count = tf.unstack(tf.shape(decoded.scores))
+        sentences = tf.reshape(self.tokenizer.decode(tf.reshape(decoded.ids, [batch * count, -1])), [batch, count])
+        candidates = tf.where(tf.math.is_finite(decoded.scores) & valid[:, None], sentences, "")
+        score = tf.where(valid, decoded.scores[:, 0], self.invalid_score)
         return {self.output: candidates[:, 0], "score": score, "candidates": candidates}

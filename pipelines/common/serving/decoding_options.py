@@ -5,15 +5,19 @@ import dataclasses
 from pipelines.common.config import check, check_at_least, flag
 from pipelines.common.errors import UserError
 
-# The options of the signatures `beam` and `sample`, of the types of their values here. A value applies when neither the
-# caller nor the configuration of the run sets the option.
-BEAM = {"beam_size": 1, "length_penalty": 0.0, "min_length": 0, "max_length": 100}
-SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0, "max_length": 100}
+# The options of the signatures `beam` and `sample`. A value here determines the dtype of the option, and applies if
+# neither the caller nor the defaults of the export set it.
+BEAM_OPTIONS = {"beam_size": 1, "length_penalty": 0.0, "min_length": 0, "max_length": 100}
+SAMPLE_OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0, "max_length": 100}
+ONLY_BEAM = [*(name for name in BEAM_OPTIONS if name not in SAMPLE_OPTIONS), "n_best"]
+ONLY_SAMPLE = [name for name in SAMPLE_OPTIONS if name not in BEAM_OPTIONS]
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodingOptions:
-    """With a temperature, top_k, top_p or a seed, sentences are sampled; otherwise beam search finds them. Options that
+    """Options of decoding on the command line.
+
+    With a temperature, top_k, top_p or a seed, sentences are sampled; otherwise beam search finds them. Options that
     are not given have the values of the export.
 
     Raises:
@@ -39,21 +43,21 @@ class DecodingOptions:
     """Number of candidates to return, best first."""
 
     temperature: float | None = None
-    """Sample, from probabilities that are sharpened (below 1) or flattened (above 1)."""
+    """Sample from probabilities that are sharpened (below 1) or flattened (above 1)."""
 
     top_k: int | None = None
-    """Sample, from this many of the most probable words; 0: from all."""
+    """Sample from this many of the most probable words; 0: from all."""
 
     top_p: float | None = None
-    """Sample, from the most probable words that together have this probability."""
+    """Sample from the most probable words that together have this probability."""
 
     seed: int | None = None
-    """Sample; the same seed returns the same answers."""
+    """Sample with this seed: the same seed returns the same answers."""
 
     def __post_init__(self):
         given = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) not in (None, f.default)]
-        sampling = [name for name in SAMPLE if name in given and name not in BEAM]
-        searching = [name for name in (*BEAM, "n_best") if name in given and name not in SAMPLE]
+        sampling = [name for name in ONLY_SAMPLE if name in given]
+        searching = [name for name in ONLY_BEAM if name in given]
         if sampling and searching:
             raise UserError(f"{flag(sampling[0])} samples and {flag(searching[0])} searches: give only one of them")
         limits = {"beam_size": 1, "n_best": 1, "length_penalty": 0, "min_length": 0, "max_length": 1, "top_k": 0}
@@ -64,15 +68,11 @@ class DecodingOptions:
     @property
     def signature(self) -> str:
         """Returns the name of the signature that decodes: "beam" or "sample"."""
-        return "beam" if all(getattr(self, name) is None for name in SAMPLE if name not in BEAM) else "sample"
+        return "sample" if any(getattr(self, name) is not None for name in ONLY_SAMPLE) else "beam"
 
     def values(self, defaults: dict) -> dict:
-        """Returns the values of all options of the signature.
-
-        Args:
-            defaults: The values of the export for options that are not given.
-        """
-        values = dict(BEAM if self.signature == "beam" else SAMPLE)
+        """Returns the values of all options of the signature, from `defaults` those that are not given."""
+        values = dict(BEAM_OPTIONS if self.signature == "beam" else SAMPLE_OPTIONS)
         for name, value in values.items():
             given = getattr(self, name)
             values[name] = type(value)(defaults.get(name, value) if given is None else given)

@@ -1,4 +1,4 @@
-"""SavedModels: written whole or not at all, from named signatures."""
+"""Writes SavedModels, completely or not at all, from named signatures."""
 
 import os
 import pathlib
@@ -14,26 +14,25 @@ from pipelines.common.files import PARTIAL, sync_folder
 
 
 def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Path:
-    """Writes a SavedModel to the folder `path`, in the place of an export that may be there.
+    """Writes a SavedModel to the folder `path` and returns it. An export that exists there is replaced.
 
     Args:
-        signatures: name -> tf.function with an input signature, that gives a dict of named tensors.
-        resources: all that the functions use: Keras models and layers (none that carries a state from call to call),
-            lookup tables, modules.
+        signatures: name -> tf.function with an input signature, which returns a dict of named tensors.
+        resources: All that the functions use: Keras models and layers (not stateful ones), lookup tables, modules.
 
     Raises:
-        UserError: `path` is something else than an export, or cannot be written.
+        UserError: `path` exists and is not an export, or it cannot be written.
     """
     path = pathlib.Path(path)
-    refuse_strangers(path)
+    refuse_other_files(path)
     module = tf.Module()
-    # Of a Keras model its variables: the model would be traced once more for a signature of its own.
+    # Only the variables of a Keras model: Keras would trace the model once more, for a signature of its own.
     module.resources = [
         [variable.value for variable in resource.variables] if isinstance(resource, keras.Layer) else resource
         for resource in resources
     ]
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
-    # Nobody differentiates answers; the gradients that layers and losses define took a third of the time.
+    # Signatures are not differentiated, and saving the custom gradients took a third of the time.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
@@ -41,7 +40,7 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
         tf.saved_model.save(module, str(temporary), signatures=concrete, options=options)
         sync_tree(temporary)
         replace_folder(temporary, path)
-    except (OSError, tf.errors.OpError) as error:  # TensorFlow has errors of its own for a full disk
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow raises its own for a full disk
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise UserError(f"{path} could not be written: {reason}") from error
     finally:
@@ -49,16 +48,16 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
     return path
 
 
-def refuse_strangers(path: pathlib.Path):
-    """Raises UserError when `path` holds something that is no export: it must not be lost."""
+def refuse_other_files(path: pathlib.Path):
+    """Raises UserError if `path` contains anything other than an export, which must not be lost."""
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
-        raise UserError(f"{path} is not empty and no export: expected a new folder, or an export to replace")
+        raise UserError(f"{path} is not empty and not an export: expected a new folder, or an export to replace")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file: expected a folder for the export")
 
 
 def replace_folder(new: pathlib.Path, path: pathlib.Path):
-    """Gives the folder `new` the name `path`. A folder cannot be replaced in one step, so the old one steps aside."""
+    """Renames the folder `new` to `path`. A folder cannot be replaced in one step: the old one is renamed first."""
     old = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-old-{path.name}")
     if path.exists():
         os.replace(path, old)
@@ -68,7 +67,7 @@ def replace_folder(new: pathlib.Path, path: pathlib.Path):
 
 
 def sync_tree(folder: pathlib.Path):
-    """Makes all files below `folder` durable."""
+    """Flushes all files in `folder` and its subfolders to the disk."""
     for entry in folder.rglob("*"):
         if entry.is_file():
             with open(entry, "rb") as file:

@@ -96,7 +96,7 @@ def test_features_of_the_model_as_it_is_now(trained, images):
 def test_images_are_alone_as_in_a_batch(trained, images):
     decoder = feature_decoder(trained)
     for beam_size in (1, 4):
-        decode = decoder.batch_function(beam_size=beam_size, length_penalty=0.0)
+        decode = decoder.batched(beam_size=beam_size, length_penalty=0.0)
         captions, scores = decode(images.features)
         for number in (0, 7):
             alone, score = decode(images.features[number : number + 1])

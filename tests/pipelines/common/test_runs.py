@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.common import files, runs
 from pipelines.common.errors import UserError
+from pipelines.common.files import write_tsv
 from pipelines.common.runs import Run
 
 CONFIG = {"run": "somewhere", "layers": 2, "training": {"epochs": 3, "rates": [0.1, 0.2]}}
@@ -208,3 +209,8 @@ def test_publish_replaces(tmp_path):
             file.write(content)
         files.publish(source, target)
         assert target.read_text() == content
+
+
+def test_cells_of_a_table_are_one_line(tmp_path):
+    write_tsv(tmp_path / "table.tsv", "number text", [(1, "a\tb\n c"), (0.5, "")])
+    assert (tmp_path / "table.tsv").read_text() == "number\ttext\n1\ta b c\n0.5\t\n"

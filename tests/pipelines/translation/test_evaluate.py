@@ -12,7 +12,7 @@ from pipelines.translation.evaluate import (
     Perplexity,
     bleu,
     bleu_by_length,
-    edits,
+    edit_distance,
     text_scores,
     word_errors,
 )
@@ -67,7 +67,7 @@ def test_bars_hold_every_sentence_once():
     np.testing.assert_allclose(scores, 100)
 
 
-def test_edits_are_the_fewest():
+def test_the_edit_distance_is_minimal():
     def slow(a, b):
         if not a or not b:
             return len(a) + len(b)
@@ -76,7 +76,7 @@ def test_edits_are_the_fewest():
     draw = np.random.default_rng(0)
     for _ in range(40):
         a, b = ([str(word) for word in draw.integers(0, 3, draw.integers(0, 6))] for _ in range(2))
-        assert edits(a, b) == slow(a, b)
+        assert edit_distance(a, b) == slow(a, b)
     assert word_errors("a b", ["a c d", "a"]) == 1
 
 
@@ -94,7 +94,7 @@ def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
     decoder = make_decoder([trained])
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):
-        decode = decoder.batch_function(sort_key=len, beam_size=beam_size, length_penalty=0.0)
+        decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=0.0)
         translations, scores = decode(sources)
         for number, source in enumerate(sources):
             alone, score = decode([source])

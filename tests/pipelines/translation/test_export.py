@@ -81,7 +81,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
     default, one, greedy, beam = json.loads(answer.stdout)
     decoder = make_decoder([trained])
     for found, beam_size in ((default, trained.config.search.beam_size), (greedy, 1), (beam, 4)):
-        translations, scores = decoder.batch_function(beam_size=beam_size, length_penalty=0.0)(TEXTS)
+        translations, scores = decoder.batched(beam_size=beam_size, length_penalty=0.0)(TEXTS)
         assert found["translation"] == translations
         np.testing.assert_allclose(found["score"], scores, atol=1e-5)
     assert one["translation"] == default["translation"][:1]

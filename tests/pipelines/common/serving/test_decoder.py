@@ -101,7 +101,7 @@ def test_an_option_that_does_not_exist():
 
 
 def test_batches_keep_the_order_of_their_inputs():
-    decode = make(0).batch_function(batch_size=2, sort_key=len, beam_size=2, max_length=1)
+    decode = make(0).batched(batch_size=2, sort_key=len, beam_size=2, max_length=1)
     sentences, scores = decode(["long", "", "x", "", "xy"])
     assert sentences == ["a", "", "a", "", "a"]
     np.testing.assert_allclose(scores, [np.log(0.04), -np.inf, np.log(0.04), -np.inf, np.log(0.04)], rtol=1e-5)

@@ -56,10 +56,10 @@ def test_a_full_disk_leaves_the_old_export(tmp_path, parts):
     assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
 
 
-def test_what_is_no_export_is_not_lost(tmp_path, parts):
+def test_other_files_are_not_replaced(tmp_path, parts):
     model, signatures = parts
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(UserError, match="is not empty and no export"):
+    with pytest.raises(UserError, match="is not empty and not an export"):
         write_saved_model(tmp_path, signatures, [model])
     with pytest.raises(UserError, match="is a file"):
         write_saved_model(tmp_path / "thesis.txt", signatures, [model])
