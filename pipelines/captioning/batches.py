@@ -37,7 +37,7 @@ def feature_batches(
         xla: let fewer shapes occur, as each is compiled.
     """
     lengths = captions.lengths
-    plan = plan_batches(lengths, most_rows=batch_pairs, most_steps=sys.maxsize, seed=seed, epoch=epoch)
+    plan = plan_batches(lengths, max_rows=batch_pairs, max_steps=sys.maxsize, seed=seed, epoch=epoch)
     sizes = [len(rows) for rows, _ in plan]
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
     features, owners = tf.constant(features), tf.constant(captions.owners)

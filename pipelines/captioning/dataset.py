@@ -134,8 +134,8 @@ def with_features(captioned: Captioned, encoder: keras.Model, config: Config) ->
         config.cache,
         {"encoder": config.encoder, "weights": encoders.digest(encoder), **options},
         captioned.paths,
-        functools.partial(encoders.encode_images, encoder, **options),
-        say=lambda line: print(line, file=sys.stderr),
+        functools.partial(encoders.encode_files, encoder, **options),
+        log=lambda line: print(line, file=sys.stderr),
     )
     good = usable(captioned, found.failures, config)
     return Images(good, found.failures, features=np.concatenate([found[name] for name in good.paths]))

@@ -221,8 +221,8 @@ def batches(
     """
     plan = plan_batches(
         texts.lengths,
-        most_rows=batch_reviews,
-        most_steps=batch_words,
+        max_rows=batch_reviews,
+        max_steps=batch_words,
         seed=seed,
         epoch=epoch,
         shapes_per_octave=4 if xla else 8,

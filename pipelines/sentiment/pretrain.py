@@ -160,7 +160,7 @@ class Perplexity:
 
     def __call__(self) -> dict[str, float]:
         plan = plan_batches(
-            steps_of(self.lengths[self.chosen], self.objective), most_rows=TEXTS_AT_ONCE, most_steps=STEPS_AT_ONCE
+            steps_of(self.lengths[self.chosen], self.objective), max_rows=TEXTS_AT_ONCE, max_steps=STEPS_AT_ONCE
         )
         totals, words = dict.fromkeys(self.model.directions, 0.0), 0.0
         for rows, steps in plan:

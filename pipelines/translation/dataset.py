@@ -179,8 +179,8 @@ def batches(
     """
     plan = plan_batches(
         2 * np.maximum(encoded.sources.lengths, encoded.targets.lengths),  # each side has its own padding
-        most_rows=batch_pairs,
-        most_steps=batch_tokens,
+        max_rows=batch_pairs,
+        max_steps=batch_tokens,
         seed=seed,
         epoch=epoch,
     )

@@ -1,4 +1,4 @@
-"""python -m pipelines.video: parses the command line and calls what does the work."""
+"""python -m pipelines.video: parses the command line and runs a command."""
 
 import dataclasses
 import sys
@@ -15,7 +15,7 @@ TASK = "video"
 
 
 def train(arguments: list[str]):
-    """Train a preset on labelled videos, or go on where it stopped."""
+    """Train a preset on labelled videos, or resume its training."""
     preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
     with cli.quiet_imports():
         from pipelines.video.train import train
@@ -24,7 +24,7 @@ def train(arguments: list[str]):
 
 
 def fine_tune(arguments: list[str]):
-    """Train on from another run, on other videos and labels."""
+    """Fine-tune a trained run on other videos and labels."""
     config = cli.parse_fine_tuning(TASK, Config, arguments, "the videos")
     with cli.quiet_imports():
         from pipelines.video.train import train
@@ -40,29 +40,29 @@ class Evaluate:
     """The run to score."""
 
     beside: tuple[Path, ...] = ()
-    """Other runs, such as a baseline with --cell none, to be scored and shown beside it."""
+    """Other runs, such as a baseline with --cell none, to score and show beside it."""
 
     data: str | None = None
-    """Labelled videos to score it on, as a whole where they name no parts; the run's own data if not given."""
+    """Labelled videos to score it on, as a whole if they have no parts; the data of the run if not given."""
 
     split: Literal["train", "validation", "test"] = "test"
     """The part of the data."""
 
     annotations: Literal["labels.csv", "segments.csv", "sequences.csv"] | None = None
-    """Which label file of the data; as in the run if not given."""
+    """Which label file of the data to read; as in the run if not given."""
 
     background: str | None = None
     """Label of frames that no segment covers; as in the run if not given."""
 
     filter: int | None = None
-    """Frames of the majority filter, odd; as in the run if not given."""
+    """Number of frames of the majority filter, odd; as in the run if not given."""
 
     manual_dir: Path | None = None
-    """Folder with the archive of a tfds: data set that was fetched by hand."""
+    """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
 
 def evaluate(arguments: list[str]):
-    """Score a run on labelled videos, beside others."""
+    """Score a run on labelled videos, and other runs beside it."""
     options = cli.parse(TASK, "evaluate", Evaluate, arguments)
     with cli.quiet_imports():
         from pipelines.video.evaluate import evaluate
@@ -94,26 +94,26 @@ def export(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Label the frames of videos with an export: one JSON object a line."""
+    """Label the frames of videos with an export: prints one JSON object per video."""
 
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
-    """Video files, and folders of JPEG or PNG frames; - reads the lines of standard input."""
+    """Video files and folders of JPEG or PNG frames; - reads their names from standard input, one per line."""
 
     model: Path
-    """A run that was exported, or an export."""
+    """An exported run, or an export."""
 
     picture: Path | None = None
-    """Draw the labels in time, over a strip of frames, into this PNG file."""
+    """Draw the labels over time, below a strip of frames, to this PNG file."""
 
     video: Path | None = None
-    """Write the video with its labels on it to this file (.mp4, .mkv or .mov)."""
+    """Write the video, with the labels in the picture, to this file (.mp4, .mkv or .mov)."""
 
     folder_fps: float = 25.0
-    """Frames a second at which the pictures of a folder were taken."""
+    """Frames per second at which the pictures of a folder were taken."""
 
 
 def predict(arguments: list[str]) -> int:
-    """Label the frames of videos with an export, one JSON object a line."""
+    """Label the frames of videos with an export; prints one JSON object per video."""
     options = cli.parse(TASK, "predict", Predict, arguments)
     if not options.input:
         raise UserError("predict needs INPUT: video files or folders of frames, or - for the lines of standard input")

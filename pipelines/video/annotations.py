@@ -1,4 +1,4 @@
-"""Labels of videos as they are read: one a clip, in time, of clips joined to sequences; and of tensorflow-datasets."""
+"""Reads videos with their labels: one per clip, segments in time, clips joined to sequences, or tensorflow-datasets."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.vision.videos import Video as File
-from pipelines.video.config import Config
+from pipelines.video.config import DataConfig
 from pipelines.video.tfds_clips import TfdsClip
 
 FILES = ("labels.csv", "segments.csv", "sequences.csv")
@@ -27,7 +27,7 @@ PART_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A label from `start` to `end`, seconds, the end exclusive; `place` is where it was read, for messages."""
+    """A label from `start` to `end` (exclusive), in seconds; `place` is where it was read, for error messages."""
 
     start: float
     end: float
@@ -37,7 +37,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A video file with one label, or with segments."""
+    """A video file with one label or with segments."""
 
     name: str
     source: os.PathLike
@@ -51,7 +51,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """Clips one after the other, often just one; `group` and `part` are None where the data does not say."""
+    """One clip or several in a row; `group` and `part` are None if the data does not name them."""
 
     name: str
     clips: tuple[Clip, ...]
@@ -64,39 +64,37 @@ class Video:
         return set().union(*(clip.labels for clip in self.clips))
 
 
-def open_clip(source: os.PathLike, config: Config):
-    """The frames of a clip, and their rate."""
-    return source.open(config.fps) if isinstance(source, TfdsClip) else File(source, config.fps, config.folder_fps)
+def open_clip(source: os.PathLike, data: DataConfig):
+    """Returns an object that iterates over the frames of a clip, with their rate."""
+    return source.open(data.fps) if isinstance(source, TfdsClip) else File(source, data.fps, data.folder_fps)
 
 
-def read(where: pathlib.Path | str, config: Config) -> list[Video]:
-    """All videos of the data with their labels.
+def read(where: pathlib.Path | str, data: DataConfig) -> list[Video]:
+    """Returns all videos of a data set with their labels.
 
     Raises:
-        UserError: a label file that is missing or at fault; a clip or a group in two splits.
+        UserError: A label file is missing or invalid, or a clip or group is in two splits.
     """
-    videos = read_tfds(where, config) if isinstance(where, str) else read_table(find_table(where, config))
-    refuse_two_parts(videos)
+    videos = read_tfds(where, data.manual_dir) if isinstance(where, str) else read_table(find_table(where, data))
+    check_one_part(videos)
     return videos
 
 
-def find_table(where: pathlib.Path, config: Config) -> pathlib.Path:
-    """The label file of a folder, or `where` itself when it is one."""
+def find_table(where: pathlib.Path, data: DataConfig) -> pathlib.Path:
+    """Returns the label file of a folder, or `where` itself if it is one."""
     if where.is_file():
         if where.name not in FILES:
-            raise UserError(
-                f"{where} is no label file: expected one of {', '.join(FILES)}, or the folder that holds it"
-            )
+            raise UserError(f"{where} is not a label file: expected one of {', '.join(FILES)}, or the folder of one")
         return where
     present = [name for name in FILES if (where / name).is_file()]
-    if config.annotations:
-        if config.annotations not in present:
-            raise UserError(f"{where} has no {config.annotations}: it has {', '.join(present) or 'no label file'}")
-        return where / config.annotations
+    if data.annotations:
+        if data.annotations not in present:
+            raise UserError(f"{where} has no {data.annotations}: it has {', '.join(present) or 'no label file'}")
+        return where / data.annotations
     if not present:
-        raise UserError(f"{where} holds no label file: expected one of {', '.join(FILES)}")
+        raise UserError(f"{where} has no label file: expected one of {', '.join(FILES)}")
     if len(present) > 1:
-        raise UserError(f"{where} holds {' and '.join(present)}: say which with --annotations")
+        raise UserError(f"{where} has {' and '.join(present)}: choose one with --annotations")
     return where / present[0]
 
 
@@ -105,7 +103,7 @@ def read_table(path: pathlib.Path) -> list[Video]:
 
 
 def read_labels(path: pathlib.Path) -> list[Video]:
-    """file, label and perhaps split, group: every frame of a clip has its label."""
+    """Reads the columns file, label and optionally split, group: all frames of a clip have its label."""
     videos, places = [], {}
     for line, row in read_rows(path, ["file", "label"]):
         place = f"{path}, line {line}"
@@ -113,16 +111,14 @@ def read_labels(path: pathlib.Path) -> list[Video]:
         label = filled(row, "label", place)
         videos.append(Video(name, (clip_of(path, name, place, label),), group(row), part(row, place), place))
         if name in places and videos[places[name]].part == videos[-1].part:
-            raise UserError(
-                f"{place}: {name} is there already, at {videos[places[name]].place}; expected each clip once"
-            )
+            raise UserError(f"{place}: {name} is also at {videos[places[name]].place}; expected each clip once")
         places[name] = len(videos) - 1
     return videos
 
 
 def read_segments(path: pathlib.Path) -> list[Video]:
-    """file, start, end, label and perhaps split, group: the segments of a clip, in any order."""
-    found: dict[str, list[Segment]] = {}
+    """Reads the columns file, start, end, label and optionally split, group: segments of clips, in any order."""
+    segments_of: dict[str, list[Segment]] = {}
     first: dict[str, Video] = {}
     for line, row in read_rows(path, ["file", "start", "end", "label"]):
         place = f"{path}, line {line}"
@@ -132,20 +128,20 @@ def read_segments(path: pathlib.Path) -> list[Video]:
             raise UserError(f"{place}: the segment ends at {end:g} s, but must end after its start, {start:g} s")
         video = Video(name, (), group(row), part(row, place), place)
         known = first.setdefault(name, video)
-        for what, ours, theirs in (("split", known.part, video.part), ("group", known.group, video.group)):
-            if ours != theirs:
+        for column, before, now in (("split", known.part, video.part), ("group", known.group, video.group)):
+            if before != now:
                 raise UserError(
-                    f"{place}: {name} is in the {what} {theirs}, but in {ours} at {known.place}; expected one {what}"
+                    f"{place}: {name} is in the {column} {now}, but in {before} at {known.place}; expected one {column}"
                 )
-        found.setdefault(name, []).append(Segment(start, end, filled(row, "label", place), place))
+        segments_of.setdefault(name, []).append(Segment(start, end, filled(row, "label", place), place))
     videos = []
-    for name, segments in found.items():
+    for name, segments in segments_of.items():
         segments.sort(key=lambda segment: segment.start)
-        for one, other in itertools.pairwise(segments):
-            if other.start < one.end - 1e-6:
+        for one, following in itertools.pairwise(segments):
+            if following.start < one.end - 1e-6:
                 raise UserError(
-                    f"{other.place}: the segment of {name} starts at {other.start:g} s, but the one of {one.place} ends"
-                    f" at {one.end:g} s; expected segments that do not overlap"
+                    f"{following.place}: the segment of {name} starts at {following.start:g} s, but the one of"
+                    f" {one.place} ends at {one.end:g} s; expected segments that do not overlap"
                 )
         clip = dataclasses.replace(clip_of(path, name, first[name].place, None), segments=tuple(segments))
         videos.append(dataclasses.replace(first[name], clips=(clip,)))
@@ -153,7 +149,7 @@ def read_segments(path: pathlib.Path) -> list[Video]:
 
 
 def read_sequences(path: pathlib.Path) -> list[Video]:
-    """clips and labels, `;` between them, and perhaps seq, split, group: clips joined, each with its label."""
+    """Reads the columns clips and labels, separated by `;`, and optionally seq, split, group: joined clips."""
     videos = []
     for line, row in read_rows(path, ["clips", "labels"]):
         place = f"{path}, line {line}"
@@ -204,25 +200,26 @@ def part(row: dict, place: str) -> str | None:
     return PART_NAMES[row["split"].strip().lower()]
 
 
-def refuse_two_parts(videos: list[Video]):
-    """UserError when a clip, or a group, is in two splits: a score would count what training has seen."""
-    seen: dict[tuple[str, str], Video] = {}
+def check_one_part(videos: list[Video]):
+    """Raises UserError if a clip or a group is in two splits: the test would contain training data."""
+    first: dict[tuple[str, str], Video] = {}
     for video in videos:
         keys = [("clip", clip.name) for clip in video.clips]
-        for what, key in [*keys, *([("group", video.group)] if video.group is not None else [])]:
-            known = seen.setdefault((what, key), video)
+        keys += [("group", video.group)] if video.group is not None else []
+        for kind, key in keys:
+            known = first.setdefault((kind, key), video)
             if known.part != video.part:
                 raise UserError(
-                    f"{video.place}: the {what} {key} is in the split {video.part}, but in {known.part} at"
-                    f" {known.place}; expected each {what} in one split"
+                    f"{video.place}: the {kind} {key} is in the split {video.part}, but in {known.part} at"
+                    f" {known.place}; expected each {kind} in one split"
                 )
 
 
-def read_tfds(name: str, config: Config) -> list[Video]:
-    """Reads a data set of tensorflow-datasets that has a video and a label."""
+def read_tfds(name: str, manual_dir: pathlib.Path | None) -> list[Video]:
+    """Reads a data set of tensorflow-datasets with the features video and label."""
     import tensorflow_datasets as tfds
 
-    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), manual_dir)
     features = builder.info.features
     for column in ("video", "label"):
         if column not in features:
@@ -241,33 +238,33 @@ def read_tfds(name: str, config: Config) -> list[Video]:
 
 
 def frame_labels(clip: Clip, frames: int, rate: float, index: Callable[[str, str], int], background: str) -> np.ndarray:
-    """int32[frames]: the label of each frame, frame t at the time t / rate.
+    """Returns the label id of each frame, int32[frames]; frame t is at the time t / rate.
 
     Args:
-        index: (label, place for a message) -> number of the label.
-        background: label of frames that no segment covers; empty: there is none.
+        index: function from (label, place for a message) to the id of the label.
+        background: label of frames that no segment covers; empty: no such label.
 
     Raises:
-        UserError: a segment past the end of the clip, or frames that no segment covers where there is no background.
+        UserError: A segment ends after the clip, or frames are not covered by a segment and there is no background.
     """
     if clip.label is not None:
         return np.full(frames, index(clip.label, clip.name), np.int32)
     labels = np.full(frames, -1, np.int32)
     for segment in clip.segments:
-        if segment.end * rate > frames + 1:  # the last frame may have been cut a little short
+        if segment.end * rate > frames + 1:  # tolerance: the last frame may be a little shorter
             raise UserError(
                 f"{segment.place}: the segment of {clip.name} ends at {segment.end:g} s, but the clip at"
                 f" {frames / rate:.3f} s"
             )
         start, end = (math.ceil(time * rate - 1e-3) for time in (segment.start, segment.end))
         labels[start:end] = index(segment.label, segment.place)
-    bare = np.flatnonzero(labels < 0)
-    if len(bare) and not background:
-        behind = bare[0] + int(np.argmin(np.append(labels[bare[0] :] < 0, False)))
+    uncovered = np.flatnonzero(labels < 0)
+    if len(uncovered) and not background:
+        end = uncovered[0] + int(np.argmin(np.append(labels[uncovered[0] :] < 0, False)))
         raise UserError(
-            f"{clip.segments[0].place}: no segment of {clip.name} covers it from {bare[0] / rate:.2f} s to"
-            f" {behind / rate:.2f} s; name the label of such frames with --background"
+            f"{clip.segments[0].place}: no segment of {clip.name} covers it from {uncovered[0] / rate:.2f} s to"
+            f" {end / rate:.2f} s; give the label of such frames with --background"
         )
-    if len(bare):
-        labels[bare] = index(background, clip.name)
+    if len(uncovered):
+        labels[uncovered] = index(background, clip.name)
     return labels

@@ -1,4 +1,4 @@
-"""Scores of a run on labelled videos, beside those of other runs, and timelines of what it said."""
+"""Scores runs on labelled videos, side by side, and draws timelines of their predictions."""
 
 import dataclasses
 import itertools
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common.config import replace
 from pipelines.common.data.batching import FILLER
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix
@@ -15,62 +16,60 @@ from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines
 from pipelines.common.runs import Run
 from pipelines.video import dataset, scores
 from pipelines.video.annotations import Video, open_clip
-from pipelines.video.config import Config
 from pipelines.video.dataset import Tracks
 from pipelines.video.model import FrameClassifier, Trained, load_trained
 
-WINDOW = 256  # frames that a model of one direction reads at a time
-DRAWN = 6  # videos in the picture
+WINDOW = 256  # frames that a unidirectional model reads at a time
+MAX_DRAWN = 6  # videos in the picture
 
 
 def evaluate(run_paths: Sequence[pathlib.Path], data: str | None, part: str, changes: dict) -> dict:
-    """Scores the first run, and others beside it, on the same videos: prints a table, and writes into each run
-    metrics.json, confusion_matrix.png and timelines.png. Gives the first run's scores.
+    """Scores runs on the same videos: prints a table, and writes metrics.json, confusion_matrix.png and timelines.png
+    into each run. Returns the scores of the first run.
 
     Args:
         data: labelled videos; None: the data each run was trained with.
-        part: "train", "validation" or "test"; data that names no parts is scored as a whole.
-        changes: fields of the config that say how to read `data`, such as annotations, and the majority filter.
+        part: "train", "validation" or "test"; data without parts is scored as a whole.
+        changes: fields of the configuration of how to read the data and of the evaluation, with their new values.
     """
-    found = {}
+    scores_of = {}
     for path in run_paths:
         run = Run.open(path, "video")
         trained = load_trained(run)
-        config = Config.from_json({**run.config, **({"data": data} if data else {}), **changes})
-        videos = dataset.load_all(config, part) if data else dataset.load_part(config, part)
-        found[str(path)] = score(run, dataclasses.replace(trained, config=config), videos, part)
-    print(table(found))
-    return next(iter(found.values()))
+        config = replace(trained.config, **({"location": data} if data else {}), **changes)
+        videos = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
+        scores_of[str(path)] = score(run, dataclasses.replace(trained, config=config), videos, part)
+    print(table(scores_of))
+    return next(iter(scores_of.values()))
 
 
 def score(run: Run, trained: Trained, videos: list[Video], part: str) -> dict:
-    """The scores of one run, written into it."""
-    config, names = trained.config, trained.names
+    """Returns the scores of one run, after writing them into it."""
+    config, data, names = trained.config, trained.config.data, trained.names
     inputs = dataset.make_inputs(videos, config, trained.model, trained.preprocessing)
-    inputs.report(f"--data {config.data}")
-    tracks = dataset.make_tracks(videos, inputs, names, config, part)
-    probabilities = Labeller(trained.model)(tracks, config)
-    true = [track.labels for track in tracks.tracks]
-    found = {
-        **scores.all_scores(
-            true, probabilities, [track.bounds for track in tracks.tracks], names, config.background, config.filter
-        ),
+    inputs.report(f"--data {data.location}")
+    tracks = dataset.make_tracks(videos, inputs, names, data, part)
+    probabilities = Labeller(trained.model)(tracks, data.batch_videos, data.batch_frames)
+    true, bounds = [track.labels for track in tracks.tracks], [track.bounds for track in tracks.tracks]
+    result = {
+        **scores.all_scores(true, probabilities, bounds, names, data.background, config.evaluation.filter),
         "left_out": len(inputs.failures),
-        "cell": config.cell,
-        "data": config.data,
+        "cell": config.model.cell,
+        "data": data.location,
         "split": part,
     }
-    write_json(run.metrics_file, found)
-    draw_confusion_matrix(np.array(found["confusion"]), names, run.path / "confusion_matrix.png")
+    write_json(run.metrics_file, result)
+    draw_confusion_matrix(np.array(result["confusion"]), names, run.path / "confusion_matrix.png")
     draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
-    return found
+    return result
 
 
 class Labeller:
-    """Labels videos with a model, compiled once.
+    """Labels videos with a model that is compiled once.
 
-    Short videos are labelled in batches. A long one is labelled by itself: window by window, the state carried on, by a
-    model of one direction; by one of both directions from all of its features, which are kept, but not its pixels.
+    Short videos are labelled in batches. A long video is labelled by itself: a unidirectional model reads it window by
+    window and carries over the state; a bidirectional one labels it from the features of all frames, so that memory
+    contains them, but not the pixels.
     """
 
     def __init__(self, model: FrameClassifier):
@@ -81,68 +80,68 @@ class Labeller:
 
         self.project = compiled(model.project)
         self.encode = compiled(lambda pixels: model.project(model.encode(pixels)))
-        self.over_time = compiled(model.over_time)
+        self.classify = compiled(model.classify)
 
-    def __call__(self, tracks: Tracks, config: Config) -> list[np.ndarray]:
-        """float32[frames, classes] of each video, in their order."""
-        found: list[np.ndarray] = [np.zeros(0)] * len(tracks)
+    def __call__(self, tracks: Tracks, batch_videos: int, batch_frames: int) -> list[np.ndarray]:
+        """Returns the probabilities of each video, float32[frames, classes]."""
+        probabilities: list[np.ndarray] = [np.zeros(0)] * len(tracks)
         lengths = tracks.lengths
-        short = np.flatnonzero(lengths <= config.batch_frames)
+        short = np.flatnonzero(lengths <= batch_frames)
         if len(short):
             some = Tracks([tracks.tracks[row] for row in short], tracks.inputs)
-            for batch in dataset.batches(some, batch_videos=config.batch_videos, batch_frames=config.batch_frames):
-                features, kept = self.features(batch["inputs"]), batch["weights"] > 0
+            for batch in dataset.batches(some, batch_videos=batch_videos, batch_frames=batch_frames):
+                features, padding_mask = self.features(batch["inputs"]), batch["weights"] > 0
                 state = self.model.initial_state(tf.shape(features)[0])
-                answers = tf.nn.softmax(self.over_time(features, state, kept)[0]).numpy()
-                for row, answer in zip(batch["rows"].numpy(), answers, strict=True):
+                of_batch = tf.nn.softmax(self.classify(features, state, padding_mask)[0]).numpy()
+                for row, of_video in zip(batch["rows"].numpy(), of_batch, strict=True):
                     if row != FILLER:
-                        found[short[row]] = answer[: lengths[short[row]]]
-        for row in np.flatnonzero(lengths > config.batch_frames):
-            found[row] = self.label_long(tracks.chunks(row))
-        return found
+                        probabilities[short[row]] = of_video[: lengths[short[row]]]
+        for row in np.flatnonzero(lengths > batch_frames):
+            probabilities[row] = self.label_long(tracks.chunks(row))
+        return probabilities
 
     def label_long(self, chunks: Iterable[np.ndarray]) -> np.ndarray:
-        """float32[frames, classes] of one video given in pieces float32[frames, …]."""
-        pieces = (piece[None, at : at + WINDOW] for piece in chunks for at in range(0, len(piece), WINDOW))
-        windows = (self.features(piece) for piece in pieces)
+        """Returns float32[frames, classes] for one video, given in chunks float32[frames, …]."""
+        parts = (chunk[None, start : start + WINDOW] for chunk in chunks for start in range(0, len(chunk), WINDOW))
+        windows = (self.features(part) for part in parts)
         if self.model.bidirectional:
             windows = iter([tf.concat(list(windows), axis=1)])
-        state, answers = self.model.initial_state(1), []
+        state, probabilities = self.model.initial_state(1), []
         for window in windows:
-            logits, state = self.over_time(window, state, tf.ones(tf.shape(window)[:2], tf.bool))
-            answers.append(tf.nn.softmax(logits).numpy()[0])
-        return np.concatenate(answers)
+            logits, state = self.classify(window, state, tf.ones(tf.shape(window)[:2], tf.bool))
+            probabilities.append(tf.nn.softmax(logits).numpy()[0])
+        return np.concatenate(probabilities)
 
     def features(self, inputs):
-        """What the recurrent layers are given: of pixels float[batch, time, size, size, 3], or of features
-        float[batch, time, features]."""
+        """Returns the projected frames of pixels float[batch, time, size, size, 3] or of features float[batch, time,
+        features]."""
         return (self.encode if len(inputs.shape) == 5 else self.project)(tf.convert_to_tensor(inputs))
 
 
 def draw(tracks: Tracks, videos: list[Video], probabilities: list[np.ndarray], trained: Trained, png: pathlib.Path):
-    """The first videos with their true and predicted labels, and those after the majority filter."""
-    names, config = np.array(trained.names), trained.config
+    """Draws the first videos with their true, predicted and smoothed labels."""
+    names, size = np.array(trained.names), trained.config.evaluation.filter
     by_name = {video.name: video for video in videos}
     timelines = []
-    for track, each in itertools.islice(zip(tracks.tracks, probabilities, strict=True), DRAWN):
+    for track, each in itertools.islice(zip(tracks.tracks, probabilities, strict=True), MAX_DRAWN):
         predicted = each.argmax(axis=1)
-        smoothed = scores.majority_filter(predicted, config.filter, len(names))
+        smoothed = scores.majority_filter(predicted, size, len(names))
         strip = Strip()
         for clip in by_name[track.name].clips:
-            for frame in open_clip(clip.source, config):
+            for frame in open_clip(clip.source, trained.config.data):
                 strip.add(frame)
         bands = {"true": names[track.labels], "predicted": names[predicted]}
-        if config.filter > 1:
+        if size > 1:
             bands["smoothed"] = names[smoothed]
-        right = float((predicted == track.labels).mean())
-        timelines.append(Timeline(f"{track.name}: {right:.0%} of the frames right", track.rate, bands, strip.kept))
+        share = float((predicted == track.labels).mean())
+        timelines.append(Timeline(f"{track.name}: {share:.0%} of the frames correct", track.rate, bands, strip.kept))
     draw_timelines(timelines, trained.names, png)
 
 
-def table(found: dict[str, dict]) -> str:
-    """The scores for people: a column for each run."""
-    first = next(iter(found.values()))
-    runs = [pathlib.Path(name).name for name in found]
+def table(scores_of: dict[str, dict]) -> str:
+    """Returns the scores as text: a column for each run."""
+    first = next(iter(scores_of.values()))
+    runs = [pathlib.Path(name).name for name in scores_of]
     width = max(12, *(len(name) + 2 for name in runs))
     lines = [f"{first['data']}, {first['split']}: {first['videos']:,} videos, {first['frames']:,} frames"]
 
@@ -153,16 +152,16 @@ def table(found: dict[str, dict]) -> str:
     def rows(pick, suffix: str):
         for metric, name in (("accuracy", "frame accuracy"), ("edit", "edit"), ("f1@10", "F1@10"), ("f1@25", "F1@25"),
                              ("f1@50", "F1@50"), ("latency", "latency (frames)")):  # fmt: skip
-            row(name + suffix, [pick(each)[metric] for each in found.values()])
+            row(name + suffix, [pick(each)[metric] for each in scores_of.values()])
 
     lines.append(" " * 28 + "".join(f"{name:>{width}}" for name in runs))
     rows(lambda each: each, "")
     rows(lambda each: each["smoothed"], f", filter {first['smoothed']['filter']}")
     if first["clips"]:
-        row(f"clip accuracy ({first['clips']} clips)", [each["clip_accuracy"] for each in found.values()])
-    row("macro F1 of frames", [each["macro_f1"] for each in found.values()])
-    row("loss", [each["loss"] for each in found.values()], 4)
+        row(f"clip accuracy ({first['clips']} clips)", [each["clip_accuracy"] for each in scores_of.values()])
+    row("macro F1 of frames", [each["macro_f1"] for each in scores_of.values()])
+    row("loss", [each["loss"] for each in scores_of.values()], 4)
     for name in first["classes"]:
         row(f"F1 of {name}", [100 * each["classes"][name]["f1"] if name in each["classes"] else None
-                              for each in found.values()])  # fmt: skip
+                              for each in scores_of.values()])  # fmt: skip
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A run as a SavedModel that takes frames and needs nothing but TensorFlow."""
+"""Exports a run as a SavedModel that takes frames and only needs TensorFlow."""
 
 import pathlib
 
@@ -11,13 +11,13 @@ from pipelines.video.model import Trained, load_trained
 
 
 def export(run_path: pathlib.Path, to: pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the export of a run; gives its folder.
+    """Writes the export of a run; returns its folder.
 
     Args:
         to: the folder; None: `export` in the folder of the run.
 
     Raises:
-        UserError: the run is not trained.
+        UserError: The run is not trained.
     """
     run = Run.open(run_path, "video")
     exported = Exported(load_trained(run))
@@ -25,7 +25,7 @@ def export(run_path: pathlib.Path, to: pathlib.Path | None = None) -> pathlib.Pa
 
 
 class Exported:
-    """The signatures of an export. Frames of any height and width are scaled inside, as in training."""
+    """The signatures of an export. Frames of any height and width are scaled in the graph, as in training."""
 
     def __init__(self, trained: Trained):
         self.trained = trained
@@ -53,44 +53,53 @@ class Exported:
             self.signatures["window"] = signature(self.window, frames, lengths, *states)
 
     def encode(self, frames):
-        """uint8[batch, time, height, width, 3] -> what the recurrent layers are given, float[batch, time, features]."""
+        """Encodes and projects frames: uint8[batch, time, height, width, 3] -> float[batch, time, features]."""
         batch, time, height, width, _ = tf.unstack(tf.shape(frames))
         pixels = self.trained.preprocessing(tf.reshape(frames, tf.stack([batch * time, height, width, 3])))
-        seen = encoders.encode_batch(lambda pixels: self.model.encoder(pixels, training=False), pixels)
-        features = self.model.project(seen[:, None])
+        features = encoders.encode_batch(lambda pixels: self.model.encoder(pixels, training=False), pixels)
+        features = self.model.project(features[:, None])
         return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
 
     def serve(self, frames, lengths):
-        """Frames of whole videos, `lengths` int32[batch] of them each -> labels string[batch, time], empty past the
-        length; probabilities float[batch, time, classes], zero there."""
+        """Labels whole videos, of which `lengths` int32[batch] are the numbers of frames.
+
+        Returns:
+            labels string[batch, time], empty past the length; probabilities float[batch, time, classes], 0 there.
+        """
         return self.label(self.encode(frames), lengths)
 
     def label(self, features, lengths):
-        """As serve, from what encode gives."""
-        return self.answers(features, lengths, self.model.initial_state(tf.shape(features)[0]))[0]
+        """Labels whole videos, given the features that `encode` returns; see `serve`."""
+        return self.predictions(features, lengths, self.model.initial_state(tf.shape(features)[0]))[0]
 
     def window(self, frames, lengths, *states):
-        """As serve, of a video that goes on: the state after its frames before, and then the state after these."""
-        answers, state = self.answers(self.encode(frames), lengths, self.nested(states))
-        return {**answers, **dict(zip(self.state_names, tf.nest.flatten(state), strict=True))}
+        """Labels the next frames of videos, given the state after the frames before; also returns the new state."""
+        outputs, state = self.predictions(self.encode(frames), lengths, self.nested(states))
+        return {**outputs, **dict(zip(self.state_names, tf.nest.flatten(state), strict=True))}
 
     def step(self, frames, *states):
-        """The next frame of live streams, uint8[batch, height, width, 3], and the state after the frame before (zeros
-        at first) -> label string[batch], probabilities float[batch, classes], and the new state."""
-        found = self.window(frames[:, None], tf.ones([tf.shape(frames)[0]], tf.int32), *states)
-        return {name: value[:, 0] if name in ("labels", "probabilities") else value for name, value in found.items()}
+        """Labels the next frame of live streams, uint8[batch, height, width, 3].
 
-    def answers(self, features, lengths, state):
-        kept = tf.sequence_mask(lengths, tf.shape(features)[1])
-        logits, state = self.model.over_time(features, state, kept)
+        Args:
+            states: the state after the frame before; zeros at first.
+
+        Returns:
+            labels string[batch], probabilities float[batch, classes], and the new state.
+        """
+        outputs = self.window(frames[:, None], tf.ones([tf.shape(frames)[0]], tf.int32), *states)
+        return {name: value[:, 0] if name in ("labels", "probabilities") else value for name, value in outputs.items()}
+
+    def predictions(self, features, lengths, state):
+        mask = tf.sequence_mask(lengths, tf.shape(features)[1])
+        logits, state = self.model.classify(features, state, mask)
         labels = tf.gather(self.names, tf.argmax(logits, axis=2))
-        probabilities = tf.where(kept[:, :, None], tf.nn.softmax(logits), 0.0)
-        return {"labels": tf.where(kept, labels, ""), "probabilities": probabilities}, state
+        probabilities = tf.where(mask[:, :, None], tf.nn.softmax(logits), 0.0)
+        return {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}, state
 
     def nested(self, states) -> list:
-        """The states of the layers, of a flat list."""
+        """Returns a flat list of states in the groups of the model."""
         return tf.nest.pack_sequence_as(self.model.initial_state(1), list(states))
 
     def settings(self):
-        """How videos are to be read: `fps` float[] (0: at their own rate); `classes` string[classes]."""
-        return {"fps": tf.constant(self.trained.config.fps, tf.float32), "classes": self.names}
+        """Returns how videos have to be read, `fps` float[] (0: at their own rate), and `classes` string[classes]."""
+        return {"fps": tf.constant(self.trained.config.data.fps, tf.float32), "classes": self.names}

@@ -1,9 +1,9 @@
-"""The classifier: a CNN for each frame, recurrent layers over time, a softmax for each frame.
+"""The frame classifier: a CNN encodes each frame, recurrent layers run over time, a softmax labels each frame.
 
-frames -> encoder -> (feature dropout) -> linear map -> recurrent layers, dropout between them -> softmax for each frame
+frames -> encoder -> feature dropout -> projection -> recurrent layers with dropout between them -> softmax
 
-The same layers run over whole videos, over windows that begin with the state that the one before has left, and over a
-single frame.
+The same layers run over whole videos, over windows that start from the state after the previous window, and over single
+frames.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from layers.lstm import LSTM
 from layers.rnn import VanillaRNN
+from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
@@ -29,38 +30,37 @@ LABELS_FILE = "labels.json"
 
 @keras.saving.register_keras_serializable(package="unfold")
 class FrameClassifier(keras.Model):
-    """A label for each frame of a video (Donahue et al. 2015, "Long-term recurrent convolutional networks").
+    """Labels each frame of a video (Donahue et al. 2015, "Long-term recurrent convolutional networks").
 
     Args:
-        encoder, encoder_weights, image_size: of pipelines.common.vision.encoders.build_encoder.
-        train_encoder: train the encoder with the rest.
-        encoder_first: name of its first layer that is trained; empty: all are.
         classes: number of labels.
-        projection: units of a linear map of the features; 0: none.
-        deltas: factor of each frame's change since the frame before, which the recurrent layers are given beside it
-            (Furui 1986, "Speaker-independent isolated word recognition using dynamic features of speech spectrum"); 0:
-            they are not.
-        cell: "lstm"; "rnn", whose own output map y = W_ho h + b_o gives the logits (of two directions their sum); or
-            "none": a dense layer with ReLU in the place of each recurrent layer, each frame by itself.
-        units: of each direction of each recurrent layer.
+        encoder, encoder_weights, image_size: see pipelines.common.vision.encoders.build_encoder.
+        train_encoder: whether the encoder is trained.
+        encoder_first: name of the first layer of the encoder that is trained; empty: all are.
+        projection: units of a linear projection of the features; 0: no projection.
+        deltas: factor of the difference from the frame before, which is appended to each frame (Furui 1986, "Speaker-
+            independent isolated word recognition using dynamic features of speech spectrum"); 0: not appended.
+        cell: "lstm"; "rnn", whose own output map y = W_ho h + b_o returns the logits (the sum of both directions); or
+            "none": dense layers with ReLU instead of recurrent ones, so that each frame is labelled by itself.
+        units: units of each direction of each recurrent layer.
         layers: number of recurrent layers.
-        bidirectional: read the video from its end as well.
-        shift, shuffle_colours: of Augmentation.
-        feature_dropout: share of features dropped over the whole video (variational, Gal & Ghahramani 2016).
-        recurrent_dropout: share of the state's units dropped between steps.
+        bidirectional: whether the video is also read from its end.
+        shift, shuffle_colours: see Augmentation.
+        feature_dropout: share of the features dropped in the whole video (variational, Gal & Ghahramani 2016).
+        recurrent_dropout: share of the units of the state dropped between time steps.
         dropout: share of units dropped between layers and before the softmax.
-        seed: makes initial weights (but the encoder's) and dropout repeatable.
+        seed: seed of the initial weights (except the encoder's) and of dropout.
     """
 
     def __init__(
         self,
         *,
+        classes: int,
         encoder: str,
         encoder_weights: str,
         train_encoder: bool,
         encoder_first: str,
         image_size: int,
-        classes: int,
         projection: int,
         deltas: float,
         cell: str,
@@ -75,15 +75,9 @@ class FrameClassifier(keras.Model):
         seed: int | None = None,
         **kwargs,
     ):
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(**kwargs)
-        self.options = {
-            "encoder": encoder, "encoder_weights": encoder_weights, "train_encoder": train_encoder,
-            "encoder_first": encoder_first, "image_size": image_size, "classes": classes, "projection": projection,
-            "deltas": deltas,
-            "cell": cell, "units": units, "layers": layers, "bidirectional": bidirectional,
-            "shift": shift, "shuffle_colours": shuffle_colours, "feature_dropout": feature_dropout,
-            "recurrent_dropout": recurrent_dropout, "dropout": dropout, "seed": seed,
-        }  # fmt: skip
+        self.arguments = arguments
         self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
         self.train_encoder, self.deltas = train_encoder, deltas
         seeds = Seeds(seed)
@@ -113,7 +107,7 @@ class FrameClassifier(keras.Model):
                 **own,
             )
 
-        def over_time(number: int):
+        def temporal_layer(number: int):
             if cell == "none":
                 return keras.layers.Dense(units, "relu", kernel_initializer=glorot(), name=f"dense_{number}")
             forward = recurrent(number, False)
@@ -124,7 +118,7 @@ class FrameClassifier(keras.Model):
                 forward, merge_mode=merge, backward_layer=recurrent(number, True), name=f"recurrent_{number}"
             )
 
-        self.recurrences = [over_time(number) for number in range(1, layers + 1)]
+        self.temporal_layers = [temporal_layer(number) for number in range(1, layers + 1)]
         self.dropouts = [
             keras.layers.Dropout(dropout, seed=seeds(), name=f"dropout_{number}") for number in range(1, layers + 1)
         ]
@@ -135,13 +129,13 @@ class FrameClassifier(keras.Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        # The layers make their weights when they see what the encoder gives, whatever the model is first called with.
+        # On features as the encoder returns them, so that all layers have weights whatever the model is called with.
         features = tf.zeros([1, 1, self.encoder.output_shape[-1]])
-        self.over_time(self.project(features), self.initial_state(1))
+        self.classify(self.project(features), self.initial_state(1))
         self.built = True
 
     def encode(self, pixels, training=False):
-        """float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
+        """Encodes pixels: float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
         pixels = self.augmentation(pixels, training=training and self.train_encoder)
         batch, time = tf.unstack(tf.shape(pixels)[:2])
         frames = tf.reshape(pixels, [-1, *pixels.shape[2:]])
@@ -149,94 +143,100 @@ class FrameClassifier(keras.Model):
         return tf.reshape(features, [batch, time, features.shape[-1]])
 
     def project(self, features, training=False):
-        """What the recurrent layers are given of features float[batch, time, features]."""
+        """Projects features: float[batch, time, features] -> float[batch, time, width], with feature dropout."""
         features = self.feature_dropout(features, training=training)
         return features if self.projection is None else self.projection(features)
 
     @property
     def state_sizes(self) -> list[dict[str, int]]:
-        """Names and units of what a frame leaves for the next one, in groups: the frame before it and whether there was
-        one (for deltas), and h and c, or h, of each recurrent layer. Empty for a model of two directions."""
+        """Names and sizes of the state after a frame, in groups: with deltas the frame and whether there was one; for
+        each recurrent layer h and c, or h. Empty for a bidirectional model."""
         if self.bidirectional:
             return []
         before = [{"before": self.width, "seen": 1}] if self.deltas else []
-        letters, numbers = STATES[self.cell], range(1, len(self.recurrences) + 1)
+        letters, numbers = STATES[self.cell], range(1, len(self.temporal_layers) + 1)
         return before + [{f"{letter}_{number}": self.units for letter in letters} for number in numbers if letters]
 
     @property
     def width(self) -> int:
-        """Units of what `project` gives for a frame."""
+        """Size of a projected frame."""
         return self.encoder.output_shape[-1] if self.projection is None else self.projection.units
 
     def initial_state(self, batch):
-        """The state before the first frame: zeros float[batch, units] in the groups of `state_sizes`."""
+        """Returns the state before the first frame: zeros float[batch, size] in the groups of `state_sizes`."""
         return [[tf.zeros([batch, units]) for units in group.values()] for group in self.state_sizes]
 
-    def over_time(self, x, state, kept=None, training=False):
-        """(logits float32[batch, time, classes], state) from what `project` gives, float[batch, time, width].
+    def classify(self, x, state, padding_mask=None, training=False):
+        """Returns (logits float32[batch, time, classes], the state after the last frame).
 
         Args:
-            state: of the frame before; a model of two directions ignores it.
-            kept: bool[batch, time], False past the end of a video; None: all are frames.
+            x: projected frames, float[batch, time, width].
+            state: the state before the first frame; a bidirectional model ignores it.
+            padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
         """
         state, states = list(state), []
         if self.deltas:
             before = state.pop(0) if state else [tf.zeros_like(x[:, 0]), tf.zeros_like(x[:, 0, :1])]
-            x, last = with_changes(x, *before, self.deltas, kept)
+            x, last = append_deltas(x, *before, self.deltas, padding_mask)
             states = [] if self.bidirectional else [last]
-        for number, (layer, dropout) in enumerate(zip(self.recurrences, self.dropouts, strict=True)):
+        for number, (layer, dropout) in enumerate(zip(self.temporal_layers, self.dropouts, strict=True)):
             if self.cell == "none":
                 x = layer(x)
             elif self.bidirectional:
-                x = layer(x, mask=kept, training=training)
+                x = layer(x, mask=padding_mask, training=training)
             else:
-                x, *last = layer(x, initial_state=state[number], mask=kept, training=training)
+                x, *last = layer(x, initial_state=state[number], mask=padding_mask, training=training)
                 states.append(last)
-            if self.head is not None or number + 1 < len(self.recurrences):
+            if self.head is not None or number + 1 < len(self.temporal_layers):
                 x = dropout(x, training=training)
         logits = x if self.head is None else self.head(x)
         return tf.cast(logits, tf.float32), states
 
-    def steps(self, inputs, state, training=False):
-        """(logits, state) of a window: inputs as in `call`, the state that the window before has left."""
+    def classify_window(self, inputs, state, training=False, padding_mask=None):
+        """Returns (logits, state) for inputs as in `call` and the state after the previous window."""
         features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
-        return self.over_time(self.project(features, training), state, training=training)
+        return self.classify(self.project(features, training), state, padding_mask, training)
 
-    def call(self, inputs, kept=None, training=False):
-        """Pixels float[batch, time, size, size, 3], or features float[batch, time, features], to logits
-        float32[batch, time, classes]; kept: bool[batch, time], False past the end of a video."""
-        features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
-        state = self.initial_state(tf.shape(features)[0])
-        return self.over_time(self.project(features, training), state, kept, training)[0]
+    def call(self, inputs, padding_mask=None, training=False):
+        """Returns the logits of whole videos, float32[batch, time, classes].
+
+        Args:
+            inputs: pixels float[batch, time, size, size, 3], or features float[batch, time, features].
+            padding_mask: bool[batch, time], False past the end of a video.
+        """
+        return self.classify_window(inputs, self.initial_state(tf.shape(inputs)[0]), training, padding_mask)[0]
 
     def get_config(self):
-        return {**super().get_config(), **self.options, "encoder_weights": "none"}
+        return {**super().get_config(), **self.arguments, "encoder_weights": "none"}
 
 
-def with_changes(x, before, seen, factor: float, kept):
-    """(float[batch, time, 2 width]: each frame and its change since the one before, times `factor`; [before, seen] for
-    the next window).
+def append_deltas(x, before, seen, factor: float, padding_mask):
+    """Appends to each frame its difference from the frame before, times `factor`.
 
     Args:
         x: float[batch, time, width].
-        before: the frame before these, float[batch, width]; seen: float[batch, 1], 0 where there is none: no change.
-        kept: bool[batch, time], False past the end of a video; None: all are frames.
+        before: the frame before the first one, float[batch, width].
+        seen: float[batch, 1], 0 if there is no frame before the first one: its difference is 0.
+        padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
+
+    Returns:
+        (float[batch, time, 2 width], [before, seen] for the next window).
     """
     before, seen = tf.cast(before, x.dtype), tf.cast(seen, x.dtype)
-    earlier = tf.concat([before[:, None], x[:, :-1]], axis=1)
-    known = tf.concat([seen[:, None], tf.ones_like(x[:, 1:, :1])], axis=1)
-    changes = (x - earlier) * known * tf.cast(factor, x.dtype)
+    previous = tf.concat([before[:, None], x[:, :-1]], axis=1)
+    has_previous = tf.concat([seen[:, None], tf.ones_like(x[:, 1:, :1])], axis=1)
+    deltas = (x - previous) * has_previous * tf.cast(factor, x.dtype)
     frames = tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
-    if kept is not None:
-        frames = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1)
-    some = (frames > 0)[:, None]
-    last = tf.where(some, tf.gather(x, tf.maximum(frames - 1, 0), batch_dims=1), before)
-    return tf.concat([x, changes], axis=-1), [last, tf.where(some, tf.ones_like(seen), seen)]
+    if padding_mask is not None:
+        frames = tf.reduce_sum(tf.cast(padding_mask, tf.int32), axis=1)
+    any_frame = (frames > 0)[:, None]
+    last = tf.where(any_frame, tf.gather(x, tf.maximum(frames - 1, 0), batch_dims=1), before)
+    return tf.concat([x, deltas], axis=-1), [last, tf.where(any_frame, tf.ones_like(seen), seen)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a run learned: its config, the names of its labels, how it reads frames, and the model."""
+    """A trained run: its configuration, the names of its labels, its preprocessing and the model."""
 
     config: Config
     names: tuple[str, ...]
@@ -245,41 +245,27 @@ class Trained:
 
 
 def load_trained(run: Run) -> Trained:
-    """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
+    """Loads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
     run.require_weights()
-    config = Config.from_json(run.config)
+    config = from_json(Config, run.config)
     names = load_labels(run.path / LABELS_FILE)
-    model = make_model(config, names, with_weights=False)
+    model = make_model(config, names, encoder_weights="none")
     load_weights(model, run.weights_file)
-    return Trained(config, names, make_preprocessing(config), model)
+    return Trained(config, names, Preprocessing(**vars(config.frames)), model)
 
 
-def make_model(config: Config, names: Sequence[str], with_weights: bool = True) -> FrameClassifier:
-    """A built FrameClassifier with the figures of a config; its encoder has the config's weights, or random ones."""
+def make_model(config: Config, names: Sequence[str], **changes) -> FrameClassifier:
+    """Returns a built FrameClassifier for a configuration; `changes` replace arguments of the model."""
     model = FrameClassifier(
-        encoder=config.encoder,
-        encoder_weights=config.encoder_weights if with_weights else "none",
-        train_encoder=config.train_encoder,
-        encoder_first=config.encoder_first,
-        image_size=config.image_size,
-        classes=len(names),
-        projection=config.projection,
-        deltas=config.deltas,
-        cell=config.cell,
-        units=config.units,
-        layers=config.layers,
-        bidirectional=config.bidirectional,
-        shift=config.shift,
-        shuffle_colours=config.shuffle_colours,
-        feature_dropout=config.feature_dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        dropout=config.dropout,
-        seed=config.training.seed,
-        name="video",
+        **{
+            "classes": len(names),
+            "image_size": config.frames.image_size,
+            **vars(config.model),
+            **vars(config.regularization),
+            "seed": config.training.seed,
+            "name": "video",
+            **changes,
+        }
     )
     model.build()
     return model
-
-
-def make_preprocessing(config: Config) -> Preprocessing:
-    return Preprocessing(size=config.image_size, fit=config.fit)

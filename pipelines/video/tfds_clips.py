@@ -1,4 +1,4 @@
-"""Clips of tensorflow-datasets, read as video files are."""
+"""Clips of tensorflow-datasets, with the interface of video files."""
 
 import dataclasses
 import os
@@ -10,12 +10,12 @@ import numpy as np
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.vision.videos import as_rate, resample
 
-TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not pass on
+TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not provide
 
 
 @dataclasses.dataclass(frozen=True)
 class TfdsClip(os.PathLike):
-    """A clip of a prepared data set. As a path it is the file that tells which preparation it is."""
+    """A clip of a prepared data set. Its path is that of dataset_info.json, which identifies the prepared data."""
 
     builder: object = dataclasses.field(repr=False, compare=False)
     part: str
@@ -32,7 +32,7 @@ class TfdsClip(os.PathLike):
 
 
 class TfdsVideo:
-    """What videos.Video is for a file: frames uint8[height, width, 3], at a rate."""
+    """The frames of a TfdsClip, uint8[height, width, 3], at a rate: the interface of videos.Video."""
 
     def __init__(self, clip: TfdsClip, fps: float):
         self.clip = clip
@@ -41,7 +41,7 @@ class TfdsVideo:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         clip = self.clip
-        found = without_autotune(clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]"))
-        (row,) = found.as_numpy_iterator()
+        rows = without_autotune(clip.builder.as_dataset(split=f"{clip.part}[{clip.number}:{clip.number + 1}]"))
+        (row,) = rows.as_numpy_iterator()
         frames = ((number / TFDS_FPS, frame) for number, frame in enumerate(row["video"]))
         return resample(frames, self.rate, as_rate(TFDS_FPS))

@@ -16,33 +16,23 @@ from pipelines.video.annotations import Video
 from pipelines.video.config import Config
 from pipelines.video.dataset import Tracks
 from pipelines.video.evaluate import Labeller
-from pipelines.video.model import (
-    LABELS_FILE,
-    FrameClassifier,
-    Trained,
-    load_trained,
-    make_model,
-    make_preprocessing,
-)
+from pipelines.video.model import LABELS_FILE, FrameClassifier, Trained, load_trained, make_model
+from pipelines.video.preprocessing import Preprocessing
 
-# What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
-INHERITED = (
-    "encoder", "encoder_weights", "image_size", "fit", "projection", "deltas", "cell", "units", "layers",
-    "bidirectional",
-)  # fmt: skip
-LARGEST_CHANGE = 4.0  # of a log-probability from frame to frame that the smoothing term counts
+MAX_DIFFERENCE = 4.0  # of the log-probabilities of neighbouring frames in the smoothing term
 
 
 def train(config: Config, preset: str | None = None) -> dict:
-    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
+    """Trains a run, or resumes it, or reports it if it is finished; returns its summary."""
     run = Run.prepare(config.run, "video", config, preset)  # its folder is created after the data was checked
     if run.finished:
         report(run)
         return run.summary
     base = load_trained(Run.open(config.base, "video")) if config.base else None
     if base:
-        refuse_changes(config, base.config, INHERITED)
-    videos = dataset.load(config)
+        refuse_changes(config.model, base.config.model)
+        refuse_changes(config.frames, base.config.frames)
+    videos = dataset.load(config.data)
     names = choose_names(config, videos, base)
     model = build(config, names, base)
     tracks = read_tracks(config, videos, names, model)
@@ -54,78 +44,80 @@ def train(config: Config, preset: str | None = None) -> dict:
 
 
 def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained | None) -> tuple[str, ...]:
-    """The labels' names; UserError when the data cannot train a classifier.
+    """Returns the names of the labels; fine-tuning on the labels of the base run keeps their order.
 
-    Fine-tuning on the labels of the run it starts from keeps their order.
+    Raises:
+        UserError: The data has no validation part, or only one label.
     """
     if "validation" not in videos:
-        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
-    names = dataset.name_labels([*videos["train"], *videos["validation"]], config)
-    if base and not config.label_names and set(names) <= set(base.names):
+        raise UserError(
+            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
+        )
+    names = dataset.name_labels([*videos["train"], *videos["validation"]], config.data)
+    if base and not config.data.label_names and set(names) <= set(base.names):
         names = base.names
-    present = set().union(*(video.labels for video in videos["train"])) | {config.background} - {""}
+    present = set().union(*(video.labels for video in videos["train"])) | {config.data.background} - {""}
     if len(present) < 2:
         raise UserError(
-            f"--data {config.data}: all {len(videos['train'])} training videos have the label {next(iter(present))};"
-            " expected at least two different labels"
+            f"--data {config.data.location}: all {len(videos['train'])} training videos have the label"
+            f" {next(iter(present))}; expected at least two different labels"
         )
     return names
 
 
 def build(config: Config, names: tuple[str, ...], base: Trained | None) -> FrameClassifier:
-    """The model under the strategy and precision of the config, its random numbers from the config's seed; with what
-    the run it starts from has learned."""
-    model = strategies.build(config.training, lambda: make_model(config, names, with_weights=base is None))
+    """Returns the model, built with the strategy, precision and seed of the configuration; in fine-tuning with the
+    weights of the base run."""
+    changes = {"encoder_weights": "none"} if base else {}
+    model = strategies.build(config.training, lambda: make_model(config, names, **changes))
     if base:
-        transplant(base, model, names)
+        copy_weights(base, model, names)
     return model
 
 
 def read_tracks(
     config: Config, videos: dict[str, list[Video]], names: tuple[str, ...], model: FrameClassifier
 ) -> dict[str, Tracks]:
-    """The training and the validation part: what the model is given of each clip, and a label for each frame."""
+    """Returns the training and the validation part: the inputs of each clip, and a label for each frame."""
     parts = ("train", "validation")
-    wanted = [video for part in parts for video in videos[part]]
-    inputs = dataset.make_inputs(wanted, config, model, make_preprocessing(config))
-    inputs.report(f"--data {config.data}")
-    return {part: dataset.make_tracks(videos[part], inputs, names, config, part) for part in parts}
+    both = [video for part in parts for video in videos[part]]
+    inputs = dataset.make_inputs(both, config, model, Preprocessing(**vars(config.frames)))
+    inputs.report(f"--data {config.data.location}")
+    return {part: dataset.make_tracks(videos[part], inputs, names, config.data, part) for part in parts}
 
 
 def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Tracks], names: tuple[str, ...]) -> dict:
     """Trains the model."""
     options = config.training
     train, validation = tracks["train"], tracks["validation"]
-    weights = metrics.class_weights(train.labels, len(names)) if config.class_weights else np.ones(len(names))
-    limits = {"batch_videos": config.batch_videos, "batch_frames": config.batch_frames, "xla": options.xla}
+    weights = metrics.class_weights(train.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
+    batch_videos, batch_frames = config.data.batch_videos, config.data.batch_frames
+    limits = {"batch_videos": batch_videos, "batch_frames": batch_frames, "xla": options.xla}
+    k1, k2 = config.tbptt.k1, config.tbptt.k2 or config.tbptt.k1
 
     def whole_videos(epoch: int) -> tf.data.Dataset:
         return dataset.batches(train, seed=options.seed, epoch=epoch, **limits)
 
-    k2 = config.k2 or config.k1
-
     def windows(epoch: int) -> tf.data.Dataset:
-        return dataset.windows(
-            train, k1=config.k1, k2=k2, batch_videos=config.batch_videos, seed=options.seed, epoch=epoch
-        )
+        return dataset.windows(train, k1=k1, k2=k2, batch_videos=batch_videos, seed=options.seed, epoch=epoch)
 
     labeller = Labeller(model)
 
     def validate() -> dict[str, float]:
-        return validation_scores(labeller(validation, config), validation)
+        return validation_scores(labeller(validation, batch_videos, batch_frames), validation)
 
-    if config.k1:
+    if k1:
         data = windows
         loss = TruncatedBPTT(
-            model.steps,
+            model.classify_window,
             model.initial_state,
-            lambda logits, labels, kept: frame_loss(logits, labels, kept, weights, config.smoothing),
-            k1=config.k1,
+            lambda logits, labels, mask: frame_loss(logits, labels, mask, weights, config.loss.smoothing),
+            k1=k1,
             k2=k2,
-            batch_size=min(config.batch_videos, len(train)),
+            batch_size=min(batch_videos, len(train)),
         )
     else:
-        data, loss = whole_videos, make_loss(model, weights, config.smoothing)
+        data, loss = whole_videos, make_loss(model, weights, config.loss.smoothing)
     return Trainer(
         model,
         run=run,
@@ -139,76 +131,81 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
 
 
 def validation_scores(probabilities: list[np.ndarray], validation: Tracks) -> dict[str, float]:
-    """What the best weights are chosen by, from float[frames, classes] of each video; every label counts."""
+    """Returns the validation scores for the probabilities float[frames, classes] of each video; all labels count."""
     labels = [track.labels for track in validation.tracks]
-    found = scores.temporal(labels, [each.argmax(axis=1) for each in probabilities], background=None)
+    temporal = scores.temporal(labels, [each.argmax(axis=1) for each in probabilities], background=None)
     return {
         "val_loss": scores.cross_entropy(probabilities, labels),
-        "val_accuracy": found["accuracy"] / 100,
-        "val_edit": found["edit"],
-        "val_f1_50": found["f1@50"],
+        "val_accuracy": temporal["accuracy"] / 100,
+        "val_edit": temporal["edit"],
+        "val_f1_50": temporal["f1@50"],
     }
 
 
 def make_loss(model: FrameClassifier, weights: np.ndarray, smoothing: float):
-    """loss(batch, training) -> name -> (total, weight) of whole videos; see frame_loss."""
+    """Returns a function loss(batch, training) -> name -> (total, weight) for whole videos; see frame_loss."""
 
     def loss(batch, training: bool):
-        logits = model(batch["inputs"], kept=batch["weights"] > 0, training=training)
+        logits = model(batch["inputs"], padding_mask=batch["weights"] > 0, training=training)
         return frame_loss(logits, batch["labels"], batch["weights"], weights, smoothing)
 
     return loss
 
 
-def frame_loss(logits, labels, kept, weights: np.ndarray, smoothing: float) -> dict:
-    """The loss of frames: cross-entropy in nats, each frame weighed by its label, and the smoothing term.
+def frame_loss(logits, labels, mask, weights: np.ndarray, smoothing: float) -> dict:
+    """Returns the loss of frames: cross-entropy in nats, weighted by label, and the smoothing term.
 
         L = sum over frames of w[y(t)] (-log p(t, y(t)))
           + smoothing * sum over frames t > 0 of the mean over labels c of min(|log p(t, c) - log p(t-1, c)|, 4)^2
 
-    where no gradient goes through log p(t-1): Farha & Gall 2019, "MS-TCN: multi-stage temporal convolutional network
-    for action segmentation", equations 8 to 11. The weight is the sum of all w[y(t)].
+    without a gradient through log p(t-1): Farha & Gall 2019, "MS-TCN: multi-stage temporal convolutional network for
+    action segmentation", equations 8 to 11.
 
     Args:
-        logits: float[batch, time, classes]. labels: int32[batch, time]. kept: float[batch, time], 0 past the end.
-        weights: float[classes].
+        logits: float[batch, time, classes].
+        labels: int32[batch, time].
+        mask: float[batch, time], 0 past the end of a video.
+        weights: float[classes], the weight of each label.
+
+    Returns:
+        "loss": (L, sum of all w[y(t)]), and "accuracy": (correct frames, all frames).
     """
     log_probability = tf.nn.log_softmax(tf.cast(logits, tf.float32))
-    weight = kept * tf.gather(tf.constant(weights, tf.float32), labels)
+    weight = mask * tf.gather(tf.constant(weights, tf.float32), labels)
     total = -tf.reduce_sum(tf.gather(log_probability, labels, batch_dims=2) * weight)
     if smoothing:
-        change = tf.abs(log_probability[:, 1:] - tf.stop_gradient(log_probability[:, :-1]))
-        each = tf.reduce_mean(tf.square(tf.minimum(change, LARGEST_CHANGE)), axis=2)
-        total += smoothing * tf.reduce_sum(each * kept[:, 1:] * kept[:, :-1])
-    hits = tf.cast(tf.argmax(logits, axis=2, output_type=tf.int32) == labels, tf.float32)
+        difference = tf.abs(log_probability[:, 1:] - tf.stop_gradient(log_probability[:, :-1]))
+        squares = tf.reduce_mean(tf.square(tf.minimum(difference, MAX_DIFFERENCE)), axis=2)
+        total += smoothing * tf.reduce_sum(squares * mask[:, 1:] * mask[:, :-1])
+    correct = tf.cast(tf.argmax(logits, axis=2, output_type=tf.int32) == labels, tf.float32)
     return {
         "loss": (total, tf.reduce_sum(weight)),
-        "accuracy": (tf.reduce_sum(hits * kept), tf.reduce_sum(kept)),
+        "accuracy": (tf.reduce_sum(correct * mask), tf.reduce_sum(mask)),
     }
 
 
-def transplant(base: Trained, model: FrameClassifier, names: tuple[str, ...]):
-    """Gives the model what the run it starts from has learned.
+def copy_weights(base: Trained, model: FrameClassifier, names: tuple[str, ...]):
+    """Copies the weights of the base run into the model.
 
-    What gives the logits (the head, or the output map of the last vanilla RNN) keeps its columns when the labels are
-    the same, in any order, otherwise it starts anew.
+    The output layer (the head, or the output map of the last vanilla RNN) keeps its columns if the labels are the same,
+    in any order; otherwise it keeps its random initial weights.
     """
     columns = [base.names.index(name) for name in names] if sorted(names) == sorted(base.names) else None
-    for weight, learned in zip(model.weights, base.model.weights, strict=True):
-        value = learned.numpy()
+    for weight, trained in zip(model.weights, base.model.weights, strict=True):
+        value = trained.numpy()
         if "head/" in weight.path or weight.name in ("output_kernel", "output_bias"):
             if columns is None:
                 continue
             value = value[..., columns]
-        if weight.shape == value.shape:  # the states of dropout seeds are not learned, but fit
+        if weight.shape == value.shape:  # also copies the states of dropout seeds, which does no harm
             weight.assign(value)
 
 
 def report(run: Run):
-    """One line about a finished run."""
+    """Prints one line about a finished run."""
     summary = run.summary
-    found = summary["scores"]
+    final = summary["scores"]
     print(
-        f"{run.path}: finished, validation frame accuracy {found['val_accuracy']:.4f}, F1@50 {found['val_f1_50']:.1f}"
+        f"{run.path}: finished, validation frame accuracy {final['val_accuracy']:.4f}, F1@50 {final['val_f1_50']:.1f}"
         f" after epoch {summary['best_epoch']} of {summary['epochs']}, {summary['seconds']:.0f} s"
     )

@@ -14,15 +14,15 @@ def padded_length(length: int, shapes_per_octave: int = 8) -> int:
     return max(-(-int(length) // step), 1) * step
 
 
-def batch_sizes(lengths: np.ndarray, most_rows: int, most_steps: int, shapes_per_octave: int = 8) -> list[int]:
+def batch_sizes(lengths: np.ndarray, max_rows: int, max_steps: int, shapes_per_octave: int = 8) -> list[int]:
     """How many sequences each batch takes, of `lengths` int[sequences] that begin with the longest.
 
-    A batch takes at most `most_rows` sequences, and at most `most_steps` steps with its padding (one sequence at
+    A batch takes at most `max_rows` sequences, and at most `max_steps` steps with its padding (one sequence at
     least). The last batch counts as many as fit, though fewer are left: it is filled up.
     """
     sizes, start = [], 0
     while start < len(lengths):
-        sizes.append(max(1, min(most_rows, most_steps // padded_length(lengths[start], shapes_per_octave))))
+        sizes.append(max(1, min(max_rows, max_steps // padded_length(lengths[start], shapes_per_octave))))
         start += sizes[-1]
     return sizes
 
@@ -30,8 +30,8 @@ def batch_sizes(lengths: np.ndarray, most_rows: int, most_steps: int, shapes_per
 def plan_batches(
     lengths: np.ndarray,
     *,
-    most_rows: int,
-    most_steps: int,
+    max_rows: int,
+    max_steps: int,
     seed: int | None = None,
     epoch: int = 0,
     shapes_per_octave: int = 8,
@@ -45,7 +45,7 @@ def plan_batches(
         lengths: int[sequences].
     """
     lengths = np.maximum(lengths, 1)
-    sizes = batch_sizes(np.sort(lengths)[::-1], most_rows, most_steps, shapes_per_octave)
+    sizes = batch_sizes(np.sort(lengths)[::-1], max_rows, max_steps, shapes_per_octave)
     key = np.log(lengths)
     random = None if seed is None else np.random.default_rng((seed, epoch))
     if random is not None:

@@ -232,7 +232,7 @@ def digest(encoder: keras.Model) -> str:
     return sums.hexdigest()
 
 
-def encode_images(
+def encode_files(
     encoder: keras.Model, paths: Sequence, *, size: int, fit: str, pixel_limit: int, batch: int = 32
 ) -> Iterator[np.ndarray | str]:
     """For each image file in turn its features, float32[rows, features] (one row, or one a place of the image), or why

@@ -1,13 +1,12 @@
-"""Features of many images or videos, computed once and kept on the disk for all epochs and runs.
+"""A cache on disk for features of images or videos, which are computed once for all epochs and runs.
 
-A cache is a folder of its own below the given one, named by a digest of its key: the encoder, the digest of its
-weights, the size and fit of the images, and whatever else the features depend on. In it lie shards of about a thousand
-items, each an array and an index, `000001.npy` and `000001.json`. The index is written last and holds a checksum of the
-array: a kill leaves whole shards, and only the items of the unfinished one are computed again.
+A cache is a subfolder of the given folder, named by a digest of its key: the encoder, the digest of its weights, the
+size and fit of the images, and whatever else the features depend on. It contains shards of about a thousand items, each
+an array and an index, `000001.npy` and `000001.json`. The index is written last and contains a checksum of the array:
+when a process is killed, whole shards remain, and only the items of the unfinished one are computed again.
 
-An item is known by its name, size and time of change, as `make` and `rsync` know a file: a digest of the content would
-read the whole data set at every start, which takes minutes where it is large and the features are only a few per cent
-of it. The price: files copied without their times are computed again.
+An item is identified by its name, size and modification time, as `make` and `rsync` do: a digest of the content would
+mean reading the whole data set at every start. As a consequence, files copied without their times are computed again.
 """
 
 import collections.abc
@@ -28,16 +27,17 @@ import numpy as np
 from pipelines.common import files
 from pipelines.common.errors import UserError
 
-FORMAT = 1  # of the files; part of every key
+FORMAT = 1  # version of the files; part of every key
 SECONDS_BETWEEN_LINES = 30
 
-Identity = tuple[str, int, int]  # name, bytes, nanoseconds of the last change
+Identity = tuple[str, int, int]  # name, bytes, modification time in nanoseconds
 
 
 class Features(collections.abc.Mapping):
-    """Name -> float32[rows, units], read from the disk as it is used; in the order the items were given.
+    """A mapping from names to float32[rows, units], read from disk as it is used, in the order of the items.
 
-    `failures` says for the items that are left out why, as the end of a sentence.
+    Attributes:
+        failures: for each item without features the reason, as the end of a sentence.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], failures: dict[str, str]):
@@ -62,35 +62,35 @@ def fill(
     *,
     shard_items: int = 1000,
     shard_bytes: int = 2**26,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Features:
-    """The features of all items, from the cache where they are there, else computed and put there.
+    """Returns the features of all items, which are read from the cache, or computed and added to it.
 
-    Two processes may do so at once: the second waits, and then reads what the first has computed.
+    Two processes may do this at the same time: the second waits, and then reads what the first has computed.
 
     Args:
-        folder: where caches are, such as saved_models/captioning/cache.
-        key: JSON values; all that the features depend on besides the item.
-        items: name -> file. The same name with another size or time of change is another item.
-        compute: given some of the files, yields in their order the features, a number [rows, units] with one row or
-            more, or why there are none (a string, which is not kept: a later call tries again).
-        shard_items, shard_bytes: a shard is written when it holds so many items, or so much.
-        say: is told, a line at a time, of progress and of damaged files.
+        folder: the folder of all caches, such as saved_models/captioning/cache.
+        key: JSON values; everything that the features depend on besides the item.
+        items: name -> file. The same name with another size or modification time is another item.
+        compute: called with some of the files, yields for each one its features, a number [rows, units] with one row or
+            more, or the reason why there are none (a string; it is not stored, so a later call tries again).
+        shard_items, shard_bytes: a shard is written when it has this many items or bytes.
+        log: called with lines about progress and damaged files.
 
     Raises:
-        UserError: the cache cannot be written.
-        ValueError: `compute` gives an array of another shape.
+        UserError: The cache cannot be written.
+        ValueError: `compute` yields an array of another shape.
     """
-    wanted, failures = identities(items)
-    cache = Cache(pathlib.Path(folder), key, say)
+    files_of, failures = identities(items)
+    cache = Cache(pathlib.Path(folder), key, log)
     stored = cache.read()
-    if wanted.keys() - stored.keys():
+    if files_of.keys() - stored.keys():
         with cache.locked():
-            stored = cache.read(repair=True)  # another process may have computed some while we waited
-            missing = [identity for identity in wanted if identity not in stored]
+            stored = cache.read(repair=True)  # another process may have added some in the meantime
+            missing = [identity for identity in files_of if identity not in stored]
             if missing:
-                say(f"computing the features of {len(missing)} of {len(wanted)} items, to be kept in {cache.path}")
-            computed = progress(compute([wanted[identity] for identity in missing]), len(missing), say)
+                log(f"computing the features of {len(missing)} of {len(files_of)} items, to be stored in {cache.path}")
+            computed = progress(compute([files_of[identity] for identity in missing]), len(missing), log)
             shard, size = [], 0
             for identity, features in zip(missing, computed, strict=True):
                 if isinstance(features, str):
@@ -103,32 +103,32 @@ def fill(
                     shard, size = [], 0
             if shard:
                 stored |= cache.write(shard)
-    arrays = {identity[0]: stored[identity] for identity in wanted if identity in stored}
+    arrays = {identity[0]: stored[identity] for identity in files_of if identity in stored}
     return Features(arrays, {name: failures[name] for name in items if name in failures})
 
 
 def identities(items: Mapping) -> tuple[dict[Identity, os.PathLike | str], dict[str, str]]:
-    """(identity -> file, name -> why the file cannot be read)."""
-    found, failures = {}, {}
+    """Returns (identity -> file, name -> reason why the file cannot be read)."""
+    files_of, failures = {}, {}
     for name, path in items.items():
         try:
             status = os.stat(path)
         except OSError as error:
             failures[name] = f"could not be read: {error.strerror or error}"
         else:
-            found[name, status.st_size, status.st_mtime_ns] = path
-    return found, failures
+            files_of[name, status.st_size, status.st_mtime_ns] = path
+    return files_of, failures
 
 
 def as_rows(features, name: str) -> np.ndarray:
     rows = np.asarray(features, np.float32)
     if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"the features of {name} have the shape {rows.shape}, expected [rows, units], a row or more")
+        raise ValueError(f"the features of {name} have the shape {rows.shape}, expected [rows >= 1, units]")
     return rows
 
 
-def progress(computed: Iterable, count: int, say: Callable[[str], None]):
-    """Passes on what is computed, with a bar on a terminal and a line every half minute otherwise."""
+def progress(computed: Iterable, count: int, log: Callable[[str], None]):
+    """Yields what is computed, with a progress bar on a terminal, or a line every half minute otherwise."""
     bar = keras.utils.Progbar(count, unit_name="item") if count and sys.stdout.isatty() else None
     last = time.monotonic()
     for done, features in enumerate(computed, start=1):
@@ -137,21 +137,24 @@ def progress(computed: Iterable, count: int, say: Callable[[str], None]):
             bar.update(done)
         elif time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"features of {done} of {count} items")
+            log(f"features of {done} of {count} items")
 
 
 class Cache:
-    """The shards of one key on the disk."""
+    """The shards of one key."""
 
-    def __init__(self, folder: pathlib.Path, key: dict, say: Callable[[str], None]):
+    def __init__(self, folder: pathlib.Path, key: dict, log: Callable[[str], None]):
         self.key = {**key, "format": FORMAT}
         text = json.dumps(self.key, sort_keys=True)
         self.path = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.say = say
+        self.log = log
 
     def read(self, repair: bool = False) -> dict[Identity, np.ndarray]:
-        """All that is stored, mapped into memory. With `repair`, for which the lock must be held, tells of damaged
-        shards and removes them, and what a killed process left."""
+        """Returns all stored items, mapped into memory.
+
+        Args:
+            repair: also removes, and logs, damaged shards and the files that a killed process left. Needs the lock.
+        """
         stored: dict[Identity, np.ndarray] = {}
         for index_file in sorted(self.path.glob("*.json")):
             if index_file.name == "key.json":
@@ -160,7 +163,7 @@ class Cache:
             if shard is not None:
                 stored |= shard
             elif repair:
-                self.say(f"{index_file.with_suffix('.npy')} is damaged: its features are computed again")
+                self.log(f"{index_file.with_suffix('.npy')} is damaged: its features are computed again")
                 remove(index_file)
         if repair:
             for left in self.path.glob(f"{files.PARTIAL}*"):
@@ -171,7 +174,7 @@ class Cache:
         return stored
 
     def write(self, shard: list[tuple[Identity, np.ndarray]]) -> dict[Identity, np.ndarray]:
-        """Stores some items as the next shard, and gives them as they are stored. The lock must be held."""
+        """Writes items as the next shard and returns them as stored. Needs the lock."""
         number = 1 + max((int(path.stem) for path in self.path.glob("*.npy")), default=0)
         array_file = self.path / f"{number:06d}.npy"
         with files.atomic_path(array_file) as temporary:
@@ -183,13 +186,13 @@ class Cache:
             json.dump({"checksum": checksum, "items": items}, file)
         stored = read_shard(index_file)
         if stored is None:
-            raise UserError(f"{array_file} does not read as it was written: the disk is damaged")
+            raise UserError(f"{array_file} cannot be read back as it was written: the disk is damaged")
         return stored
 
     @contextlib.contextmanager
     def locked(self):
-        """Makes the folder, and keeps other processes from writing to it; waits while one does. (The lock of a killed
-        process is free.)"""
+        """Creates the folder and locks it against other processes, after waiting for one that writes to it. (The system
+        releases the lock of a killed process.)"""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / ".lock", "a")  # noqa: SIM115 (closed below)
@@ -199,31 +202,31 @@ class Cache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.say(f"another process computes features into {self.path}: waiting for it")
+                self.log(f"another process is computing features into {self.path}: waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             files.write_json(self.path / "key.json", self.key)  # for people
             yield
 
 
 def read_shard(index_file: pathlib.Path) -> dict[Identity, np.ndarray] | None:
-    """The items of a shard, float32[rows, units] each; None when the shard is damaged or incomplete."""
+    """Returns the items of a shard, float32[rows, units] each; None if the shard is damaged or incomplete."""
     array_file = index_file.with_suffix(".npy")
     try:
         index = json.loads(index_file.read_bytes())
         if checksum_of(array_file) != index["checksum"]:
             return None
-        array = np.asarray(np.load(array_file, mmap_mode="r"))  # slices of a plain array cost less
-        found, start = {}, 0
-        for name, size, changed, rows in index["items"]:
-            found[name, size, changed] = array[start : start + rows]
+        array = np.asarray(np.load(array_file, mmap_mode="r"))  # slices of a plain array are faster
+        items, start = {}, 0
+        for name, size, modified, rows in index["items"]:
+            items[name, size, modified] = array[start : start + rows]
             start += rows
-        return found if start == len(array) else None
+        return items if start == len(array) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def checksum_of(path) -> int:
-    """The CRC-32 of a file: found out at the speed of reading, against damage, not against malice."""
+    """Returns the CRC-32 of a file, which detects damage, but not manipulation."""
     checksum = 0
     with open(path, "rb") as file:
         while block := file.read(2**20):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import pathlib
 import random
+import shutil
 
 import av
 import numpy as np
@@ -75,6 +76,20 @@ class SharedRun:
     run: pathlib.Path
 
 
+def make_variant(run: pathlib.Path, folder: pathlib.Path, **changes) -> pathlib.Path:
+    """A run like `run` with other fields of the configuration, and random weights."""
+    from pipelines.common.config import from_json, replace
+    from pipelines.common.runs import Run, save_weights
+    from pipelines.video.config import Config
+    from pipelines.video.model import LABELS_FILE, make_model
+
+    config = replace(from_json(Config, Run.open(run, "video").config), **changes)
+    with Run.start(folder, "video", config) as started:
+        shutil.copy(run / LABELS_FILE, folder)
+        save_weights(make_model(config, ("left", "right")), started.weights_file)
+    return folder
+
+
 @dataclasses.dataclass(frozen=True)
 class Make:
     """The functions that make clips and label files."""
@@ -83,6 +98,7 @@ class Make:
     moving = staticmethod(moving)
     csv = staticmethod(write_csv)
     data = staticmethod(make_data)
+    variant = staticmethod(make_variant)
 
 
 def run_main(*arguments) -> int:

@@ -5,7 +5,7 @@ import tensorflow_datasets as tfds
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.video.annotations import Clip, Segment, frame_labels, open_clip, read
-from pipelines.video.config import Config
+from pipelines.video.config import DataConfig
 from pipelines.video.tfds_clips import TfdsClip
 
 NAMES = ["still", "left", "right"]
@@ -31,23 +31,23 @@ def write(folder, name, text):
 
 def refused(where, **changes) -> str:
     with pytest.raises(UserError) as caught:
-        read(where, Config(**changes))
+        read(where, DataConfig(**changes))
     return str(caught.value)
 
 
 def test_a_label_a_clip(folder):
     write(folder, "labels.csv", "file,label,split,group\nclips/0.mp4,left,train,a\nclips/1.mp4,right,val,b\n")
-    videos = read(folder, Config())
+    videos = read(folder, DataConfig())
     assert [(v.name, v.part, v.group, v.labels) for v in videos] == [
         ("clips/0.mp4", "train", "a", {"left"}), ("clips/1.mp4", "validation", "b", {"right"}),
     ]  # fmt: skip
     assert videos[0].clips[0].source == folder / "clips" / "0.mp4"
-    assert read(folder / "labels.csv", Config())[1].clips[0].label == "right"
+    assert read(folder / "labels.csv", DataConfig())[1].clips[0].label == "right"
 
 
 def test_segments_in_any_order(folder):
     rows = "clips/0.mp4,1.0,2.5,left\nclips/1.mp4,0,1,still\nclips/0.mp4,0,1.0,right\n"
-    videos = read(write(folder, "segments.csv", "file,start,end,label\n" + rows), Config())
+    videos = read(write(folder, "segments.csv", "file,start,end,label\n" + rows), DataConfig())
     assert [(s.start, s.end, s.label) for s in videos[0].clips[0].segments] == [(0, 1, "right"), (1, 2.5, "left")]
     assert videos[0].part is None and videos[0].group is None
     assert videos[0].labels == {"left", "right"}
@@ -55,7 +55,7 @@ def test_segments_in_any_order(folder):
 
 def test_clips_that_are_joined(folder):
     rows = "s0,test,a,clips/0.mp4; clips/1.mp4,left;right\ns1,test,a,clips/0.mp4,left\n"
-    videos = read(write(folder, "sequences.csv", "seq,split,group,clips,labels\n" + rows), Config())
+    videos = read(write(folder, "sequences.csv", "seq,split,group,clips,labels\n" + rows), DataConfig())
     assert [video.name for video in videos] == ["s0", "s1"]
     assert [(clip.name, clip.label) for clip in videos[0].clips] == [("clips/0.mp4", "left"), ("clips/1.mp4", "right")]
 
@@ -63,15 +63,15 @@ def test_clips_that_are_joined(folder):
 def test_which_of_several_label_files(folder):
     write(folder, "labels.csv", "file,label\nclips/0.mp4,left\n")
     write(folder, "sequences.csv", "clips,labels\nclips/0.mp4;clips/1.mp4,left;right\n")
-    assert "holds labels.csv and sequences.csv: say which with --annotations" in refused(folder)
-    (video,) = read(folder, Config(annotations="sequences.csv"))
+    assert "has labels.csv and sequences.csv: choose one with --annotations" in refused(folder)
+    (video,) = read(folder, DataConfig(annotations="sequences.csv"))
     assert (video.name, len(video.clips)) == ("line 2", 2)
     assert "has no segments.csv: it has labels.csv, sequences.csv" in refused(folder, annotations="segments.csv")
-    assert "is no label file: expected one of labels.csv" in refused(folder / "clips" / "0.mp4")
+    assert "is not a label file: expected one of labels.csv" in refused(folder / "clips" / "0.mp4")
 
 
 def test_without_a_label_file(tmp_path):
-    assert "holds no label file: expected one of labels.csv, segments.csv, sequences.csv" in refused(tmp_path)
+    assert "has no label file: expected one of labels.csv, segments.csv, sequences.csv" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_without_a_label_file(tmp_path):
         (
             "labels.csv",
             "file,label\nclips/0.mp4,left\nclips/0.mp4,right\n",
-            "line 3: clips/0.mp4 is there already, at",
+            "line 3: clips/0.mp4 is also at",
         ),
         (
             "labels.csv",
@@ -169,7 +169,7 @@ def test_segments_past_the_end():
 def test_ucf101_of_tensorflow_datasets(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=3, data_dir=tmp_path):
-        videos = read("tfds:ucf101", Config(fps=5))
+        videos = read("tfds:ucf101", DataConfig(fps=5))
     assert [video.part for video in videos] == ["train"] * 3 + ["test"] * 3
     assert all(isinstance(clip.label, str) and not clip.label.isdigit() for video in videos for clip in video.clips)
     assert {video.group for video in videos} == {None}  # which clips are of one scene is not passed on
@@ -199,18 +199,18 @@ def test_clips_of_tensorflow_datasets_are_read_one_by_one(monkeypatch, tmp_path)
     builder = TwoMoves(data_dir=tmp_path)
     builder.download_and_prepare()
     monkeypatch.setattr(sources, "prepare_tfds", lambda name, manual_dir: builder)
-    videos = read("tfds:two_moves", Config())
+    videos = read("tfds:two_moves", DataConfig())
     assert [video.part for video in videos] == ["train"] * 5 + ["test"] * 2
     seen = []
     for video in videos[:5]:
         (clip,) = video.clips
-        opened = open_clip(clip.source, Config())
+        opened = open_clip(clip.source, DataConfig())
         frames = np.stack(list(opened))
         assert opened.rate == 25 and len(frames) == 10
         number = frames[0, 0, 0, 0] // 40
         assert clip.label == ("left", "right")[number % 2]
         np.testing.assert_array_equal(frames[:, 0, 0, 0], 40 * number + np.arange(10))
-        np.testing.assert_array_equal(list(open_clip(clip.source, Config(fps=5))), frames[::5])
+        np.testing.assert_array_equal(list(open_clip(clip.source, DataConfig(fps=5))), frames[::5])
         seen.append(int(number))
     assert sorted(seen) == list(range(5))
     source = videos[4].clips[0].source

@@ -39,7 +39,7 @@ def spoil(folder, old: str, new: str):
 
 def test_a_missing_folder(refused, tmp_path):
     assert f"--data {tmp_path / 'none'} does not exist: expected sample, a file, a folder" in refused(tmp_path / "none")
-    assert "holds no label file: expected one of labels.csv" in refused(tmp_path)
+    assert "has no label file: expected one of labels.csv" in refused(tmp_path)
 
 
 def test_segments_past_the_end(refused, folder):
@@ -54,7 +54,7 @@ def test_overlapping_segments(refused, folder):
 
 def test_frames_without_a_label(refused, folder):
     spoil(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.6,0.9")
-    assert "no segment of clips/0.mp4 covers it from 0.40 s to 0.60 s; name the label" in refused(folder)
+    assert "no segment of clips/0.mp4 covers it from 0.40 s to 0.60 s; give the label" in refused(folder)
 
 
 def test_a_clip_in_two_splits(refused, folder):

@@ -1,35 +1,51 @@
 import dataclasses
 import inspect
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
-from pipelines.video.config import PRESETS, Config
+from pipelines.video.config import PRESETS, Config, ModelConfig, RegularizationConfig
 from pipelines.video.model import FrameClassifier, make_model
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_go_through_json_and_build(preset):
     _, config = PRESETS[preset]
-    assert Config.from_json(json.loads(json.dumps(as_json(config)))) == config
+    assert from_json(Config, json.loads(json.dumps(as_json(config)))) == config
     assert str(config.run) == f"saved_models/video/{preset}"
-    model = make_model(config, ("fight", "nofight"), with_weights=False)
-    assert model.over_time(model.project(_features(model)), model.initial_state(2))[0].shape == (2, 3, 2)
+    model = make_model(config, ("fight", "nofight"), encoder_weights="none")
+    assert model(np.zeros([2, 3, model.encoder.output_shape[-1]], np.float32)).shape == (2, 3, 2)
 
 
-def _features(model):
-    import tensorflow as tf
+def test_the_model_takes_the_fields_of_its_groups_and_has_no_defaults_for_them():
+    parameters = inspect.signature(FrameClassifier.__init__).parameters
+    for field in [*dataclasses.fields(ModelConfig), *dataclasses.fields(RegularizationConfig)]:
+        assert parameters[field.name].default is inspect.Parameter.empty, field.name
 
-    return tf.zeros([2, 3, model.encoder.output_shape[-1]])
+
+OLD = """
+{"data": "fight", "run": "saved_models/video/fight", "manual_dir": null, "annotations": "sequences.csv",
+"background": "", "label_names": ["fight", "nofight"], "fps": 5.0, "encoder": "small", "encoder_weights": "none",
+"train_encoder": true, "image_size": 48, "cell": "rnn", "units": 16, "k1": 4, "smoothing": 0.15, "filter": 3,
+"batch_videos": 2, "base": null, "training": {"epochs": 24.0, "seed": 3}}
+"""
 
 
-def test_the_builder_has_no_defaults_of_its_own_that_differ():
-    fields = {field.name for field in dataclasses.fields(Config)}
-    for name, parameter in inspect.signature(FrameClassifier.__init__).parameters.items():
-        if name in fields:
-            assert parameter.default is inspect.Parameter.empty, name
+def test_a_config_of_version_0_1_is_read():
+    """Its fields were flat, but for those of the training loop."""
+    config = from_json(Config, json.loads(OLD))
+    assert (config.data.location, config.data.fps, config.data.batch_videos) == ("fight", 5.0, 2)
+    assert config.data.label_names == ("fight", "nofight") and config.run == Path("saved_models/video/fight")
+    assert (config.frames.image_size, config.model.encoder, config.model.units) == (48, "small", 16)
+    assert config.regularization.train_encoder and config.regularization.dropout == RegularizationConfig().dropout
+    assert (config.loss.smoothing, config.tbptt.k1, config.evaluation.filter) == (0.15, 4, 3)
+    assert (config.training.epochs, config.training.seed) == (24.0, 3)
+    assert from_json(Config, as_json(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -52,10 +68,27 @@ def test_the_builder_has_no_defaults_of_its_own_that_differ():
 )
 def test_fields_out_of_range(changes, message):
     with pytest.raises(UserError, match=message):
-        Config(**changes)
+        replace(Config(), **changes)
 
 
-@pytest.mark.parametrize("change", [{"colour": "red"}, {"training": {"speed": 3}}, {"units": "many"}])
-def test_a_config_of_another_version(change):
-    with pytest.raises(UserError, match="the config of the run is not one of this version"):
-        Config.from_json({**as_json(Config()), **change})
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "unknown field colour"),
+        ({"training": {"speed": 3}}, "unknown field training.speed"),
+        ({"units": "many"}, "model.units is 'many' in the configuration of the run, expected an integer"),
+    ],
+)
+def test_unknown_and_invalid_fields(change, message):
+    with pytest.raises(UserError, match=message):
+        from_json(Config, change)
+
+
+def test_fine_tuning_keeps_the_configuration_except_for_what_depends_on_the_data():
+    changes = {"annotations": "labels.csv", "background": "still", "class_weights": True, "units": 7, "smoothing": 0.1}
+    config = replace(PRESETS["fight"][1], **changes)
+    tuned = config.for_fine_tuning(Path("runs/one"))
+    assert (tuned.run, tuned.base) == (Path("runs/one-finetuned"), Path("runs/one"))
+    same = replace(tuned, run=config.run, base=None, **changes)
+    assert same == config
+    assert (tuned.data.annotations, tuned.data.background, tuned.loss.class_weights) == ("", "", False)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
 from pipelines.video import dataset
 from pipelines.video.config import Config
@@ -18,7 +19,7 @@ def test_table_metrics_and_pictures(shared, command, capsys):
     confusion = np.array(metrics["confusion"])
     assert metrics["accuracy"] == pytest.approx(100 * np.trace(confusion) / 26)
     assert {"edit", "f1@10", "f1@25", "f1@50", "latency", "macro_f1", "loss", "clip_accuracy"} <= metrics.keys()
-    assert metrics["smoothed"]["filter"] == Config.from_json(Run.open(shared.run, "video").config).filter
+    assert metrics["smoothed"]["filter"] == from_json(Config, Run.open(shared.run, "video").config).evaluation.filter
     assert f"{metrics['accuracy']:.2f}" in printed and "F1@50" in printed and "F1 of left" in printed
     for name in ("confusion_matrix.png", "timelines.png"):
         assert (shared.run / name).read_bytes().startswith(b"\x89PNG")
@@ -54,13 +55,12 @@ def test_parts_and_other_data(shared, command, make, tmp_path, capsys):
 def test_long_videos_are_labelled_as_short_ones(shared, cell, bidirectional, monkeypatch):
     """Window by window with the state carried on, or at once from the features: the answer of the whole video."""
     trained = load_trained(Run.open(shared.run, "video"))
-    changes = {"cell": cell, "bidirectional": bidirectional}
-    config = Config.from_json({**Run.open(shared.run, "video").config, **changes})
+    config = replace(trained.config, cell=cell, bidirectional=bidirectional)
     model = make_model(config, trained.names)
-    videos = dataset.load_part(config, "train")
+    videos = dataset.load_part(config.data, "train")
     inputs = dataset.make_inputs(videos, config, model, trained.preprocessing)
-    tracks = dataset.make_tracks(videos, inputs, trained.names, config, "train")
-    whole = Labeller(model)(tracks, config)
+    tracks = dataset.make_tracks(videos, inputs, trained.names, config.data, "train")
+    whole = Labeller(model)(tracks, 4, 1000)
     for number, answer in enumerate(whole):
         pixels = np.concatenate(list(tracks.chunks(number)))
         logits = model(pixels[None]).numpy()[0]
@@ -69,6 +69,5 @@ def test_long_videos_are_labelled_as_short_ones(shared, cell, bidirectional, mon
     from pipelines.video import evaluate
 
     monkeypatch.setattr(evaluate, "WINDOW", 4)
-    short = Config.from_json({**Run.open(shared.run, "video").config, **changes, "batch_frames": 1})
-    for one, other in zip(whole, Labeller(model)(tracks, short), strict=True):
+    for one, other in zip(whole, Labeller(model)(tracks, 4, 1), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, save_weights
+from pipelines.common.runs import Run
 from pipelines.common.vision import videos
-from pipelines.video.config import Config
 from pipelines.video.export import export
-from pipelines.video.model import load_trained, make_model
+from pipelines.video.model import load_trained
 
 ALONE = """
 import json, sys
@@ -70,32 +69,21 @@ def padded(shared):
     return frames, lengths
 
 
-def variant(shared, folder, **changes):
-    """A run of another model with random weights."""
-    folder.mkdir()
-    (folder / "labels.json").write_bytes((shared.run / "labels.json").read_bytes())
-    stored = json.loads((shared.run / "config.json").read_text())
-    stored["config"].update(changes)
-    (folder / "config.json").write_text(json.dumps(stored))
-    run = Run.open(folder, "video")
-    save_weights(make_model(Config.from_json(run.config), ("left", "right")), run.weights_file)
-    return folder
-
-
 def expected_of(trained, frames, lengths):
     pixels = np.stack([trained.preprocessing(video).numpy() for video in frames])
-    kept = np.arange(frames.shape[1])[None] < lengths[:, None]
-    return tf.nn.softmax(trained.model(pixels, kept=kept)).numpy(), kept
+    mask = np.arange(frames.shape[1])[None] < lengths[:, None]
+    return tf.nn.softmax(trained.model(pixels, padding_mask=mask)).numpy(), mask
 
 
 @pytest.fixture(scope="module")
-def alone(shared, padded, tmp_path_factory):
+def alone(shared, make, padded, tmp_path_factory):
     """Of each variant its run, and what its export, moved elsewhere, says in a process of TensorFlow alone."""
     folder = tmp_path_factory.mktemp("alone")
     frames, lengths = padded
     np.savez(folder / "given.npz", frames=frames, lengths=lengths)
     runs = {
-        name: variant(shared, folder / name, **changes) if changes else shared.run for name, changes in VARIANTS.items()
+        name: make.variant(shared.run, folder / name, **changes) if changes else shared.run
+        for name, changes in VARIANTS.items()
     }
     exports = [export(run, folder / "moved" / name) for name, run in runs.items()]
     answer = subprocess.run(
@@ -113,14 +101,14 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(alone, padded, name):
     """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""
     run, found = alone[name]
     member = load_trained(Run.open(run, "video"))
-    expected, kept = expected_of(member, *padded)
-    assert set(found) == ({"whole", "label"} if member.config.bidirectional else {"whole", "label", "step"})
+    expected, mask = expected_of(member, *padded)
+    assert set(found) == ({"whole", "label"} if member.config.model.bidirectional else {"whole", "label", "step"})
     for signature, each in found.items():
         labels, probabilities = np.array(each["labels"]), np.array(each["probabilities"])
-        np.testing.assert_allclose(probabilities[kept], expected[kept], atol=1e-5, err_msg=signature)
-        assert labels[kept].tolist() == np.array(member.names)[expected.argmax(axis=2)][kept].tolist()
+        np.testing.assert_allclose(probabilities[mask], expected[mask], atol=1e-5, err_msg=signature)
+        assert labels[mask].tolist() == np.array(member.names)[expected.argmax(axis=2)][mask].tolist()
         if signature != "step":
-            assert set(labels[~kept].tolist()) == {""} and not probabilities[~kept].any()
+            assert set(labels[~mask].tolist()) == {""} and not probabilities[~mask].any()
 
 
 def test_a_batch_of_nothing(loaded, padded):

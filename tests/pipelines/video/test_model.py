@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.training.tbptt import TruncatedBPTT
-from pipelines.video.model import Augmentation, FrameClassifier, with_changes
+from pipelines.video.model import Augmentation, FrameClassifier, append_deltas
 
 SIZES = {
     "encoder": "small", "encoder_weights": "none", "train_encoder": True, "encoder_first": "", "image_size": 16,
@@ -15,7 +15,7 @@ SIZES = {
 }  # fmt: skip
 FEATURES = np.random.default_rng(0).normal(size=(3, 7, 256)).astype(np.float32)
 LENGTHS = np.array([7, 4, 1])
-KEPT = np.arange(7)[None] < LENGTHS[:, None]
+MASK = np.arange(7)[None] < LENGTHS[:, None]
 MODELS = [("lstm", False), ("lstm", True), ("rnn", False), ("rnn", True), ("none", False)]
 
 
@@ -29,12 +29,12 @@ def build(cell="lstm", bidirectional=False, **changes) -> FrameClassifier:
 @pytest.mark.parametrize(("cell", "bidirectional"), MODELS)
 def test_padding_does_not_count(cell, bidirectional):
     model = build(cell, bidirectional)
-    logits = model(FEATURES, kept=KEPT).numpy()
+    logits = model(FEATURES, padding_mask=MASK).numpy()
     assert logits.shape == (3, 7, 3) and logits.dtype == np.float32
     for row, length in enumerate(LENGTHS):
         alone = model(FEATURES[row : row + 1, :length]).numpy()
         np.testing.assert_allclose(logits[row, :length], alone[0], atol=1e-5)
-    longer = model(np.pad(FEATURES, [(0, 0), (0, 3), (0, 0)]), kept=np.pad(KEPT, [(0, 0), (0, 3)])).numpy()
+    longer = model(np.pad(FEATURES, [(0, 0), (0, 3), (0, 0)]), padding_mask=np.pad(MASK, [(0, 0), (0, 3)])).numpy()
     np.testing.assert_allclose(longer[0, :7], logits[0], atol=1e-5)
 
 
@@ -43,7 +43,7 @@ def test_windows_with_the_state_carried_on_are_the_whole(cell, deltas):
     model = build(cell, deltas=deltas)
     state, parts = model.initial_state(3), []
     for start, end in itertools.pairwise((0, 3, 4, 7)):
-        logits, state = model.over_time(model.project(FEATURES[:, start:end]), state)
+        logits, state = model.classify(model.project(FEATURES[:, start:end]), state)
         parts.append(logits.numpy())
     np.testing.assert_allclose(np.concatenate(parts, axis=1), model(FEATURES), atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_what_a_frame_can_know():
 def test_the_vanilla_rnn_gives_logits_by_its_own_output_map():
     model = build("rnn", layers=1)
     assert model.head is None
-    W_ih, W_hh, b, W_ho, b_o = model.recurrences[0].get_weights()
+    W_ih, W_hh, b, W_ho, b_o = model.temporal_layers[0].get_weights()
     h, expected = np.zeros((3, 5)), []
     for x in np.moveaxis(model.project(FEATURES).numpy(), 1, 0):
         h = np.tanh(x @ W_ih + h @ W_hh + b)
@@ -78,15 +78,15 @@ def test_deltas_are_the_change_since_the_frame_before(bidirectional):
     """Those of another model that is given the changes as features; past the end of a video they do not count."""
     model = build("lstm", bidirectional, deltas=5.0, projection=0, layers=1)
     x = tf.constant(FEATURES)
-    both, (before, seen) = with_changes(x, x[:, 0] * 0, x[:, 0, :1] * 0, 5.0, tf.constant(KEPT))
+    both, (before, seen) = append_deltas(x, x[:, 0] * 0, x[:, 0, :1] * 0, 5.0, tf.constant(MASK))
     np.testing.assert_allclose(both[:, 1:, 256:], 5 * np.diff(FEATURES, axis=1), rtol=1e-5)
     assert not both[:, 0, 256:].numpy().any() and (seen.numpy() == 1).all()
     np.testing.assert_array_equal(before, FEATURES[np.arange(3), LENGTHS - 1])
-    expected = model.recurrences[0](both, mask=tf.constant(KEPT))
+    expected = model.temporal_layers[0](both, mask=tf.constant(MASK))
     expected = model.head(expected if bidirectional else expected[0])
-    logits = model(FEATURES, kept=KEPT).numpy()
-    np.testing.assert_allclose(logits[KEPT], expected.numpy()[KEPT], atol=1e-5)
-    nothing, (same, unseen) = with_changes(x, x[:, 3], x[:, 0, :1] * 0, 5.0, tf.zeros([3, 7], tf.bool))
+    logits = model(FEATURES, padding_mask=MASK).numpy()
+    np.testing.assert_allclose(logits[MASK], expected.numpy()[MASK], atol=1e-5)
+    nothing, (same, unseen) = append_deltas(x, x[:, 3], x[:, 0, :1] * 0, 5.0, tf.zeros([3, 7], tf.bool))
     np.testing.assert_array_equal(same, x[:, 3])
     assert nothing.shape == (3, 7, 512) and not unseen.numpy().any()
 
@@ -168,7 +168,7 @@ def test_truncated_backpropagation_runs_it_over_windows(cell):
         seen.append(logits.numpy())
         return {"loss": (tf.reduce_sum(logits), tf.reduce_sum(weights))}
 
-    step = TruncatedBPTT(model.steps, model.initial_state, loss, k1=3, k2=3, batch_size=3)
+    step = TruncatedBPTT(model.classify_window, model.initial_state, loss, k1=3, k2=3, batch_size=3)
     for age, start in enumerate((0, 3)):
         window = FEATURES[:, start : start + 3]
         step({"inputs": window, "targets": np.zeros((3, 3), np.int32), "weights": np.ones((3, 3), np.float32),

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.common.runs import Run, save_weights
+from pipelines.common.runs import Run
 from pipelines.common.vision import videos
-from pipelines.video.config import Config
 from pipelines.video.export import export
-from pipelines.video.model import load_trained, make_model
+from pipelines.video.model import load_trained
 
 
 @pytest.fixture
@@ -23,16 +22,9 @@ def lines(capsys):
 
 
 @pytest.fixture(scope="module")
-def both_ways(shared, tmp_path_factory):
+def both_ways(shared, make, tmp_path_factory):
     """A run of both directions, its weights random."""
-    folder = tmp_path_factory.mktemp("both") / "run"
-    folder.mkdir()
-    (folder / "labels.json").write_bytes((shared.run / "labels.json").read_bytes())
-    stored = json.loads((shared.run / "config.json").read_text())
-    stored["config"]["bidirectional"] = True
-    (folder / "config.json").write_text(json.dumps(stored))
-    run = Run.open(folder, "video")
-    save_weights(make_model(Config.from_json(run.config), ("left", "right")), run.weights_file)
+    folder = make.variant(shared.run, tmp_path_factory.mktemp("both") / "run", bidirectional=True)
     export(folder)
     return folder
 
@@ -84,13 +76,7 @@ def test_frames_that_change_in_size(shared, command, lines, make, tmp_path):
 
 def test_the_rate_of_the_model_and_the_rate_of_the_file(shared, command, lines, make, tmp_path):
     """A model of 5 frames a second reads every second frame; the labelled video keeps the file's own rate."""
-    stored = json.loads((shared.run / "config.json").read_text())
-    stored["config"]["fps"] = 5.0
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "config.json").write_text(json.dumps(stored))
-    for name in ("labels.json", "model.weights.h5"):
-        (run / name).write_bytes((shared.run / name).read_bytes())
+    run = make.variant(shared.run, tmp_path / "run", fps=5.0)
     export(run)
     clip = make.clip(tmp_path / "a.mp4", make.moving([2] * 9, size=(48, 64)))
     assert command("predict", "--model", run, clip, "--video", tmp_path / "out.mp4") == 0

@@ -9,7 +9,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3)).astype(np.uin
 
 @pytest.mark.parametrize("fit", ["squeeze", "crop"])
 def test_frames_of_any_size_become_squares_and_each_by_itself(fit):
-    preprocessing = Preprocessing(size=16, fit=fit)
+    preprocessing = Preprocessing(image_size=16, fit=fit)
     pixels = preprocessing(FRAMES).numpy()
     assert pixels.shape == (5, 16, 16, 3) and pixels.dtype == np.float32
     for number in range(5):
@@ -21,5 +21,5 @@ def test_frames_of_any_size_become_squares_and_each_by_itself(fit):
 def test_crop_leaves_the_sides_out():
     frame = np.zeros((1, 16, 32, 3), np.uint8)
     frame[:, :, :8] = frame[:, :, 24:] = 255
-    assert Preprocessing(size=16, fit="crop")(frame).numpy().max() == 0
-    assert Preprocessing(size=16, fit="squeeze")(frame).numpy().max() > 200
+    assert Preprocessing(image_size=16, fit="crop")(frame).numpy().max() == 0
+    assert Preprocessing(image_size=16, fit="squeeze")(frame).numpy().max() > 200

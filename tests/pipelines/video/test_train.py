@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.common.vision import encoders
 from pipelines.video import dataset
@@ -21,7 +22,7 @@ from tests import killing
 def test_a_run_explains_itself(shared):
     stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("video", "sample")
-    assert Config.from_json(stored["config"]).units == 8
+    assert from_json(Config, stored["config"]).model.units == 8
     assert json.loads((shared.run / "labels.json").read_text()) == ["left", "right"]
     with open(shared.run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -120,7 +121,7 @@ def test_fine_tuning_on_other_labels(shared, tmp_path, command, make, capsys):
         elif "seed" not in old.path and "head/" not in old.path:
             np.testing.assert_allclose(old.numpy(), new.numpy(), atol=1e-6)
     config = json.loads((run / "config.json").read_text())["config"]
-    assert (config["base"], config["units"]) == (str(shared.run), 8)
+    assert (config["base"], config["model"]["units"]) == (str(shared.run), 8)
     assert command(*arguments) == 0
     assert "finished" in capsys.readouterr().out
 
@@ -164,30 +165,30 @@ def test_fine_tuning_needs_data_and_a_run(shared, command, capsys):
     assert "fine-tune needs --data" in capsys.readouterr().err
     assert command("fine-tune", "--data", shared.data) == 2
     assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    stored = Config.from_json(json.loads((shared.run / "config.json").read_text())["config"])
+    stored = from_json(Config, json.loads((shared.run / "config.json").read_text())["config"])
     assert stored.for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
 
 
 LOGITS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32) * 3
 LABELS = np.array([[0, 1, 1, 2], [2, 0, 0, 0]], np.int32)
-KEPT = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.float32)
+MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.float32)
 
 
 def test_the_loss_is_that_of_the_equations():
     weights = np.array([1.0, 2.0, 0.5])
-    found = frame_loss(LOGITS, LABELS, KEPT, weights, smoothing=0.15)
+    found = frame_loss(LOGITS, LABELS, MASK, weights, smoothing=0.15)
     expected = weight = smooth = 0.0
     for row in range(2):
         p = np.exp(LOGITS[row]) / np.exp(LOGITS[row]).sum(axis=1, keepdims=True)
-        for t in range(int(KEPT[row].sum())):
+        for t in range(int(MASK[row].sum())):
             expected -= weights[LABELS[row, t]] * np.log(p[t, LABELS[row, t]])
             weight += weights[LABELS[row, t]]
             if t:
                 smooth += np.mean(np.minimum(np.abs(np.log(p[t]) - np.log(p[t - 1])), 4) ** 2)
     assert float(found["loss"][1]) == pytest.approx(weight)
     assert float(found["loss"][0]) == pytest.approx(expected + 0.15 * smooth, rel=1e-5)
-    assert float(frame_loss(LOGITS, LABELS, KEPT, weights, 0.0)["loss"][0]) == pytest.approx(expected, rel=1e-5)
-    right = (LOGITS.argmax(axis=2) == LABELS) * KEPT
+    assert float(frame_loss(LOGITS, LABELS, MASK, weights, 0.0)["loss"][0]) == pytest.approx(expected, rel=1e-5)
+    right = (LOGITS.argmax(axis=2) == LABELS) * MASK
     assert [float(value) for value in found["accuracy"]] == [right.sum(), 6]
 
 
@@ -195,8 +196,8 @@ def test_no_gradient_goes_through_the_frame_before():
     """The smoothing term pulls a frame to the one before, not that one to it: the first frame is left alone."""
     logits = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:
-        with_term = frame_loss(logits, LABELS, KEPT, np.ones(3), 1.0)["loss"][0]
-        term = with_term - frame_loss(logits, LABELS, KEPT, np.ones(3), 0.0)["loss"][0]
+        with_term = frame_loss(logits, LABELS, MASK, np.ones(3), 1.0)["loss"][0]
+        term = with_term - frame_loss(logits, LABELS, MASK, np.ones(3), 0.0)["loss"][0]
     gradient = tape.gradient(term, logits).numpy()
     np.testing.assert_allclose(gradient[:, 0], 0, atol=1e-6)
     assert np.abs(gradient[0, 1:]).max() > 0.01

@@ -7,7 +7,7 @@ LENGTHS = np.random.default_rng(0).integers(0, 700, 500)
 
 
 def plan(**options):
-    return plan_batches(LENGTHS, **{"most_rows": 16, "most_steps": 4000, **options})
+    return plan_batches(LENGTHS, **{"max_rows": 16, "max_steps": 4000, **options})
 
 
 @pytest.mark.parametrize("shapes", [1, 4, 8])
@@ -53,4 +53,4 @@ def test_padding_is_little():
 
 
 def test_nothing_gives_no_batch():
-    assert plan_batches(np.zeros(0, np.int64), most_rows=4, most_steps=10) == []
+    assert plan_batches(np.zeros(0, np.int64), max_rows=4, max_steps=10) == []

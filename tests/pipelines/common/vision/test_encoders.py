@@ -224,7 +224,7 @@ def test_encoding_files_tells_which_failed_and_why(tmp_path):
     paths[1].write_text("text")
     paths[3].unlink()
     given = {"size": 48, "fit": "squeeze", "pixel_limit": 10_000}
-    got = list(encoders.encode_images(encoder, paths, **given, batch=2))
+    got = list(encoders.encode_files(encoder, paths, **given, batch=2))
     assert got[1] == "is no JPEG or PNG image: it begins with b'text'"
     assert got[3] == "could not be read: No such file or directory"
     for number in (0, 2, 4):
@@ -232,7 +232,7 @@ def test_encoding_files_tells_which_failed_and_why(tmp_path):
         assert got[number].shape == (1, 256)
         np.testing.assert_allclose(got[number], alone, rtol=1e-5, atol=1e-6)
     places = encoders.build_encoder("small", weights="none", image_size=48, pooling="none")
-    assert next(encoders.encode_images(places, paths[:1], **given)).shape == (36, 64)
+    assert next(encoders.encode_files(places, paths[:1], **given)).shape == (36, 64)
 
 
 DOGS = [
@@ -253,7 +253,7 @@ def test_real_weights_see_the_dogs_in_photos(real_data):
     assert encoders.digest(encoder) == before
     paths = [real_data("flickr8k") / "images" / f"{name}.jpg" for name in DOGS + OTHERS]
     given = {"size": 224, "fit": "squeeze", "pixel_limit": 10**6}
-    features = np.concatenate(list(encoders.encode_images(encoder, paths, **given)))
+    features = np.concatenate(list(encoders.encode_files(encoder, paths, **given)))
     with h5py.File(with_top) as file:
         kernel, bias = (file["layers/dense/vars"][part][:] for part in "01")
     classes = np.argmax(features @ kernel + bias, axis=1)

@@ -47,9 +47,9 @@ def expected(path):
 
 
 def fill(folder, items, compute, key=KEY, **options):
-    said = []
-    features = feature_cache.fill(folder / "cache", key, items, compute, say=said.append, **options)
-    return features, said
+    lines = []
+    features = feature_cache.fill(folder / "cache", key, items, compute, log=lines.append, **options)
+    return features, lines
 
 
 def assert_right(features, items):
@@ -62,12 +62,12 @@ def assert_right(features, items):
 @pytest.mark.parametrize("shard_items", [1, 3, 7, 100])
 def test_computed_once_and_read_afterwards(tmp_path, items, shard_items):
     compute = Counting()
-    features, said = fill(tmp_path, items, compute, shard_items=shard_items)
+    features, lines = fill(tmp_path, items, compute, shard_items=shard_items)
     assert_right(features, items)
-    assert compute.asked == list(items) and said[0].startswith("computing the features of 7 of 7 items")
-    again, said = fill(tmp_path, items, compute)
+    assert compute.asked == list(items) and lines[0].startswith("computing the features of 7 of 7 items")
+    again, lines = fill(tmp_path, items, compute)
     assert_right(again, items)
-    assert compute.asked == list(items) and said == []
+    assert compute.asked == list(items) and lines == []
     with pytest.raises(ValueError, match="read-only"):
         again["3.dat"][0, 0] = 1
 
@@ -125,8 +125,8 @@ def test_failures_are_told_and_tried_again(tmp_path, items):
 def test_nothing_good_at_all(tmp_path, items):
     features, _ = fill(tmp_path, items, Counting(broken=tuple(items)))
     assert len(features) == 0 and list(features.failures) == list(items)
-    features, said = fill(tmp_path, {}, Counting())
-    assert len(features) == 0 and said == []
+    features, lines = fill(tmp_path, {}, Counting())
+    assert len(features) == 0 and lines == []
 
 
 def cut(path):
@@ -145,15 +145,15 @@ def empty(path):
 
 @pytest.mark.parametrize("ending", ["npy", "json"])
 @pytest.mark.parametrize("damage", [cut, flip, empty, os.unlink])
-def test_a_damaged_shard_is_said_and_computed_again(tmp_path, items, damage, ending):
+def test_a_damaged_shard_is_lines_and_computed_again(tmp_path, items, damage, ending):
     fill(tmp_path, items, Counting(), shard_items=3)
     [target] = (tmp_path / "cache").rglob(f"000002.{ending}")
     damage(target)
     compute = Counting()
-    features, said = fill(tmp_path, items, compute)
+    features, lines = fill(tmp_path, items, compute)
     assert_right(features, items)
     assert compute.asked == ["3.dat", "4.dat", "5.dat"]
-    told = [line for line in said if "is damaged: its features are computed again" in line]
+    told = [line for line in lines if "is damaged: its features are computed again" in line]
     assert len(told) == (0 if (damage, ending) == (os.unlink, "json") else 1)  # without its index it is left over
     compute = Counting()
     assert_right(fill(tmp_path, items, compute)[0], items)
@@ -261,7 +261,7 @@ def test_reading_is_much_faster_than_computing(tmp_path):
         items[path.name] = path
 
     def compute(paths):
-        return encoders.encode_images(encoder, paths, size=96, fit="squeeze", pixel_limit=10**6)
+        return encoders.encode_files(encoder, paths, size=96, fit="squeeze", pixel_limit=10**6)
 
     seconds = []
     for _ in range(2):
