@@ -1,31 +1,125 @@
-"""The LSTM of the lecture."""
+"""The LSTM of the lecture: its equations, their gradient, and the Keras cell and layer built on them.
+
+The long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000):
+
+    i(t) = sigmoid(W_xi x(t) + W_hi h(t-1) + b_i)    input gate
+    f(t) = sigmoid(W_xf x(t) + W_hf h(t-1) + b_f)    forget gate
+    g(t) = tanh(W_xg x(t) + W_hg h(t-1) + b_g)       candidate
+    o(t) = sigmoid(W_xo x(t) + W_ho h(t-1) + b_o)    output gate
+    c(t) = f(t) * c(t-1) + i(t) * g(t)               cell state
+    h(t) = o(t) * tanh(c(t))                         hidden state
+
+In code the rows of a tensor are the sequences of a batch, so W x is written `x @ W`, and the weights of the four gates
+lie side by side, as in Keras:
+
+    W_x = [W_xi W_xf W_xg W_xo]    float[features, 4 units], `kernel`
+    W_h = [W_hi W_hf W_hg W_ho]    float[units, 4 units], `recurrent_kernel`
+    b   = [b_i  b_f  b_g  b_o]     float[4 units], `bias`
+
+`step`, `factors` and `step_back` are the equations and their gradient; `layers/bptt.py` runs them over time.
+"""
 
 import keras
 import tensorflow as tf
 
-from layers.bptt import previous, scale_g, select, unfold_lstm
-from layers.groups import join, small
+from layers.bptt import Recurrence, select
 from layers.recurrent import Recurrent, affine
+
+
+def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
+    """Returns h(t), c(t) and the gates: one step of the equations above.
+
+    Args:
+        a: float[batch, 4 units], the part of the gates that does not depend on h(t-1): W_x x(t) + b.
+        state: (h(t-1), c(t-1)), each float[batch, units].
+        W_h: float[units, 4 units].
+        tanh, sigmoid: the activations.
+
+    Returns:
+        (h(t), c(t)) and (i, f, g, o), each float[batch, units].
+    """
+    h, c = state
+    z = a + tf.matmul(h, W_h)
+    z_i, z_f, z_g, z_o = tf.split(z, 4, axis=-1)
+    i = sigmoid(z_i)
+    f = sigmoid(z_f)
+    g = tanh(z_g)
+    o = sigmoid(z_o)
+    c = f * c + i * g
+    h = o * tanh(c)
+    return (h, c), (i, f, g, o)
+
+
+def factors(gates, states, previous_states):
+    """Returns the factors of `step_back`, for all steps at once.
+
+    Write dy for the derivative of the loss by y, z_i for the argument of the sigmoid in i, and so on. Step t receives
+    dh, all that reaches h(t), and dc', what reaches c(t) from c(t+1). By the chain rule, with sigmoid' = y (1 - y) and
+    tanh' = 1 - y^2 of their value y:
+
+        h = o * tanh(c)         dc   = dc' + dh * o (1 - tanh(c)^2)
+                                dz_o = dh * tanh(c) o (1 - o)
+        c = f * c(t-1) + i * g  dz_i = dc * g i (1 - i)
+                                dz_f = dc * c(t-1) f (1 - f)
+                                dz_g = dc * i (1 - g^2)
+                                dc(t-1) = dc * f
+        z = a + W_h h(t-1)      dh(t-1) = W_h^T dz,  dW_h = sum over t of dz h(t-1)^T,  da = dz
+
+    What multiplies dc and dh does not depend on them, so it need not wait for the loop that runs backwards.
+
+    Args:
+        gates: (i, f, g, o).
+        states, previous_states: (h, c) after and before each step. All are float[time, batch, units].
+
+    Returns:
+        dz by [dc, dc, dc, dh], float[time, batch, 4 units]; dc by dh and dc(t-1) by dc, float[time, batch, units].
+    """
+    i, f, g, o = gates
+    (_, c), (_, c_previous) = states, previous_states
+    tanh_c = tf.tanh(c)
+    dz_i = through_sigmoid(i, g)
+    dz_f = through_sigmoid(f, c_previous)
+    dz_g = through_tanh(g, i)
+    dz_o = through_sigmoid(o, tanh_c)
+    return tf.concat([dz_i, dz_f, dz_g, dz_o], axis=-1), through_tanh(tanh_c, o), f
+
+
+def step_back(d_state, factors, W_h):
+    """Returns the derivatives by h(t-1), c(t-1) and z(t): one step backwards; see `factors` for the equations.
+
+    Args:
+        d_state: (dh, dc'), each float[batch, units].
+        factors: those of this step.
+        W_h: float[units, 4 units].
+
+    Returns:
+        (dh(t-1), dc(t-1)), each float[batch, units], and dz = [dz_i, dz_f, dz_g, dz_o], float[batch, 4 units].
+    """
+    dh, dc = d_state
+    dz_by_dc_and_dh, dc_by_dh, f = factors
+    dc = dc + dh * dc_by_dh
+    dz = tf.concat([dc, dc, dc, dh], axis=-1) * dz_by_dc_and_dh
+    return (tf.matmul(dz, W_h, transpose_b=True), dc * f), dz
+
+
+def through_sigmoid(y, dy):
+    """dy y (1 - y): the derivative by the argument of y = sigmoid(z)."""
+    return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
+
+
+def through_tanh(y, dy):
+    """dy (1 - y^2): the derivative by the argument of y = tanh(z)."""
+    return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class LSTMCell(keras.layers.LSTMCell):
-    """One step of the LSTM (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
-
-        i = sigmoid(W_ih x + W_hh h(t-1) + b)    input gate
-        f = sigmoid(W_ih x + W_hh h(t-1) + b)    forget gate
-        g = tanh(W_ih x + W_hh h(t-1) + b)       candidate
-        o = sigmoid(W_ih x + W_hh h(t-1) + b)    output gate
-        c = f * c(t-1) + i * g
-        h = o * tanh(c)
-
-    Each of i, f, g, o has its own columns, in this order, of `kernel` (W_ih, float[features, 4 units]),
-    `recurrent_kernel` (W_hh, float[units, 4 units]) and `bias`.
+    """One step of the LSTM: the equations at the top of this file.
 
     Args:
         units: size of h and c.
-        **kwargs: all that `keras.layers.LSTMCell` takes; `implementation` is ignored. `dropout` and
-            `recurrent_dropout` draw one mask a sequence, the same for all gates.
+        **kwargs: the arguments of `keras.layers.LSTMCell`; `implementation` is ignored. `dropout` and
+            `recurrent_dropout` draw one mask per sequence, the same for all gates.
 
     Call arguments:
         inputs: float[batch, features].
@@ -45,59 +139,52 @@ class LSTMCell(keras.layers.LSTMCell):
             x = x * self.get_dropout_mask(x)
         if training and 0 < self.recurrent_dropout < 1:
             h = h * self.get_recurrent_dropout_mask(h)
-        W_hh = self.recurrent_kernel
-        i, f, g, o = self.gates(self.input_share(x) + tf.matmul(h, W_hh))
-        c = f * c + i * g
-        h = o * self.activation(c)
+        (h, c), _ = self.step(affine(x, self.kernel, self.bias), (h, c), self.recurrent_kernel)
         return h, [h, c]
 
-    def input_share(self, x):
-        """W_ih x + b for the four gates: float[..., features] -> float[..., 4 units]."""
-        return affine(x, self.kernel, self.bias)
-
-    def gates(self, a):
-        """i, f, g, o, each float[..., units], from what arrives at them, float[..., 4 units]."""
-        i, f, g, o = tf.split(a, 4, axis=-1)
-        sigmoid, tanh = self.recurrent_activation, self.activation
-        return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+    def step(self, a, state, W_h):
+        """`step` of this file with the activations of this cell."""
+        return step(a, state, W_h, self.activation, self.recurrent_activation)
 
     def output(self, h):
-        """y = h: the LSTM has no output map of its own."""
+        """y = h: the LSTM has no output layer of its own."""
         return h
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class LSTM(Recurrent, keras.layers.LSTM):
-    """The LSTM over a whole sequence: a drop-in for `keras.layers.LSTM`, written to the equations of `LSTMCell`.
+    """The LSTM over a whole sequence: a drop-in replacement for `keras.layers.LSTM`.
 
-    Back-propagation through time is derived by hand for the sigmoid and tanh of the equations (`layers/bptt.py`);
-    any other activation takes the slower path of automatic differentiation. Weights have Keras's layout and copy both
-    ways. The layer compiles under XLA.
+    The weights have Keras's layout and copy both ways. In training, tanh and sigmoid use the gradient of this file;
+    other activations, `return_gates` and calls with `training=False` are differentiated automatically, which is slower.
+    The layer compiles under XLA.
 
     Args:
         units: size of h and c.
-        return_gates: also give the gates. `keras.layers.Bidirectional` cannot pass them on and is refused.
+        return_gates: whether to return the gates as well. `keras.layers.Bidirectional` cannot pass them on, so it
+            refuses such a layer.
         use_cudnn, implementation: accepted and ignored.
-        **kwargs: all else that `keras.layers.LSTM` takes, with the same names and defaults.
+        **kwargs: the other arguments of `keras.layers.LSTM`, with the same names and defaults.
 
     Call arguments:
         sequences: float[batch, time, features].
-        initial_state: [h(0), c(0)], each float[batch, units]; zeros when absent.
-        mask: bool[batch, time], False where the step is to be skipped.
+        initial_state: [h(0), c(0)], each float[batch, units]; zeros by default.
+        mask: bool[batch, time], False where a step is to be skipped.
         training: whether dropout is applied.
 
     Returns:
         h: float[batch, units] of the last step or, with `return_sequences`, float[batch, time, units];
         with `return_state` followed by h and c of the last step;
-        with `return_gates` followed by a dict of `i, f, g, o, c`, each float[batch, time, units] in the order in which
-        the steps were made (so reversed with `go_backwards`). At a masked step the gates are zero and c is kept.
+        with `return_gates` followed by a dict of `i, f, g, o, c`, each float[batch, time, units], in the order in which
+        the steps ran (reversed with `go_backwards`). At a masked step the gates are zero and c is that of the step
+        before.
 
     Raises:
         ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before;
             `return_gates` inside `keras.layers.Bidirectional`.
     """
 
-    gates_of_a_unit = 4
+    recurrence = Recurrence(step, factors, step_back, gates=4)
 
     def __init__(
         self,
@@ -151,8 +238,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
             trainable=kwargs.get("trainable", True),
             name="lstm_cell",
         )
-        # Past the constructor of keras.layers.LSTM, which would make Keras's own cell. It stays a base class all the
-        # same: what asks `isinstance(layer, keras.layers.LSTM)`, Bidirectional for one, gets the right answer.
+        # Not the constructor of keras.layers.LSTM, which would make Keras's own cell. LSTM is a base class so that
+        # `isinstance(layer, keras.layers.LSTM)`, as in Bidirectional, is true.
         keras.layers.RNN.__init__(
             self,
             cell,
@@ -169,8 +256,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
         self.return_gates = return_gates
 
     def __setattr__(self, name, value):
-        # Only keras.layers.Bidirectional sets use_cudnn on a finished layer, on the two copies it makes. A property's
-        # setter would not hear of it: Keras drops an assignment of the value that is there already.
+        # keras.layers.Bidirectional is the only one to set use_cudnn on a finished layer: on the two copies that it
+        # makes. A property would not do, since Keras skips its setter where the value does not change.
         if name == "use_cudnn" and getattr(self, "return_gates", False):
             raise ValueError(
                 "keras.layers.Bidirectional cannot pass on the gates of an LSTM with return_gates=True: use two LSTM "
@@ -179,52 +266,16 @@ class LSTM(Recurrent, keras.layers.LSTM):
         super().__setattr__(name, value)
 
     @property
-    def _as_in_lecture(self):
-        cell = self.cell
-        return cell.activation is keras.activations.tanh and cell.recurrent_activation is keras.activations.sigmoid
+    def _by_hand(self):
+        tanh, sigmoid = self.cell.activation, self.cell.recurrent_activation
+        of_lecture = tanh is keras.activations.tanh and sigmoid is keras.activations.sigmoid
+        return of_lecture and not self.return_gates
 
-    @property
-    def _g_doubled(self):
-        """Whether one sigmoid serves all gates: see `unfold_lstm`. To double large weights costs more than it saves."""
-        enough_digits = tf.as_dtype(self.compute_dtype).size > 2
-        return self._as_in_lecture and enough_digits and small(self.units, self.gates_of_a_unit)
-
-    def _in_groups(self, weights, count):
-        """As in `Recurrent`, and the columns of g doubled where `_g_doubled` says so: by way of the weights, which are
-        fewer than the steps of a training batch."""
-        weights = tf.convert_to_tensor(weights)
-        return super()._in_groups(scale_g(weights, 2) if self._g_doubled else weights, count)
-
-    def through_time(self, z, mask, state, dropped, **options):
-        """(h float[time, batch, units], [h, c] of the last step, (gates,) or nothing) from z = input_share(x)."""
-        h0, c0 = state
-        cell = self.cell
-        W_hh = self._in_groups(cell.recurrent_kernel, len(z))
-        h, c = unfold_lstm(
-            z,
-            mask,
-            h0,
-            c0,
-            W_hh,
-            dropped,
-            activations=None if self._as_in_lecture else (cell.activation, cell.recurrent_activation),
-            g_doubled=self._g_doubled,
-            with_cells=self.return_gates,
-            unroll=self.unroll,
-            **options,
-        )
-        if not self.return_gates:
-            return h, [h[-1], c], ()
-        # Only h and c come out of the recurrence; with them the gates of all steps take one more product of each group.
-        h_in = previous(h0, h)
-        if dropped is not None:
-            h_in *= dropped
-        a = [z_group + affine(h_in, W_group, None) for z_group, W_group in zip(z, W_hh, strict=True)]
-        each = [cell.gates(scale_g(group, 0.5) if self._g_doubled else group) for group in a]
-        gates = {name: join(gate) for name, gate in zip("ifgo", zip(*each, strict=True), strict=True)}
-        gates = {name: select(mask, gate, tf.zeros_like(gate)) for name, gate in gates.items()}
-        gates = {name: tf.transpose(gate, [1, 0, 2]) for name, gate in (gates | {"c": c}).items()}
-        return h, [h[-1], c[-1]], (gates,)
+    def _named_gates(self, sequences, mask):
+        """The dict that `return_gates` returns, from what the steps returned, each float[time, batch, units]."""
+        _, c, *gates = sequences
+        gates = select(mask, gates, [tf.zeros_like(gate) for gate in gates])
+        return {name: tf.transpose(value, [1, 0, 2]) for name, value in zip("ifgoc", [*gates, c], strict=True)}
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
         shape = super().compute_output_shape(sequences_shape, initial_state_shape)

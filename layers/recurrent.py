@@ -3,26 +3,27 @@
 import keras
 import tensorflow as tf
 
-from layers import groups
-from layers.groups import grouped, small
+from layers.bptt import bptt, dropped, masked
+from layers.unfold import unfold
 
 
 class Recurrent(keras.layers.RNN):
-    """A `keras.layers.RNN` that runs its whole sequence through one unfolded recurrence.
+    """A `keras.layers.RNN` that runs over time by `bptt` in training and by `unfold` otherwise.
 
-    A subclass gives `through_time(z, mask, state, dropped, **options)`, `gates_of_a_unit` (how many columns of the
-    weights a unit has) and `_as_in_lecture` (whether its activations are the lecture's); `call` does the rest. The
-    options are `from_zero` and `halves` of `layers/bptt.py`. Against `keras.layers.RNN`:
+    A subclass has `recurrence`, its equations with their gradient, and `_by_hand`, whether this layer can use that
+    gradient. Differences from `keras.layers.RNN`:
 
-    * `stateful=True` asks for no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
-      batch of another size than the carried state is an error. A function that XLA has compiled already needs
+    * `stateful=True` needs no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
+      batch of another size than the carried state is an error. A function that XLA has already compiled needs
       `reset_state(batch_size)`.
-    * A dropout mask is drawn once a sequence and is the same at every step and for every gate (Gal and Ghahramani
+    * A dropout mask is drawn once per sequence and is the same at every step and for every gate (Gal and Ghahramani
       2016, "A theoretically grounded application of dropout in recurrent neural networks").
 
     As in Keras, a masked step repeats the output of the step before (zeros when there is none) or, with
-    `zero_output_for_mask`, gives zeros; the state passes through.
+    `zero_output_for_mask`, returns zeros; the state passes through.
     """
+
+    return_gates = False
 
     def build(self, sequences_shape, initial_state_shape=None):
         if not self.cell.built:
@@ -36,10 +37,10 @@ class Recurrent(keras.layers.RNN):
                 ]
 
     def reset_state(self, batch_size=None):
-        """Forgets the carried state: the next call starts from zeros, with any batch size.
+        """Sets the carried state to zeros: the next call may have any batch size.
 
         Args:
-            batch_size: the next one. Only XLA may need it: a compiled function cannot change a variable's shape.
+            batch_size: that of the next call. Only XLA needs it: a compiled function cannot change a variable's shape.
         """
         for variable in self.states or []:
             rows = tf.shape(variable)[0] if batch_size is None else batch_size
@@ -59,65 +60,60 @@ class Recurrent(keras.layers.RNN):
             x = tf.reverse(x, [0])
             mask = None if mask is None else tf.reverse(mask, [0])
 
-        from_zero = initial_state is None and not self.stateful
-        state = self._initial_state(initial_state, sequences.shape[0] or tf.shape(sequences)[0])
-        dropped_x, dropped_h = self._dropout(x[0], state[0], training)
-        z = self.input_share(x if dropped_x is None else x * dropped_x)
-        h, state, extra = self.through_time(
-            z,
-            mask,
-            state,
-            dropped_h,
-            from_zero=from_zero and self._large,  # to leave out a small product has won nothing
-            halves=self._halves(sequences.shape[0], training),
-        )
-
+        batch = sequences.shape[0]
+        state = self._initial_state(initial_state, batch or tf.shape(sequences)[0])
+        dropout_mask_x, dropout_mask_h = self._dropout_masks(x[0], state[0], training)
+        x = dropped(x, dropout_mask_x)
+        if training and self._by_hand:
+            sequences, state = self._bptt(x, mask, state, dropout_mask_h)
+        else:
+            sequences, state = self._unfold(x, mask, state, dropout_mask_h, at_once=batch in (None, 1))
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)
+
+        h = sequences[0]
         if self.return_sequences:
             shown = mask if mask is None or self.zero_output_for_mask else _seen(mask)
         else:
             h = h[-1]
             shown = mask if mask is None else mask[-1] if self.zero_output_for_mask else tf.reduce_any(mask, axis=0)
         y = self.cell.output(h)
-        if shown is not None and not (from_zero and y is h and not self.zero_output_for_mask):
+        if shown is not None:
             y = tf.where(shown, y, tf.zeros_like(y))
         if self.return_sequences:
             y = tf.transpose(y, [1, 0, 2])  # [batch, time, units]
-        if not (self.return_state or extra):
-            return y
-        return y, *(state if self.return_state else ()), *extra
+        result = [y, *(state if self.return_state else ())]
+        if self.return_gates:
+            result.append(self._named_gates(sequences, mask))
+        return tuple(result) if len(result) > 1 else y
 
-    def _groups(self, batch):
-        """How many groups of units go side by side: 2 where the weights are small and the units even in number, else 1.
+    def _bptt(self, x, mask, state, dropout_mask):
+        """([h float[time, batch, units]], the last state), with the gradient of `recurrence`."""
+        a, W_h = affine(x, self.cell.kernel, self.cell.bias), tf.convert_to_tensor(self.cell.recurrent_kernel)
+        h, state = bptt(self.recurrence, a, mask, state, W_h, dropout_mask, unroll=self.unroll)
+        return [h], state
 
-        One row alone goes faster in one group, under XLA by a tenth. An activation that is not the lecture's may look
-        at all units at once, as softmax does, so these stay together.
+    def _unfold(self, x, mask, state, dropout_mask, at_once):
+        """(h and, with `return_gates`, c and the gates, each float[time, batch, units]; the last state).
+
+        `at_once`: whether W_x x + b of all steps is one matrix product. For a batch of one row this reads W_x once
+        instead of at every step. With more rows it writes and reads much memory and is slower, above all under XLA.
         """
-        small_weights = small(self.units, self.gates_of_a_unit)
-        return 2 if self._as_in_lecture and small_weights and self.units % 2 == 0 and batch != 1 else 1
+        cell = self.cell
+        # Read before the loop: in mixed precision each read is a cast.
+        W_x, W_h = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
+        b = None if cell.bias is None else tf.convert_to_tensor(cell.bias)
+        if at_once:
+            x = affine(x, W_x, b)
+        step = masked(lambda x, state: cell.step(x if at_once else affine(x, W_x, b), state, W_h), dropout_mask)
+        count = len(state) + self.recurrence.gates if self.return_gates else 1
 
-    @property
-    def _large(self):
-        """Whether the weights are large and the gradient is derived by hand."""
-        return self._as_in_lecture and not small(self.units, self.gates_of_a_unit)
+        def first_outputs(state, inputs):
+            state, outputs = step(state, inputs)
+            return state, outputs[:count]
 
-    def _halves(self, batch, training):
-        """Whether two halves of the batch go side by side. From `ROWS` on that is faster by some 4 %; with fewer rows,
-        and under XLA, it is slower, and in training it has won nothing."""
-        return self._large and not training and batch is not None and batch >= groups.ROWS
-
-    def _in_groups(self, weights, count):
-        """Weights or a bias, float[..., gates units], as the list of the columns of each of `count` groups of units."""
-        return grouped(tf.convert_to_tensor(weights), self.gates_of_a_unit, count)
-
-    def input_share(self, x):
-        """W_ih x + b of all steps, float[time, batch, features] -> float[time, batch, columns] for each group."""
-        count, bias = self._groups(batch=x.shape[1]), self.cell.bias
-        kernels = self._in_groups(self.cell.kernel, count)
-        biases = count * [None] if bias is None else self._in_groups(bias, count)
-        return [affine(x, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]
+        return unfold(first_outputs, (x, mask), state, count * (self.units,), unroll=self.unroll)
 
     def _initial_state(self, given, batch):
         """The state to start from: a list of float[batch, units]."""
@@ -149,19 +145,19 @@ class Recurrent(keras.layers.RNN):
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, rows, batch])]):
             return tf.concat([state, self._zeros(batch, state.shape[1])], axis=0)[:batch]
 
-    def _dropout(self, x, h, training):
-        """Dropout masks for the inputs, float[batch, features], and for the state, float[batch, units], or None."""
+    def _dropout_masks(self, x, h, training):
+        """The dropout masks for the inputs, float[batch, features], and for the state, float[batch, units], or None."""
         cell = self.cell
         if not training:
             return None, None
-        # The cell caches its masks for its own callers; a new sequence draws new ones.
+        # The cell keeps its masks for its other callers; every sequence draws new ones.
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
-        dropped_x = cell.get_dropout_mask(x) if 0 < cell.dropout < 1 else None
-        dropped_h = cell.get_recurrent_dropout_mask(h) if 0 < cell.recurrent_dropout < 1 else None
+        mask_x = cell.get_dropout_mask(x) if 0 < cell.dropout < 1 else None
+        mask_h = cell.get_recurrent_dropout_mask(h) if 0 < cell.recurrent_dropout < 1 else None
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
-        return dropped_x, dropped_h
+        return mask_x, mask_h
 
 
 def _is_fresh(state):
@@ -186,7 +182,10 @@ def _seen(mask):
 
 def affine(x, kernel, bias):
     """x kernel + bias over the last axis, as one matrix product: float[..., a] -> float[..., b]."""
-    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    rows = x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
+    rows = tf.matmul(rows, kernel)
     if bias is not None:
         rows = tf.nn.bias_add(rows, tf.convert_to_tensor(bias))
+    if x.shape.rank == 2:
+        return rows
     return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], axis=0))

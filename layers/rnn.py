@@ -1,27 +1,86 @@
-"""The vanilla recurrent network of the lecture."""
+"""The vanilla recurrent network of the lecture: its equations, their gradient, and the Keras cell and layer.
+
+The simple recurrent network (Elman 1990, "Finding structure in time"):
+
+    h(t) = tanh(W_ih x(t) + W_hh h(t-1) + b)    hidden state
+    y(t) = f_o(W_ho h(t) + b_o)                 output, when `output_units` is given; otherwise y(t) = h(t)
+
+In code the rows of a tensor are the sequences of a batch, so W x is written `x @ W`: W_ih is `kernel`,
+float[features, units], W_hh is `recurrent_kernel`, float[units, units], and W_ho is `output_kernel`,
+float[units, output_units].
+
+`step`, `factors` and `step_back` are the equation of h and its gradient; `layers/bptt.py` runs them over time.
+"""
 
 import keras
 import tensorflow as tf
 
-from layers.bptt import unfold_rnn
+from layers.bptt import Recurrence
 from layers.recurrent import Recurrent, affine
+
+
+def step(a, state, W_hh, tanh=tf.tanh):
+    """Returns h(t): one step of the equation above.
+
+    Args:
+        a: float[batch, units], the part that does not depend on h(t-1): W_ih x(t) + b.
+        state: (h(t-1),), float[batch, units].
+        W_hh: float[units, units].
+        tanh: the activation.
+
+    Returns:
+        (h(t),) and no gates.
+    """
+    (h,) = state
+    h = tanh(a + tf.matmul(h, W_hh))
+    return (h,), ()
+
+
+def factors(gates, states, previous_states):
+    """Returns the factor of `step_back`, for all steps at once.
+
+    Write dy for the derivative of the loss by y, and z for the argument of tanh. Step t receives dh, all that reaches
+    h(t). By the chain rule, with tanh' = 1 - y^2 of its value y:
+
+        h = tanh(z)             dz = dh * (1 - h^2)
+        z = a + W_hh h(t-1)     dh(t-1) = W_hh^T dz,  dW_hh = sum over t of dz h(t-1)^T,  da = dz
+
+    Args:
+        gates, previous_states: not used, the RNN needs neither.
+        states: (h,), float[time, batch, units].
+
+    Returns:
+        (1 - h^2,), float[time, batch, units].
+    """
+    (h,) = states
+    return (1 - h * h,)
+
+
+def step_back(d_state, factors, W_hh):
+    """Returns the derivatives by h(t-1) and z(t): one step backwards; see `factors` for the equations.
+
+    Args:
+        d_state: (dh,), float[batch, units].
+        factors: that of this step.
+        W_hh: float[units, units].
+
+    Returns:
+        (dh(t-1),) and dz, each float[batch, units].
+    """
+    (dh,), (dz_by_dh,) = d_state, factors
+    dz = dh * dz_by_dh
+    return (tf.matmul(dz, W_hh, transpose_b=True),), dz
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class VanillaRNNCell(keras.layers.SimpleRNNCell):
-    """One step of the vanilla recurrent network (Elman 1990, "Finding structure in time").
-
-        h(t) = f(W_hh h(t-1) + W_ih x(t) + b)
-        y(t) = f_o(W_ho h(t) + b_o)            when `output_units` is given; otherwise y(t) = h(t)
-
-    `kernel` is W_ih, float[features, units]; `recurrent_kernel` is W_hh, float[units, units]; `output_kernel` is W_ho,
-    float[units, output_units].
+    """One step of the vanilla recurrent network: the equations at the top of this file.
 
     Args:
         units: size of h.
-        output_units: size of y, or None for no output map.
+        output_units: size of y, or None for no output layer.
         output_activation: f_o; None is linear.
-        **kwargs: all that `keras.layers.SimpleRNNCell` takes. `dropout` and `recurrent_dropout` draw one mask a
+        **kwargs: the arguments of `keras.layers.SimpleRNNCell`. `dropout` and `recurrent_dropout` draw one mask per
             sequence.
 
     Call arguments:
@@ -68,16 +127,15 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
             x = x * self.get_dropout_mask(x)
         if training and 0 < self.recurrent_dropout < 1:
             h = h * self.get_recurrent_dropout_mask(h)
-        W_hh = self.recurrent_kernel
-        h = self.activation(self.input_share(x) + tf.matmul(h, W_hh))
+        (h,), _ = self.step(affine(x, self.kernel, self.bias), (h,), self.recurrent_kernel)
         return self.output(h), [h] if isinstance(states, list | tuple) else h
 
-    def input_share(self, x):
-        """W_ih x + b: float[..., features] -> float[..., units]."""
-        return affine(x, self.kernel, self.bias)
+    def step(self, a, state, W_hh):
+        """`step` of this file with the activation of this cell."""
+        return step(a, state, W_hh, self.activation)
 
     def output(self, h):
-        """y = f_o(W_ho h + b_o): float[..., units] -> float[..., output_units]; h itself without an output map."""
+        """y = f_o(W_ho h + b_o): float[..., units] -> float[..., output_units]; h itself without an output layer."""
         if self.output_units is None:
             return h
         return self.output_activation(affine(h, self.output_kernel, self.output_bias))
@@ -92,24 +150,21 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
 
 @keras.saving.register_keras_serializable(package="unfold")
 class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
-    """The vanilla recurrent network over a whole sequence: a drop-in for `keras.layers.SimpleRNN`.
+    """The vanilla recurrent network over a whole sequence: a drop-in replacement for `keras.layers.SimpleRNN`.
 
-        h(t) = f(W_hh h(t-1) + W_ih x(t) + b)
-        y(t) = f_o(W_ho h(t) + b_o)            when `output_units` is given; otherwise y(t) = h(t)
-
-    Back-propagation through time is derived by hand for f = tanh (`layers/bptt.py`); any other activation takes the
-    slower path of automatic differentiation. Weights have Keras's layout and copy both ways.
+    The weights have Keras's layout and copy both ways. In training, tanh uses the gradient of this file; other
+    activations and calls with `training=False` are differentiated automatically, which is slower.
 
     Args:
         units: size of h.
-        output_units: size of y, or None for no output map.
+        output_units: size of y, or None for no output layer.
         output_activation: f_o; None is linear.
-        **kwargs: all that `keras.layers.SimpleRNN` takes, with the same names and defaults.
+        **kwargs: the other arguments of `keras.layers.SimpleRNN`, with the same names and defaults.
 
     Call arguments:
         sequences: float[batch, time, features].
-        initial_state: [h(0)], float[batch, units]; zeros when absent.
-        mask: bool[batch, time], False where the step is to be skipped.
+        initial_state: [h(0)], float[batch, units]; zeros by default.
+        mask: bool[batch, time], False where a step is to be skipped.
         training: whether dropout is applied.
 
     Returns:
@@ -120,7 +175,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before.
     """
 
-    gates_of_a_unit = 1
+    recurrence = Recurrence(step, factors, step_back, gates=0)
 
     def __init__(
         self,
@@ -171,8 +226,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
             trainable=kwargs.get("trainable", True),
             name="vanilla_rnn_cell",
         )
-        # Past SimpleRNN's constructor, which would make Keras's own cell. It stays a base class all the same: what
-        # asks `isinstance(layer, keras.layers.SimpleRNN)` gets the right answer.
+        # Not the constructor of SimpleRNN, which would make Keras's own cell. SimpleRNN is a base class so that
+        # `isinstance(layer, keras.layers.SimpleRNN)` is true.
         keras.layers.RNN.__init__(
             self,
             cell,
@@ -187,22 +242,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
     @property
-    def _as_in_lecture(self):
+    def _by_hand(self):
         return self.cell.activation is keras.activations.tanh
-
-    def through_time(self, z, mask, state, dropped, **options):
-        """(h float[time, batch, units], [h of the last step], nothing more) from z = input_share(x)."""
-        h = unfold_rnn(
-            z,
-            mask,
-            state[0],
-            self._in_groups(self.cell.recurrent_kernel, len(z)),
-            dropped,
-            activation=None if self._as_in_lecture else self.cell.activation,
-            unroll=self.unroll,
-            **options,
-        )
-        return h, [h[-1]], ()
 
     @property
     def output_units(self):

@@ -1,4 +1,4 @@
-"""What the recurrent layers are held against.
+"""What the recurrent layers are compared with.
 
 * `lstm`, `vanilla_rnn`, `unfold`: the lecture's equations a second time, in NumPy, one row and one step at a time, so
   that there is no mask arithmetic that could be wrong in the same way.
@@ -157,10 +157,7 @@ class Case:
     weights: list
     shares: list  # of every entry of the result in the loss: the shape of every output
     dtype: str = "float64"
-
-    @property
-    def training(self):
-        return "seed" in self.options
+    training: bool = True  # False: no dropout, and the gradient by automatic differentiation
 
     @property
     def shares_without_gates(self):
@@ -197,7 +194,7 @@ class Case:
         """The very dropout masks that a layer made with these options draws first."""
         rows, features = len(self.x), self.x.shape[-1]
         masks = [np.ones([rows, features]), np.ones([rows, self.units])]
-        if not self.training:
+        if "seed" not in self.options:
             return masks
         names = "dropout", "recurrent_dropout", "seed"
         cell = self.kind.cell(self.units, dtype=self.dtype, **{name: self.options[name] for name in names})
@@ -240,8 +237,8 @@ def gradients(layer, x, mask, state, training, shares):
     return result, tape.gradient(loss, wanted, unconnected_gradients="zero")
 
 
-def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2), units=4, dtype="float64"):
-    """A Case with random numbers for all that is not given."""
+def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2), units=4, **fields):
+    """A Case with random numbers for everything that is not given."""
     kind = KINDS[kind]
     batch, time, features = shape
     random = np.random.default_rng(seed)
@@ -265,7 +262,7 @@ def make_case(kind, options, *, mask=None, state=False, seed=0, shape=(3, 4, 2),
         state=[random.normal(size=[batch, units]) for _ in range(kind.states)] if state else None,
         weights=[weight * 0.7 for weight in weights],
         shares=[random.normal(size=shape) for shape in shapes],
-        dtype=dtype,
+        **fields,
     )
 
 
@@ -304,6 +301,7 @@ def cases(draw, kind):
     return make_case(
         kind,
         options,
+        training="seed" in options or draw(mostly),
         mask=draw(masks(batch, time)),
         state=draw(flag),
         seed=draw(st.integers(0, 999)),
@@ -313,7 +311,7 @@ def cases(draw, kind):
 
 
 def compare(case):
-    """Holds one case against every oracle. Gives the errors of outputs, of gradients, and of gradients by autodiff."""
+    """The errors of one case: of outputs, of gradients against finite differences, and against automatic ones."""
     result, found = case.run(case.ours())
     against_equations = errors(result, case.expected())
     against_differences = errors(found, case.expected_gradients())

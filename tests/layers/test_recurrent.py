@@ -1,4 +1,4 @@
-"""What the two recurrent layers have in common, each beside the layer of Keras that it stands for."""
+"""What the two recurrent layers have in common, each compared with the layer of Keras that it replaces."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import bptt
+from layers.bptt import bptt
 from tests.layers.oracles import KINDS, error, errors, gradients, make_case
 
 HOLES = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], bool)
@@ -48,12 +48,11 @@ def pair(kind, units=4, wrap=lambda layer: layer, shape=SHAPE, **options):
 # Stateful -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize(
     ("mode", "masked"), [("eager", False), ("eager", True), ("graph", False), ("graph", True), ("XLA", True)]
 )
-def test_stateful_halves_are_the_whole(kind, mode, masked):
+def test_stateful_calls_on_two_halves_equal_one_call(kind, mode, masked):
     case = make_case(kind, {"return_sequences": True, "return_state": True}, mask=HOLES, shape=SHAPE)
     layer, whole = case.ours(stateful=True), case.ours()
     call = in_mode(lambda x, mask: layer(x, mask=mask if masked else None), mode)
@@ -68,7 +67,6 @@ def test_stateful_halves_are_the_whole(kind, mode, masked):
         layer.reset_state()
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_stateful_is_that_of_keras(kind):
     x = numbers(2, *SHAPE)
@@ -83,7 +81,6 @@ def test_stateful_is_that_of_keras(kind):
     assert error(*[layer(x[1]) for layer in layers]) < 1e-5
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_gradient_stops_at_the_carried_state(kind):
     case = make_case(kind, {}, shape=SHAPE)
@@ -91,8 +88,8 @@ def test_gradient_stops_at_the_carried_state(kind):
     layer(case.x[:, :2])
     carried = [variable.numpy() for variable in layer.states]
     x, half = tf.constant(case.x[:, 2:]), [tf.constant(value) for value in carried]
-    found = gradients(layer, x, None, None, False, case.shares)
-    wanted = gradients(case.ours(), x, None, half, False, case.shares)
+    found = gradients(layer, x, None, None, True, case.shares)
+    wanted = gradients(case.ours(), x, None, half, True, case.shares)
     assert errors(found[0], wanted[0]) < 1e-12
     assert errors(found[1], wanted[1][: len(found[1])]) < 1e-12
 
@@ -130,7 +127,7 @@ def test_another_batch_size_after_reset_under_xla(kind):
         layer.reset_state(batch)
         x = numbers(batch, 4, 2, seed=batch)
         assert error(call(tf.constant(x)), stateless(x)) < 1e-12
-    layer.reset_state()  # says nothing of the batch that comes: refused, as it was traced with a state of one row
+    layer.reset_state()  # the traced function expects a state of one row
     with pytest.raises((tf.errors.OpError, ValueError)):
         call(tf.constant(numbers(5, 4, 2)))
 
@@ -253,7 +250,7 @@ OWN_OPTIONS = {
 
 
 @both_kinds
-def test_config_holds_every_option(kind):
+def test_config_contains_every_option(kind):
     layer = KINDS[kind].layer(3, **EVERY_OPTION, **OWN_OPTIONS[kind])
     config = layer.get_config()
     plain = KINDS[kind].layer(3).get_config()
@@ -328,7 +325,6 @@ def test_initial_states_of_a_functional_model_reload(kind, tmp_path):
     assert errors(loaded(zeros), wanted) > 1e-3
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
     model = keras.Sequential([keras.Input([None, 2]), KINDS[kind].layer(3, return_sequences=True)])
@@ -342,7 +338,6 @@ def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
 # Precision ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize(
     ("dtype", "bound"),
@@ -355,7 +350,7 @@ def test_dtype_policies(kind, dtype, bound):
     wanted = case.run(case.ours())
     layer = case.make(case.kind.layer(case.units, dtype=dtype, recurrent_initializer="zeros", **options))
     state = [tf.constant(value, tf.float32) for value in case.state]
-    found = gradients(layer, tf.constant(case.x, tf.float32), HOLES, state, False, case.shares)
+    found = gradients(layer, tf.constant(case.x, tf.float32), HOLES, state, True, case.shares)
     policy = keras.dtype_policies.get(dtype)
     assert {value.dtype.name for value in found[0]} == {policy.compute_dtype}
     assert {weight.dtype for weight in layer.weights} == {policy.variable_dtype}
@@ -381,7 +376,6 @@ def test_masking_and_embedding_in_front(kind):
         assert error(models[0](x), models[1](x), floor=1e-2) < 1e-5
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize("merge_mode", ["concat", None])
 def test_bidirectional_is_that_of_keras(kind, merge_mode):
@@ -396,7 +390,6 @@ def test_bidirectional_is_that_of_keras(kind, merge_mode):
         assert errors(*results) < 1e-5
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_masks_of_any_form(kind):
     layer = KINDS[kind].layer(3)
@@ -408,7 +401,7 @@ def test_masks_of_any_form(kind):
 
 
 @both_kinds
-def test_what_masked_steps_hold_does_not_matter(kind):
+def test_the_inputs_of_masked_steps_do_not_matter(kind):
     case = make_case(kind, {"return_sequences": True, "return_state": True}, mask=HOLES, state=True, shape=SHAPE)
     layer = case.ours()
     result, found = case.run(layer)
@@ -424,7 +417,7 @@ def shapes(value):
 
 @both_kinds
 @pytest.mark.parametrize("own", FLAGS)
-def test_shapes_and_masks_are_foretold(kind, own):
+def test_compute_output_shape_and_compute_mask(kind, own):
     """compute_output_shape and compute_mask against real outputs, and against Keras's where it has the option too."""
     own_options = ({"return_gates": True} if kind == "lstm" else {"output_units": 4}) if own else {}
     x = tf.constant(numbers(*SHAPE))
@@ -432,11 +425,11 @@ def test_shapes_and_masks_are_foretold(kind, own):
         options = {"return_sequences": return_sequences, "return_state": return_state}
         layer, native = KINDS[kind].layer(3, **options, **own_options), KINDS[kind].native(3, **options)
         result = layer(x, mask=HOLES)
-        foretold = layer.compute_output_shape(SHAPE)
-        assert foretold == shapes(result)
+        declared = layer.compute_output_shape(SHAPE)
+        assert declared == shapes(result)
         symbolic = layer(keras.Input([None, 2]))
         assert shapes(symbolic) == keras.tree.map_shape_structure(
-            lambda shape: (None, None, *shape[2:]) if len(shape) == 3 else (None, *shape[1:]), foretold
+            lambda shape: (None, None, *shape[2:]) if len(shape) == 3 else (None, *shape[1:]), declared
         )
         masks = keras.tree.flatten(layer.compute_mask(x, HOLES))
         outputs = keras.tree.flatten(result)
@@ -448,7 +441,7 @@ def test_shapes_and_masks_are_foretold(kind, own):
         kept = [getattr(value, "_keras_mask", None) is not None for value in after]
         assert kept == [mask is not None for mask in masks]
         if not own:
-            assert foretold == native.compute_output_shape(SHAPE)
+            assert declared == native.compute_output_shape(SHAPE)
             expected = keras.tree.flatten(native.compute_mask(x, HOLES))
             assert [id(mask) for mask in masks] == [id(mask) for mask in expected]
 
@@ -560,7 +553,6 @@ def test_inputs_of_another_rank_are_refused(kind, shape):
         KINDS[kind].layer(3)(numbers(*shape))
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_one_step_and_one_row(kind):
     case = make_case(kind, {"return_sequences": True, "return_state": True}, shape=(1, 1, 1), units=1, state=True)
@@ -582,11 +574,10 @@ def test_an_activation_may_look_at_all_units_at_once(kind, units):
     assert error(*[layer(numbers(*SHAPE), mask=HOLES) for layer in layers]) < 1e-6
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 @pytest.mark.parametrize("known", ["x", "mask", "state"])
 def test_a_batch_of_known_size_beside_unknown_ones(kind, known):
-    batch = 2  # its halves have one row, which TensorFlow is ready to take for more
+    batch = 2
     case = make_case(kind, {"return_sequences": True}, mask=HOLES[:batch], state=True, shape=(batch, 4, 2))
     layer = case.ours()
     x, mask, *state = map(tf.constant, (case.x, case.mask, *case.state))
@@ -603,7 +594,6 @@ def test_a_batch_of_known_size_beside_unknown_ones(kind, known):
     assert error(call(x, mask, state), layer(x, mask=mask, initial_state=state)) < 1e-12
 
 
-@pytest.mark.usefixtures("both_sizes")
 @both_kinds
 def test_a_mask_of_one_row_is_that_of_all(kind):
     layer = make_case(kind, {"return_sequences": True}, shape=SHAPE).ours()
@@ -612,35 +602,35 @@ def test_a_mask_of_one_row_is_that_of_all(kind):
 
 
 @both_kinds
-def test_what_goes_side_by_side(kind, monkeypatch):
-    """Groups of units where the weights are small, halves of a batch where both are large."""
-    layer, native, halved = KINDS[kind].layer(4), bptt.unfold_halves, []
-    monkeypatch.setattr(bptt, "unfold_halves", lambda *given, **options: halved.append(0) or native(*given, **options))
-
-    def calls_halves(batch, **options):
-        halved.clear()
-        layer(numbers(batch, 2, 2), **options)
-        return bool(halved)
-
-    assert [layer._groups(batch) for batch in (None, 1, 5)] == [2, 1, 2]
-    assert not calls_halves(128)
-    monkeypatch.setattr("layers.groups.LARGE", 0)
-    assert [layer._groups(batch) for batch in (None, 1, 5)] == [1, 1, 1]
-    assert calls_halves(128) and not calls_halves(127) and not calls_halves(128, training=True)
-    for batch, wanted in ((None, False), (128, True)):
-        halved.clear()
-        tf.function(layer).get_concrete_function(tf.TensorSpec([batch, None, 2]))
-        assert bool(halved) == wanted
+def test_a_row_alone_is_that_row_of_a_batch(kind):
+    """A batch of one row computes its input product for all steps at once, other batches step by step."""
+    case = make_case(kind, {"return_sequences": True}, mask=HOLES, state=True, shape=SHAPE)
+    layer = case.ours()
+    whole = layer(case.x, mask=HOLES, initial_state=case.state)
+    for row in range(5):
+        rows = slice(row, row + 1)
+        state = [value[rows] for value in case.state]
+        assert error(layer(case.x[rows], mask=HOLES[rows], initial_state=state), whole[rows]) < 1e-12
 
 
 @both_kinds
-@pytest.mark.parametrize("units", [3, 724])
-def test_units_that_do_not_go_in_groups(kind, units):
-    """An odd number of units, and weights too large to gain by it."""
-    case = make_case(kind, {"return_sequences": True}, mask=HOLES, shape=SHAPE, units=units)
-    case.weights = [weight * 0.1 for weight in case.weights]
-    layer, native = case.ours(), case.native()
-    found, wanted = [gradients(each, tf.constant(case.x), HOLES, None, False, case.shares) for each in (layer, native)]
-    assert layer._groups(batch=5) == (2 if kind == "rnn" and units == 724 else 1)
-    assert errors(found[0], wanted[0]) < 1e-10
-    assert errors(found[1], wanted[1]) < 1e-10
+def test_training_or_not_is_the_same_gradient_without_dropout(kind):
+    options = {"return_sequences": True, "return_state": True}
+    case = make_case(kind, options, mask=HOLES, state=True, shape=SHAPE)
+    found = case.run(case.ours())
+    case.training = False
+    wanted = case.run(case.ours())
+    assert errors(found[0], wanted[0]) < 1e-12
+    assert errors(found[1], wanted[1]) < 1e-12
+
+
+@both_kinds
+@pytest.mark.parametrize("training", FLAGS)
+def test_hand_derived_gradients_are_used_in_training_only(kind, training, monkeypatch):
+    calls = []
+    monkeypatch.setattr("layers.recurrent.bptt", lambda *given, **options: calls.append(0) or bptt(*given, **options))
+    KINDS[kind].layer(3)(numbers(*SHAPE), training=training)
+    KINDS[kind].layer(3, activation="relu")(numbers(*SHAPE), training=True)
+    if kind == "lstm":
+        KINDS[kind].layer(3, return_gates=True)(numbers(*SHAPE), training=True)
+    assert len(calls) == training
