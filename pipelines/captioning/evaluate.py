@@ -95,9 +95,7 @@ class Perplexity:
         inputs, targets, weights = teacher_forcing(target[:, 0], START, END)
         weights *= real
         read = tf.reshape(model.read(inputs, model.start(features)), [-1, model.readout_width])
-        each = losses.negative_log_likelihood(
-            read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
-        )
+        each = losses.negative_log_likelihood(read, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]))
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
     def __call__(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:

@@ -172,12 +172,11 @@ def make_loss(model: Translator, config: Config):
         softmax = (read, model.softmax.kernel, model.softmax.bias, targets, weights)
         if training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
-            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
+            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random)
             return {"loss": (total, divisor)}
         total, nll = losses.cross_entropy(
             *softmax,
             label_smoothing=config.label_smoothing,
-            transposed=True,
             training=training,
             xla=config.training.xla,
         )
