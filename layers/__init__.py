@@ -1,1 +1,1 @@
-"""Recurrent layers, decoding, losses and text: what runs inside the graph and knows no task."""
+"""Recurrent layers, decoding, losses and text processing: everything that runs inside the graph, for any task."""

@@ -1,24 +1,24 @@
-"""From a model's next-token probabilities to sentences: greedy search, sampling, and beam search, inside the graph.
+"""Greedy search, sampling and beam search over a model's next-token probabilities, inside the graph.
 
 A model is a function `step(token_ids int32[rows], state) -> (logits float[rows, vocabulary], state)`. `state` is any
-structure (tf.nest) of tensors whose first axis is rows. Which sentences the rows belong to, and how many there are,
-changes from step to step: finished sentences leave the loop, so that they cost nothing. A step therefore treats every
-row by itself, and what a sentence needs (an encoded source, say) lies in its rows of the state. For the same reason
-XLA cannot compile the loop: keep it outside of `jit_compile`.
+structure (tf.nest) of tensors whose first axis is rows. Finished sentences are removed from the loop to save time, so
+the number of rows and their sentences change from step to step. A step must therefore treat every row independently;
+what a sentence needs, such as an encoded source, must be in its rows of the state. For the same reason XLA cannot
+compile the loop: keep it outside of `jit_compile`.
 
-All decoders keep the same rules. A sentence is a sequence of tokens, its length, and then the end token, which does not
-count in the length.
+All decoders follow the same rules. A sentence is a sequence of tokens followed by the end token, which does not count
+in the length.
 
-* Its log-probability is that of its tokens and of its end: the model's own, taken before anything is ruled out.
-* `max_length` forces the end: the score of a sentence that was cut is that of a complete one, too.
-* `min_length` rules the end out in any shorter sentence, unless it is forced.
+* Its log-probability is that of its tokens and of its end under the model, before any token is excluded.
+* `max_length` forces the end, so the score of a truncated sentence also includes that of its end.
+* `min_length` excludes the end in any shorter sentence, unless it is forced.
 * `prefix` (the lecture's warm start), int32[batch, time] with PADDING on the right, forces the first tokens of each
-  sentence, whatever the model says. It counts in the length, and is kept even when it is longer than `max_length`: then
-  it is the sentence. With `max_length` 0 this scores given sentences. An end token inside of it ends the sentence.
-* `forbidden` tokens are never produced; a prefix may hold them.
+  sentence. It counts in the length. A prefix longer than `max_length` is the whole sentence; with `max_length` 0 this
+  scores given sentences. An end token inside it ends the sentence.
+* `forbidden` tokens are never generated; a prefix may contain them.
 
-Numbers (lengths, sizes, temperatures, seeds) may be Python's or scalar tensors, such as the inputs of a signature. One
-that is out of range raises ValueError, or InvalidArgumentError where it is known only when the graph runs.
+Numbers (lengths, sizes, temperatures, seeds) may be Python numbers or scalar tensors, such as the inputs of a
+signature. One that is out of range raises ValueError, or InvalidArgumentError if it is known only at run time.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ from layers.text import PADDING
 
 
 def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefix=None, forbidden=()) -> Decoded:
-    """Takes the most probable token at every step.
+    """Returns sentences made of the most probable token at every step.
 
     Args:
         step: the model, see above.
@@ -53,10 +53,10 @@ def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefi
         max_length, min_length, prefix, forbidden: see above.
 
     Returns:
-        One candidate a sentence; its score is its log-probability.
+        One candidate per sentence; its score is its log-probability.
 
     Raises:
-        ValueError: a number is out of range, the end is forbidden, or the prefix has not as many rows as the state.
+        ValueError: a number is out of range, the end is forbidden, or the prefix and the state differ in rows.
     """
     rules = Rules(state, end, max_length, min_length, prefix, forbidden)
     return _one_by_one(step, state, start, rules, lambda logits, t: tf.argmax(logits, axis=1, output_type=tf.int32))
@@ -77,19 +77,20 @@ def sample(
     top_p=1.0,
     seed,
 ) -> Decoded:
-    """Draws every token from the model's distribution, of which the improbable tail may be cut off.
+    """Returns sentences of tokens drawn from the model's distribution, with or without its improbable tail.
 
     Args:
         temperature: divides the logits; 0 is greedy.
-        top_k: draw from so many most probable tokens alone; 0: from all.
-        top_p: draw from the nucleus alone, the fewest most probable tokens (of those that top_k leaves) that have this
-            much probability together (Holtzman et al. 2020, "The curious case of neural text degeneration"); 1: from
-            all. It sorts the vocabulary, or the top_k.
+        top_k: draw only from this many most probable tokens; 0: from all.
+        top_p: draw only from the nucleus, the smallest set of most probable tokens (of the top_k) whose probabilities
+            sum to this (Holtzman et al. 2020, "The curious case of neural text degeneration"); 1: from all. It sorts
+            the vocabulary, or the top_k.
         seed: an integer; the same seed, state and numbers give the same sentences.
-        The others: see `greedy`.
+        Other arguments: see `greedy`.
 
     Returns:
-        One candidate a sentence; its score is the model's own log-probability, whatever the temperature and the cuts.
+        One candidate per sentence; its score is its log-probability under the model, without temperature, top_k and
+        top_p.
 
     Raises:
         ValueError: see `greedy`.
@@ -104,7 +105,7 @@ def sample(
         def draw(logits):
             seeds = tf.stack([seed, tf.cast(t, tf.int64)])
             drawn = tf.random.stateless_categorical(logits, 1, seeds, tf.int32)[:, 0]
-            return tf.minimum(drawn, tf.shape(logits)[1] - 1)  # where nothing is possible it draws one behind the last
+            return tf.minimum(drawn, tf.shape(logits)[1] - 1)  # if no token is possible, the draw is out of range
 
         def draw_most_probable():
             vocabulary = tf.shape(scaled)[1]
@@ -133,21 +134,21 @@ def beam_search(
     prefix=None,
     forbidden=(),
 ) -> Decoded:
-    """Follows the `beam_size` best beginnings of each sentence at a time (Sutskever et al. 2014, section 3.2).
+    """Returns the best sentences found by a search with `beam_size` hypotheses (Sutskever et al. 2014, section 3.2).
 
-    At every step all open hypotheses are extended by every token. A hypothesis is finished when its end is among the
-    `beam_size` best extensions of the step; the search goes on with the `beam_size` best of those that did not end. The
-    best `beam_size` finished ones are kept, and the search is over when no open hypothesis can become better than the
-    worst of them: log-probabilities only fall.
+    At every step each open hypothesis is extended by every token. A hypothesis is finished when its end is among the
+    `beam_size` best extensions of the step; the search continues with the `beam_size` best that did not end. The best
+    `beam_size` finished ones are kept. The search stops when no open hypothesis can become better than the worst of
+    them, since log-probabilities only decrease.
 
     Args:
-        beam_size: the number of hypotheses, and of candidates, of each sentence.
+        beam_size: number of hypotheses, and of candidates, per sentence.
         length_penalty: alpha >= 0 of Wu et al. 2016 ("Google's neural machine translation system", equation 14):
-            finished hypotheses compare by log-probability / ((5 + length) / 6)^alpha. 0: by log-probability alone.
-        The others: see `greedy`. The state comes as [batch, ...]; the step sees each row `beam_size` times.
+            finished hypotheses compare by log-probability / ((5 + length) / 6)^alpha. 0: by log-probability.
+        Other arguments: see `greedy`. The state is [batch, ...]; the step receives [batch * beam_size, ...].
 
     Returns:
-        `beam_size` candidates a sentence; the scores are the quotients above.
+        `beam_size` candidates per sentence; the scores are the quotients above.
 
     Raises:
         ValueError: see `greedy`.
@@ -168,7 +169,7 @@ def beam_search(
         words, word_scores, end_scores = _extensions(tf.cast(logits, tf.float32), t, sentences, beam, rules)
         choices = tf.shape(words)[2]
 
-        # Best extensions that do not end, and which ends are among the best of all.
+        # The best extensions that do not end, and the ends among the best of all extensions.
         word_scores = tf.reshape(scores[:, :, None] + word_scores, [-1, beam * choices])
         word_scores, chosen = tf.math.top_k(word_scores, beam)  # [open, beam]
         best_scores, best = tf.math.top_k(tf.concat([word_scores, scores + end_scores], axis=1), beam)
@@ -185,7 +186,7 @@ def beam_search(
         kept_lengths = put(kept_lengths, sentences, tf.gather(rival_lengths, order, batch_dims=1))
         kept_ids = put(kept_ids, sentences, tf.gather(rival_ids, order, batch_dims=1))
 
-        # Open hypotheses, of the sentences whose search goes on.
+        # The open hypotheses of the sentences whose search continues.
         goes_on = tf.where(word_scores[:, 0] / penalty(rules.max_length) > rivals[:, -1])[:, 0]
         parents = tf.gather(chosen // choices, goes_on)  # [still open, beam]
         tokens = tf.gather(tf.gather(tf.reshape(words, [-1, beam * choices]), chosen, batch_dims=1), goes_on)
@@ -197,7 +198,7 @@ def beam_search(
         tokens = tf.reshape(tokens, [-1])
         return t + 1, sentences, tokens, state, scores, ids, kept_scores, kept_lengths, kept_ids
 
-    first_alone = tf.where(tf.range(beam) == 0, 0.0, NEVER)  # the hypotheses of a sentence are all alike as yet
+    first_alone = tf.where(tf.range(beam) == 0, 0.0, NEVER)  # at first all hypotheses of a sentence are equal
     _, _, scores, lengths, ids = loop(
         body,
         rules,
@@ -213,13 +214,13 @@ def beam_search(
 
 
 def ensemble(steps: Sequence[Callable]) -> Callable:
-    """A step that averages the members' probabilities (Sutskever et al. 2014 translate with five models).
+    """Returns a step that averages the probabilities of several models (Sutskever et al. 2014 use five).
 
     Args:
-        steps: the members, which share one vocabulary.
+        steps: the steps of the models, which share one vocabulary.
 
     Returns:
-        A step whose state is the tuple of the members' states, and whose logits are the logarithm of the mean.
+        A step whose state is the tuple of the models' states and whose logits are the logarithm of the mean.
     """
 
     def step(token_ids, state):
@@ -231,21 +232,21 @@ def ensemble(steps: Sequence[Callable]) -> Callable:
 
 
 def _one_by_one(step, state, start, rules, choose) -> Decoded:
-    """Greedy search and sampling: `choose(logits float32[open, vocabulary], t)` gives the next tokens, int32[open];
-    what is ruled out has the logit -inf."""
+    """Greedy search and sampling: `choose(logits float32[open, vocabulary], t)` returns the next tokens, int32[open];
+    excluded tokens have the logit -inf."""
 
     def body(t, sentences, tokens, state, scores, lengths, ids):
         logits, state = step(tokens, state)
         logits = tf.cast(logits, tf.float32)
         normalizer = log_normalizer(logits, tf.reduce_max(logits, axis=1))
-        allowed = tf.where(rules.ruled_out(t, tf.shape(logits)[1]) | tf.math.is_nan(logits), NEVER, logits)
+        allowed = tf.where(rules.excluded(t, tf.shape(logits)[1]) | tf.math.is_nan(logits), NEVER, logits)
         forced, given = rules.forced(t, sentences)
         tokens = tf.where(forced, given, choose(allowed, t))
         gained = log_probability(pick(tf.where(forced[:, None], logits, allowed), tokens), normalizer)
         gained = tf.where(forced, tf.maximum(gained, IMPOSSIBLE), gained)
         scores = tf.tensor_scatter_nd_add(scores, sentences[:, None], gained)
 
-        goes_on = tf.where((tokens != rules.end) & (gained > NEVER))[:, 0]  # nothing possible: no sentence
+        goes_on = tf.where((tokens != rules.end) & (gained > NEVER))[:, 0]  # -inf: no token was possible
         sentences, tokens = tf.gather(sentences, goes_on), tf.gather(tokens, goes_on)
         state = tf.nest.map_structure(lambda x: tf.gather(x, goes_on), state)
         lengths = put(lengths, sentences, tf.fill(tf.shape(sentences), t + 1))
@@ -266,21 +267,21 @@ def _one_by_one(step, state, start, rules, choose) -> Decoded:
 
 
 def _extensions(logits, t, sentences, beam, rules):
-    """The extensions of open hypotheses that can be among the best.
+    """Returns the extensions of open hypotheses that can be among the best.
 
     Args:
         logits: float32[open * beam, vocabulary].
 
     Returns:
         words: int32[open, beam, choices], tokens that do not end the sentence.
-        word_scores: float32[open, beam, choices], their log-probabilities; -inf: ruled out.
-        end_scores: float32[open, beam], the end's.
+        word_scores: float32[open, beam, choices], their log-probabilities; -inf: excluded.
+        end_scores: float32[open, beam], those of the end.
     """
 
     def by_sentence(x):
         return tf.reshape(x, tf.concat([[-1, beam], tf.shape(x)[1:]], axis=0))
 
-    # Rather than mask the vocabulary, take as many more words as can turn out to be ruled out.
+    # Instead of masking the whole vocabulary, take as many more words as may turn out to be excluded.
     excluded = tf.concat([rules.forbidden, [rules.end]], axis=0)
     largest, words = block_top_k(logits, beam + tf.size(excluded))
     normalizer = log_normalizer(logits, largest[:, 0])

@@ -1,4 +1,4 @@
-"""What all decoders of `decoding.py` share: their rules, their loop, and the arithmetic of log-probabilities."""
+"""The rules, the loop and the log-probabilities that all decoders of `decoding.py` share."""
 
 from typing import NamedTuple
 
@@ -7,15 +7,15 @@ import tensorflow as tf
 from layers.text import PADDING
 
 NEVER = float("-inf")
-IMPOSSIBLE = -1e4  # counts for a forced token of probability 0: its sentence is still one, if the last in any order
+IMPOSSIBLE = -1e4  # log-probability of a forced token of probability 0: its sentence stays valid, but ranks last
 BLOCK = 32
 
 
 class Decoded(NamedTuple):
-    """Sentences, the best candidate first; where there is no further candidate: score -inf, length 0, all PADDING.
+    """Sentences, the best candidate first; a missing candidate has score -inf, length 0 and only PADDING.
 
     Attributes:
-        ids: int32[batch, candidates, time], without start and end, PADDING behind each; time is the greatest length.
+        ids: int32[batch, candidates, time], without start and end, then PADDING; time is the greatest length.
         lengths: int32[batch, candidates].
         scores: float32[batch, candidates].
     """
@@ -26,12 +26,12 @@ class Decoded(NamedTuple):
 
 
 class Rules:
-    """Which tokens are forced, and which are ruled out, at step t, when every open sentence has t tokens."""
+    """The tokens that are forced or excluded at step t, when every open sentence has t tokens."""
 
     def __init__(self, state, end, max_length, min_length, prefix, forbidden):
         tensors = tf.nest.flatten(state)
         if not tensors:
-            raise ValueError("the state holds no tensor, expected one or more: their first axis is the batch")
+            raise ValueError("the state has no tensor, expected one or more: their first axis is the batch")
         if end in forbidden:
             raise ValueError(f"the end token {end} is among the forbidden {tuple(forbidden)}: no sentence could end")
         self.batch = tf.shape(tensors[0])[0]
@@ -42,18 +42,18 @@ class Rules:
         prefix = tf.zeros([self.batch, 0], tf.int32) if prefix is None else tf.cast(prefix, tf.int32)
         prefix = _with_rows_of(tensors[0], prefix)
         self.prefix_lengths = tf.math.count_nonzero(prefix != PADDING, axis=1, dtype=tf.int32)
-        self.prefix = tf.pad(prefix, [[0, 0], [0, 1]])  # a column at least, to be read beyond the last
+        self.prefix = tf.pad(prefix, [[0, 0], [0, 1]])  # at least one column, read beyond the last token
         self.steps = tf.maximum(self.max_length, tf.shape(prefix)[1]) + 1  # one more for the end
 
     def forced(self, t, sentences):
-        """For the open sentences, int32[open]: is the next token forced, bool[open], and which, int32[open]."""
+        """(whether the next token is forced, bool[open]; the token, int32[open]) of the open sentences, int32[open]."""
         inside = t < self.prefix_lengths
         tokens = tf.gather(self.prefix, tf.minimum(t, tf.shape(self.prefix)[1] - 1), axis=1)
         tokens = tf.where(inside, tokens, self.end)
         return tf.gather(inside | (t >= self.max_length), sentences), tf.gather(tokens, sentences)
 
-    def ruled_out(self, t, vocabulary):
-        """bool[vocabulary]: what may not be chosen at step t."""
+    def excluded(self, t, vocabulary):
+        """The tokens that must not be chosen at step t, bool[vocabulary]."""
         tokens = tf.range(vocabulary)
         forbidden = tf.reduce_any(tokens == self.forbidden[:, None], axis=0)
         return forbidden | ((t < self.min_length) & (tokens == self.end))
@@ -62,8 +62,8 @@ class Rules:
 def block_top_k(x, k):
     """(values, indices) of the k largest of each row of float32[rows, n], or of all n if there are no more.
 
-    They lie in the k blocks whose largest values are the largest. Those values are found quickly, which leaves little
-    to tf.math.top_k: it is slow for more than one (measured: half of the time at n = 8,000, a sixth at 80,000).
+    They are in the k blocks with the largest maxima. Finding those first is faster, because tf.math.top_k is slow for
+    k > 1 (measured: half of its time at n = 8,000, a sixth at 80,000).
     """
     rows, n = tf.unstack(tf.shape(x))
     k = tf.minimum(k, n)
@@ -74,18 +74,18 @@ def block_top_k(x, k):
     _, best = tf.math.top_k(tf.reduce_max(x, axis=2), tf.minimum(k, blocks))
     values, indices = tf.math.top_k(tf.reshape(tf.gather(x, best, batch_dims=1), [rows, -1]), k)
     indices = tf.gather(best, indices // BLOCK, batch_dims=1) * BLOCK + indices % BLOCK
-    return values, tf.minimum(indices, n - 1)  # where less than k are above -inf, padding may be among them
+    return values, tf.minimum(indices, n - 1)  # padding may be among them if fewer than k are above -inf
 
 
 def log_normalizer(logits, highest):
-    """log sum exp of each row, [rows, vocabulary] -> [rows], given its highest logit; inf where that is no number."""
+    """log sum exp of each row, [rows, vocabulary] -> [rows], given its highest logit; inf where that is NaN."""
     normalizer = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=1))
     return tf.where(tf.math.is_nan(normalizer), -NEVER, normalizer)
 
 
 def log_probability(logits, normalizer):
-    """log softmax of logits, given what log_normalizer says of their row, of a shape that broadcasts."""
-    return tf.where(tf.math.is_finite(logits), logits - normalizer, NEVER)  # -inf less -inf is NaN
+    """log softmax of logits, given the log_normalizer of their rows, of a shape that broadcasts."""
+    return tf.where(tf.math.is_finite(logits), logits - normalizer, NEVER)  # -inf - -inf is NaN
 
 
 def pick(x, columns):
@@ -94,15 +94,15 @@ def pick(x, columns):
 
 
 def put(x, rows, values):
-    """x with other values in these rows."""
+    """x with these rows replaced by values."""
     return tf.tensor_scatter_nd_update(x, rows[:, None], values)
 
 
 def loop(body, rules, tokens, state, *results):
-    """Runs `body(t, sentences, tokens, state, *results)` until no sentence is open; gives the results.
+    """Runs `body(t, sentences, tokens, state, *results)` until no sentence is open; returns the results.
 
-    t: int32[], tokens that each open sentence has. sentences: int32[open], their numbers. tokens: int32[rows], the last
-    of each row. state: structure of tensors [rows, ...].
+    t: int32[], number of tokens of each open sentence. sentences: int32[open], their indices. tokens: int32[rows], the
+    last of each row. state: structure of tensors [rows, ...].
     """
     variables = (tf.constant(0), tf.range(rules.batch), tokens, state, *results)
     any_rows = tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), state)
@@ -115,14 +115,14 @@ def loop(body, rules, tokens, state, *results):
 
 
 def decoded(ids, lengths, scores) -> Decoded:
-    """What a loop has found, without what stands behind the longest sentence and in candidates that are none."""
+    """The results of a loop, cut to the longest sentence, with missing candidates cleared."""
     lengths = tf.where(scores > NEVER, lengths, 0)
-    longest = tf.maximum(tf.reduce_max(lengths), 0)  # of an empty batch, the maximum is the lowest number
+    longest = tf.maximum(tf.reduce_max(lengths), 0)  # the maximum over an empty batch is the lowest integer
     return Decoded(tf.where(scores[:, :, None] > NEVER, ids, PADDING)[:, :, :longest], lengths, scores)
 
 
 def scalar(name, value, dtype, *, least):
-    """The number as a tensor, which is not below `least`."""
+    """Returns the number as a tensor, after a check that it is at least `least`."""
     known = tf.get_static_value(value)
     if known is not None and not known >= least:
         raise ValueError(f"{name} is {known}, expected {least} or more")
@@ -133,7 +133,7 @@ def scalar(name, value, dtype, *, least):
 
 
 def _with_rows_of(tensor, prefix):
-    """The prefix, which has as many rows as the tensor."""
+    """Returns the prefix, after a check that it has as many rows as the tensor."""
     known = prefix.shape[0], tensor.shape[0]
     if None in known:
         rows = tf.shape(prefix)[0], tf.shape(tensor)[0]
@@ -146,4 +146,4 @@ def _with_rows_of(tensor, prefix):
 
 def _checked(x, condition, *message):
     with tf.control_dependencies([tf.debugging.Assert(condition, message)]):
-        return tf.identity(x)  # else what reads x would not wait, and might fail first with a message of its own
+        return tf.identity(x)  # without it, an operation that reads x could fail before the assertion does

@@ -9,14 +9,27 @@ The long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers e
     c(t) = f(t) * c(t-1) + i(t) * g(t)               cell state
     h(t) = o(t) * tanh(c(t))                         hidden state
 
-In code the rows of a tensor are the sequences of a batch, so W x is written `x @ W`, and the weights of the four gates
-lie side by side, as in Keras:
+Below, dy is the derivative of the loss by y, and z_i, z_f, z_g, z_o are the arguments of the four activations. The
+chain rule, from the last line up, is back-propagation through time: dh is all that reaches h(t), dc' is what reaches
+c(t) from step t+1, and sigmoid' = y (1 - y), tanh' = 1 - y^2, where y is the value of the function:
 
+    dc   = dc' + dh * o (1 - tanh(c)^2)    through h = o * tanh(c)
+    dz_o = dh * tanh(c) o (1 - o)
+    dz_i = dc * g i (1 - i)                through c = f * c(t-1) + i * g
+    dz_f = dc * c(t-1) f (1 - f)
+    dz_g = dc * i (1 - g^2)
+    dc(t-1) = dc * f
+    dh(t-1) = dz W_h^T                     through z = W_x x(t) + W_h h(t-1) + b
+    dW_h = sum over t of h(t-1)^T dz       likewise dW_x with x(t), and db = sum over t of dz
+
+In tensors, sequences are rows and the four gates lie side by side, as in Keras: W x is written `x @ W`, with
+
+    z   = [z_i  z_f  z_g  z_o]     float[batch, 4 units]
     W_x = [W_xi W_xf W_xg W_xo]    float[features, 4 units], `kernel`
     W_h = [W_hi W_hf W_hg W_ho]    float[units, 4 units], `recurrent_kernel`
     b   = [b_i  b_f  b_g  b_o]     float[4 units], `bias`
 
-`step`, `factors` and `step_back` are the equations and their gradient; `layers/bptt.py` runs them over time.
+`step`, `factors` and `step_back` are these equations for one step; `layers/bptt.py` runs them over time.
 """
 
 import keras
@@ -27,10 +40,10 @@ from layers.recurrent import Recurrent, affine
 
 
 def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
-    """Returns h(t), c(t) and the gates: one step of the equations above.
+    """Returns h(t), c(t) and the gates: one step forwards.
 
     Args:
-        a: float[batch, 4 units], the part of the gates that does not depend on h(t-1): W_x x(t) + b.
+        a: float[batch, 4 units], the part of z that does not depend on h(t-1): W_x x(t) + b.
         state: (h(t-1), c(t-1)), each float[batch, units].
         W_h: float[units, 4 units].
         tanh, sigmoid: the activations.
@@ -51,41 +64,32 @@ def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
 
 
 def factors(gates, states, previous_states):
-    """Returns the factors of `step_back`, for all steps at once.
+    """Returns what dc and dh are multiplied by in the equations of the gradient, for all steps at once.
 
-    Write dy for the derivative of the loss by y, z_i for the argument of the sigmoid in i, and so on. Step t receives
-    dh, all that reaches h(t), and dc', what reaches c(t) from c(t+1). By the chain rule, with sigmoid' = y (1 - y) and
-    tanh' = 1 - y^2 of their value y:
-
-        h = o * tanh(c)         dc   = dc' + dh * o (1 - tanh(c)^2)
-                                dz_o = dh * tanh(c) o (1 - o)
-        c = f * c(t-1) + i * g  dz_i = dc * g i (1 - i)
-                                dz_f = dc * c(t-1) f (1 - f)
-                                dz_g = dc * i (1 - g^2)
-                                dc(t-1) = dc * f
-        z = a + W_h h(t-1)      dh(t-1) = W_h^T dz,  dW_h = sum over t of dz h(t-1)^T,  da = dz
-
-    What multiplies dc and dh does not depend on them, so it need not wait for the loop that runs backwards.
+    These factors do not depend on dc and dh, so they can be computed before the loop that runs backwards in time.
 
     Args:
         gates: (i, f, g, o).
         states, previous_states: (h, c) after and before each step. All are float[time, batch, units].
 
     Returns:
-        dz by [dc, dc, dc, dh], float[time, batch, 4 units]; dc by dh and dc(t-1) by dc, float[time, batch, units].
+        The factors from [dc, dc, dc, dh] to [dz_i, dz_f, dz_g, dz_o], float[time, batch, 4 units]; from dh to dc and
+        from dc to dc(t-1), float[time, batch, units].
     """
     i, f, g, o = gates
     (_, c), (_, c_previous) = states, previous_states
     tanh_c = tf.tanh(c)
-    dz_i = through_sigmoid(i, g)
-    dz_f = through_sigmoid(f, c_previous)
-    dz_g = through_tanh(g, i)
-    dz_o = through_sigmoid(o, tanh_c)
-    return tf.concat([dz_i, dz_f, dz_g, dz_o], axis=-1), through_tanh(tanh_c, o), f
+    dc_to_dz_i = sigmoid_grad(i, g)
+    dc_to_dz_f = sigmoid_grad(f, c_previous)
+    dc_to_dz_g = tanh_grad(g, i)
+    dh_to_dz_o = sigmoid_grad(o, tanh_c)
+    dh_to_dc = tanh_grad(tanh_c, o)
+    dc_to_dc_previous = f
+    return tf.concat([dc_to_dz_i, dc_to_dz_f, dc_to_dz_g, dh_to_dz_o], axis=-1), dh_to_dc, dc_to_dc_previous
 
 
 def step_back(d_state, factors, W_h):
-    """Returns the derivatives by h(t-1), c(t-1) and z(t): one step backwards; see `factors` for the equations.
+    """Returns dh(t-1), dc(t-1) and dz(t): one step backwards.
 
     Args:
         d_state: (dh, dc'), each float[batch, units].
@@ -96,19 +100,19 @@ def step_back(d_state, factors, W_h):
         (dh(t-1), dc(t-1)), each float[batch, units], and dz = [dz_i, dz_f, dz_g, dz_o], float[batch, 4 units].
     """
     dh, dc = d_state
-    dz_by_dc_and_dh, dc_by_dh, f = factors
-    dc = dc + dh * dc_by_dh
-    dz = tf.concat([dc, dc, dc, dh], axis=-1) * dz_by_dc_and_dh
-    return (tf.matmul(dz, W_h, transpose_b=True), dc * f), dz
+    to_dz, dh_to_dc, dc_to_dc_previous = factors
+    dc = dc + dh * dh_to_dc
+    dz = tf.concat([dc, dc, dc, dh], axis=-1) * to_dz
+    return (tf.matmul(dz, W_h, transpose_b=True), dc * dc_to_dc_previous), dz
 
 
-def through_sigmoid(y, dy):
-    """dy y (1 - y): the derivative by the argument of y = sigmoid(z)."""
+def sigmoid_grad(y, dy):
+    """dy y (1 - y): the derivative by z, where y = sigmoid(z)."""
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
-def through_tanh(y, dy):
-    """dy (1 - y^2): the derivative by the argument of y = tanh(z)."""
+def tanh_grad(y, dy):
+    """dy (1 - y^2): the derivative by z, where y = tanh(z)."""
     return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
@@ -266,7 +270,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         super().__setattr__(name, value)
 
     @property
-    def _by_hand(self):
+    def _uses_bptt(self):
         tanh, sigmoid = self.cell.activation, self.cell.recurrent_activation
         of_lecture = tanh is keras.activations.tanh and sigmoid is keras.activations.sigmoid
         return of_lecture and not self.return_gates

@@ -10,7 +10,7 @@ from layers.unfold import unfold
 class Recurrent(keras.layers.RNN):
     """A `keras.layers.RNN` that runs over time by `bptt` in training and by `unfold` otherwise.
 
-    A subclass has `recurrence`, its equations with their gradient, and `_by_hand`, whether this layer can use that
+    A subclass has `recurrence`, its equations with their gradient, and `_uses_bptt`, whether this layer can use that
     gradient. Differences from `keras.layers.RNN`:
 
     * `stateful=True` needs no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
@@ -64,7 +64,7 @@ class Recurrent(keras.layers.RNN):
         state = self._initial_state(initial_state, batch or tf.shape(sequences)[0])
         dropout_mask_x, dropout_mask_h = self._dropout_masks(x[0], state[0], training)
         x = dropped(x, dropout_mask_x)
-        if training and self._by_hand:
+        if training and self._uses_bptt:
             sequences, state = self._bptt(x, mask, state, dropout_mask_h)
         else:
             sequences, state = self._unfold(x, mask, state, dropout_mask_h, at_once=batch in (None, 1))

@@ -5,9 +5,15 @@ The simple recurrent network (Elman 1990, "Finding structure in time"):
     h(t) = tanh(W_ih x(t) + W_hh h(t-1) + b)    hidden state
     y(t) = f_o(W_ho h(t) + b_o)                 output, when `output_units` is given; otherwise y(t) = h(t)
 
-In code the rows of a tensor are the sequences of a batch, so W x is written `x @ W`: W_ih is `kernel`,
-float[features, units], W_hh is `recurrent_kernel`, float[units, units], and W_ho is `output_kernel`,
-float[units, output_units].
+Below, dy is the derivative of the loss by y, and z is the argument of tanh. The chain rule, from the last line up, is
+back-propagation through time; dh is all that reaches h(t), and tanh' = 1 - y^2, where y is its value:
+
+    dz = dh * (1 - h^2)                    through h = tanh(z)
+    dh(t-1) = dz W_hh^T                    through z = W_ih x(t) + W_hh h(t-1) + b
+    dW_hh = sum over t of h(t-1)^T dz      likewise dW_ih with x(t), and db = sum over t of dz
+
+In tensors, sequences are rows, so W x is written `x @ W`: W_ih is `kernel`, float[features, units], W_hh is
+`recurrent_kernel`, float[units, units], and W_ho is `output_kernel`, float[units, output_units].
 
 `step`, `factors` and `step_back` are the equation of h and its gradient; `layers/bptt.py` runs them over time.
 """
@@ -20,10 +26,10 @@ from layers.recurrent import Recurrent, affine
 
 
 def step(a, state, W_hh, tanh=tf.tanh):
-    """Returns h(t): one step of the equation above.
+    """Returns h(t): one step forwards.
 
     Args:
-        a: float[batch, units], the part that does not depend on h(t-1): W_ih x(t) + b.
+        a: float[batch, units], the part of z that does not depend on h(t-1): W_ih x(t) + b.
         state: (h(t-1),), float[batch, units].
         W_hh: float[units, units].
         tanh: the activation.
@@ -37,16 +43,10 @@ def step(a, state, W_hh, tanh=tf.tanh):
 
 
 def factors(gates, states, previous_states):
-    """Returns the factor of `step_back`, for all steps at once.
-
-    Write dy for the derivative of the loss by y, and z for the argument of tanh. Step t receives dh, all that reaches
-    h(t). By the chain rule, with tanh' = 1 - y^2 of its value y:
-
-        h = tanh(z)             dz = dh * (1 - h^2)
-        z = a + W_hh h(t-1)     dh(t-1) = W_hh^T dz,  dW_hh = sum over t of dz h(t-1)^T,  da = dz
+    """Returns what dh is multiplied by in the equations of the gradient, for all steps at once.
 
     Args:
-        gates, previous_states: not used, the RNN needs neither.
+        gates, previous_states: not used; they are there because the LSTM needs them.
         states: (h,), float[time, batch, units].
 
     Returns:
@@ -57,7 +57,7 @@ def factors(gates, states, previous_states):
 
 
 def step_back(d_state, factors, W_hh):
-    """Returns the derivatives by h(t-1) and z(t): one step backwards; see `factors` for the equations.
+    """Returns dh(t-1) and dz(t): one step backwards.
 
     Args:
         d_state: (dh,), float[batch, units].
@@ -67,8 +67,8 @@ def step_back(d_state, factors, W_hh):
     Returns:
         (dh(t-1),) and dz, each float[batch, units].
     """
-    (dh,), (dz_by_dh,) = d_state, factors
-    dz = dh * dz_by_dh
+    (dh,), (dh_to_dz,) = d_state, factors
+    dz = dh * dh_to_dz
     return (tf.matmul(dz, W_hh, transpose_b=True),), dz
 
 
@@ -242,7 +242,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
     @property
-    def _by_hand(self):
+    def _uses_bptt(self):
         return self.cell.activation is keras.activations.tanh
 
     @property

@@ -1,10 +1,10 @@
-"""Subwords: pieces of text cut into parts that a small vocabulary knows, so that hardly anything is unknown.
+"""Subwords: pieces of text cut into parts that are in a small vocabulary, so that hardly any token is unknown.
 
-Learned by byte-pair encoding: from single characters on, the pair that is most frequent side by side becomes a subword
+Learned by byte-pair encoding: starting from characters, the most frequent adjacent pair becomes a new subword
 (Sennrich, Haddow and Birch: Neural Machine Translation of Rare Words with Subword Units, 2016,
 https://aclanthology.org/P16-1162). Applied by the longest match from the left, as in WordPiece (Wu et al.: Google's
-Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144), which needs nothing but the subwords: the
-vocabulary's file says all.
+Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144), which needs only the subwords
+themselves, so the vocabulary file is sufficient.
 """
 
 import collections
@@ -16,14 +16,14 @@ import tensorflow as tf
 
 from layers.text import UNKNOWN, Vocabulary
 
-LONGEST = 16  # characters of a subword, at most; longer ones are rare words that generalise to nothing
+LONGEST = 16  # characters of a subword, at most; longer ones are rare words
 
 
 def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
-    """Cuts pieces, string[pieces], none empty, into subwords, string[pieces, (subwords)]; joined, they are the piece.
+    """Cuts non-empty pieces, string[pieces], into subwords, string[pieces, (subwords)]; joined, they are the piece.
 
-    Each subword is the longest of the vocabulary that the rest of the piece begins with; where none does, it is one
-    character, which the vocabulary does not know.
+    Each subword is the longest in the vocabulary that the rest of the piece starts with; if there is none, it is one
+    unknown character.
     """
     longest = max(map(len, vocabulary.words))
     lengths = tf.range(longest, 0, -1)[None]
@@ -40,12 +40,12 @@ def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
         more = taken < sizes
         return turn + 1, tf.boolean_mask(rests, more), tf.boolean_mask(rows, more), subwords, owners
 
-    def turns(dtype):  # each turn cuts one subword off every piece that has a rest
+    def turns(dtype):  # each turn cuts one subword off every unfinished piece
         return tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
 
     count = tf.size(pieces, out_type=tf.int64)
     rows = tf.range(count)
-    whole = vocabulary(pieces) != UNKNOWN  # most are: it saves half of the time not to look for their beginnings
+    whole = vocabulary(pieces) != UNKNOWN  # most are; not searching for their parts saves half of the time
     subwords = turns(tf.string).write(0, tf.boolean_mask(pieces, whole))
     owners = turns(tf.int64).write(0, tf.boolean_mask(rows, whole))
     rests, rows = tf.boolean_mask(pieces, ~whole), tf.boolean_mask(rows, ~whole)
@@ -60,14 +60,13 @@ def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
 
 
 def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> list[str]:
-    """Learns subwords from pieces and how often each occurs.
+    """Returns subwords learned from pieces and their counts, the most frequent first, ties in alphabetical order.
 
-    All characters that occur `min_count` times are among them, so that text of these is never unknown. Of the subwords
-    that byte-pair encoding finds, those are kept that the longest match takes `min_count` times. The most frequent come
-    first, in the order of their letters where that is equal: the same pieces give the same subwords.
+    All characters that occur at least `min_count` times are included, so that text made of these is never unknown. The
+    other subwords are those of byte-pair encoding that the longest match uses at least `min_count` times.
 
     Args:
-        size: most subwords.
+        size: maximum number of subwords.
 
     Raises:
         ValueError: there are more characters than `size`.
@@ -97,12 +96,12 @@ def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> 
 
 
 def byte_pairs(parts: Mapping[str, int], size: int) -> list[str]:
-    """The first `size` subwords of two characters or more that sentencepiece's byte-pair encoding finds."""
-    # one character makes no pair, and U+2585 stands for the unknown in sentencepiece, which reads no text that has it
+    """The first `size` subwords of at least two characters that sentencepiece's byte-pair encoding finds."""
+    # one character has no pair; sentencepiece reserves U+2585 for unknown tokens and skips text that contains it
     parts = {part: count for part, count in sorted(parts.items()) if len(part) > 1 and "\u2585" not in part}
     if not parts or not size:
         return []
-    import sentencepiece  # here: where text is read, but nothing learned, it is not needed
+    import sentencepiece  # imported here because only learning needs it
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -110,11 +109,11 @@ def byte_pairs(parts: Mapping[str, int], size: int) -> list[str]:
         input_format="tsv",
         model_writer=model,
         model_type="bpe",
-        vocab_size=size + len(set().union(*parts)) + 1,  # to it, characters are subwords too, and <unk> is one
+        vocab_size=size + len(set().union(*parts)) + 1,  # sentencepiece counts characters and <unk> as well
         hard_vocab_limit=False,
         max_sentencepiece_length=LONGEST,
         character_coverage=1.0,
-        # our pieces, as they are
+        # the pieces unchanged
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
@@ -130,7 +129,7 @@ def byte_pairs(parts: Mapping[str, int], size: int) -> list[str]:
 
 
 def longest_matches(piece: str, subwords: Collection[str]) -> Iterator[str]:
-    """What `cut_pieces` does, for one piece in Python: learning counts with it before there is a vocabulary."""
+    """The same as `cut_pieces` for one piece in Python, to count subwords before there is a vocabulary."""
     while piece:
         starts = (piece[:length] for length in range(min(LONGEST, len(piece)), 0, -1))
         found = next((start for start in starts if start in subwords), piece[0])

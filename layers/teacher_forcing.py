@@ -1,4 +1,4 @@
-"""What a decoder is fed in training: the true words before, or some of the words that it would have said itself."""
+"""The inputs of a decoder in training: the true previous tokens, or some of its own predictions in their place."""
 
 import math
 
@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from layers.text import PADDING
 
-SCHEDULES = ("constant", "linear", "exponential", "inverse_sigmoid")
+SCHEDULES = ("constant", "linear", "inverse_sigmoid")
 
 
 def teacher_forcing(ids, start: int, end: int):
-    """Sentences to what the decoder reads, what it is to answer, and what counts.
+    """Returns the inputs and targets of a decoder, and the weights of its loss, for given sentences.
 
-    At every step the decoder is given the true token before, whatever it would have said (Williams and Zipser 1989, "A
+    At every step the decoder reads the true previous token, whatever it predicted (Williams and Zipser 1989, "A
     learning algorithm for continually running fully recurrent neural networks"):
 
         ids      a     b     c     0
@@ -22,7 +22,7 @@ def teacher_forcing(ids, start: int, end: int):
         weights  1     1     1     1     0
 
     Args:
-        ids: int[batch, time], with PADDING behind the end of a sentence. A sentence may be empty: its one target is
+        ids: int[batch, time], with PADDING after the end of a sentence. A sentence may be empty: its only target is
             `end`.
         start, end: the ids of the tokens that begin and end a sentence.
 
@@ -38,28 +38,26 @@ def teacher_forcing(ids, start: int, end: int):
     return inputs, targets, tf.cast(steps <= lengths, tf.float32)
 
 
-def scheduled_inputs(step, state, inputs, probability, seed, *, argmax: bool = False):
-    """Inputs of which some are the model's own words: scheduled sampling (Bengio et al. 2015, "Scheduled sampling for
-    sequence prediction with recurrent neural networks").
+def scheduled_inputs(step, state, inputs, probability, seed):
+    """Replaces some of the inputs by tokens drawn from the model: scheduled sampling (Bengio et al. 2015, "Scheduled
+    sampling for sequence prediction with recurrent neural networks").
 
-    The decoder runs freely, step by step, and before each step a coin is thrown for every row: with `probability` the
-    next input is the true token, otherwise one drawn from what the model answered at the step before.
+    The decoder runs step by step. At each step and in each row, the next input is the true token with `probability`,
+    and otherwise drawn from the model's prediction at the step before.
 
-    A token is a whole number: no gradient goes through the draw, neither here nor in the paper. So nothing of this run
-    is needed on the way back, and training the fast whole-sequence pass on the mixed inputs gives exactly the gradient
-    of the network that drew them step by step.
+    No gradient flows through a draw, neither here nor in the paper. So this run need not be differentiated: training
+    the fast whole-sequence pass on the returned inputs has exactly the gradient of the step-by-step network.
 
-    PADDING is never drawn, as it would read as the end of the sentence, and an input that is PADDING stays it.
+    PADDING is never drawn, since it means the end of the sentence, and an input that is PADDING is never replaced.
 
     Args:
-        step: `step(token_ids int32[batch], state) -> (logits float[batch, vocabulary], state)`, as for decoding; run it
-            as in training's whole-sequence pass (the same dropout, or none).
+        step: `step(token_ids int32[batch], state) -> (logits float[batch, vocabulary], state)`, as for decoding, with
+            the dropout of the whole-sequence pass in training.
         state: any structure of tensors, the state before the first step.
-        inputs: int32[batch, time], those of `teacher_forcing`; the first column, the start token, always stays.
+        inputs: int32[batch, time], those of `teacher_forcing`; the first column, the start token, is never replaced.
         probability: float or float[], of the true token; see `teacher_probability`.
-        seed: int[2], of TensorFlow's stateless random numbers, or a `keras.random.SeedGenerator` that the model holds:
-            the same seed gives the same coins and draws, so a training that goes on from a checkpoint repeats itself.
-        argmax: take the likeliest token instead of drawing one.
+        seed: int[2], of TensorFlow's stateless random numbers, or a `keras.random.SeedGenerator` of the model. The
+            draws depend on nothing else, so training resumed from a checkpoint draws the same tokens.
 
     Returns:
         int32[batch, time].
@@ -67,8 +65,8 @@ def scheduled_inputs(step, state, inputs, probability, seed, *, argmax: bool = F
     inputs = tf.cast(inputs, tf.int32)
     batch, time = (known or tf.shape(inputs)[axis] for axis, known in enumerate(inputs.shape))
     seed = seed.next() if isinstance(seed, keras.random.SeedGenerator) else seed
-    coin_seed, draw_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int64), 2))
-    keep = tf.random.stateless_uniform([batch, time], coin_seed) < probability
+    keep_seed, draw_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int64), 2))
+    keep = tf.random.stateless_uniform([batch, time], keep_seed) < probability
     keep |= inputs == PADDING
     true = tf.transpose(inputs)  # [time, batch]
     keep = tf.transpose(keep)
@@ -76,8 +74,6 @@ def scheduled_inputs(step, state, inputs, probability, seed, *, argmax: bool = F
     def draw(logits, t):
         words = tf.range(tf.shape(logits)[-1])
         logits = tf.where(words == PADDING, tf.constant(-math.inf, logits.dtype), logits)
-        if argmax:
-            return tf.argmax(logits, axis=-1, output_type=tf.int32)
         return tf.random.stateless_categorical(logits, 1, tf.random.fold_in(draw_seed, t), dtype=tf.int32)[:, 0]
 
     def body(t, token, state, tokens):
@@ -95,30 +91,28 @@ def scheduled_inputs(step, state, inputs, probability, seed, *, argmax: bool = F
 
 
 def teacher_probability(kind: str, update, *, k: float = 1.0, c: float = 0.0, eps: float = 0.0):
-    """How likely the true token is after i = `update` updates of the weights (Bengio et al. 2015, section 2.4).
+    """Returns the probability of the true token after i = `update` updates (Bengio et al. 2015, section 2.4).
 
         constant         k
         linear           max(eps, k - c i)
-        exponential      k^i
         inverse_sigmoid  k / (k + exp(i / k))
 
     Args:
         kind: one of the names above.
-        update: int[], the updates made so far, a number or a tensor.
-        k, c, eps: the constants of the equations. Above 1 (linear, k > 1) the probability is 1.
+        update: int[], the number of updates so far, a number or a tensor.
+        k, c, eps: the constants of the equations. A result above 1 (linear, k > 1) becomes 1.
 
     Returns:
         float32[].
 
     Raises:
-        ValueError: another kind, or a constant with which the equation gives no probability that falls.
+        ValueError: an unknown kind, or a constant for which the result is not a decreasing probability.
     """
     if kind not in SCHEDULES:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(SCHEDULES)}")
     ranges = {
         "constant": (0 <= k <= 1, "0 <= k <= 1"),
         "linear": (k > 0 and c >= 0 and 0 <= eps <= 1, "k > 0, c >= 0 and 0 <= eps <= 1"),
-        "exponential": (0 < k <= 1, "0 < k <= 1"),
         "inverse_sigmoid": (k >= 1, "k >= 1"),
     }
     fits, wanted = ranges[kind]
@@ -129,6 +123,4 @@ def teacher_probability(kind: str, update, *, k: float = 1.0, c: float = 0.0, ep
         return tf.fill(tf.shape(i), tf.cast(k, tf.float32))
     if kind == "linear":
         return tf.clip_by_value(k - c * i, eps, 1)
-    if kind == "exponential":
-        return tf.pow(tf.cast(k, tf.float32), i)
-    return tf.sigmoid(tf.math.log(tf.cast(k, tf.float32)) - i / k)  # the same, and exp cannot overflow
+    return tf.sigmoid(tf.math.log(tf.cast(k, tf.float32)) - i / k)  # equal, but exp cannot overflow

@@ -1,7 +1,8 @@
-"""Strings to words, words to ids, ids back to words: core TensorFlow operations alone, the vocabulary inside.
+"""Strings to words, words to ids and ids to words, in core TensorFlow operations only.
 
-All of it runs inside the graph, so that training, evaluation and an exported SavedModel share one preprocessing, and an
-export needs no file beside it. Operations on strings cannot be compiled by XLA: call them outside of `jit_compile`.
+All of it runs inside the graph, with the vocabulary in it. So training, evaluation and an exported SavedModel share one
+preprocessing, and an export needs no other file. XLA cannot compile operations on strings: call them outside of
+`jit_compile`.
 """
 
 import collections
@@ -14,11 +15,11 @@ PADDING = 0
 UNKNOWN = 1
 START = 2
 END = 3
-RESERVED = ("<pad>", "<unk>")  # neither split makes such a word: both take the brackets apart
-GENERATION = (*RESERVED, "<s>", "</s>")  # what a vocabulary begins with whose ids are also written, not only read
-MARK = "▁"  # U+2581, in front of a piece that a space comes before
+RESERVED = ("<pad>", "<unk>")  # cannot occur in text: both ways to split separate the brackets
+GENERATION = (*RESERVED, "<s>", "</s>")  # the first words of a vocabulary whose ids are generated, not only read
+MARK = "▁"  # U+2581, at the start of a piece that follows a space
 
-# RE2 knows Unicode's classes: L letters, M marks that combine, N numbers, Cc controls, Cf invisible format characters.
+# Unicode classes in RE2: L letters, M combining marks, N numbers, Cc control characters, Cf format characters.
 BREAK = r"(?i)<br\s*/?>"
 SPACE = r"[\p{Cc}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 INVISIBLE = r"\p{Cf}+"
@@ -32,16 +33,16 @@ LONG = r"([^ ]{100})"
 
 
 def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
-    """Cleans texts before they are split.
+    """Returns cleaned texts, ready to be split.
 
     Args:
-        texts: string[batch], meant to be UTF-8; each invalid byte becomes U+FFFD.
-        lower_case: fold upper case, in every script that has it.
-        html_breaks: read the tag `<br />` as a space.
-        max_characters: cut each text after so many characters; 0: never.
+        texts: string[batch], UTF-8; each invalid byte becomes U+FFFD.
+        lower_case: convert to lower case, in every script that has it.
+        html_breaks: replace the tag `<br />` by a space.
+        max_characters: truncate each text to this many characters; 0: never.
 
     Returns:
-        (string[batch] in valid UTF-8, bool[batch]: was the text cut).
+        (string[batch] in valid UTF-8, bool[batch]: whether the text was truncated).
     """
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     cut = tf.zeros_like(texts, tf.bool)
@@ -58,8 +59,8 @@ def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_char
 def split_words(texts) -> tf.RaggedTensor:
     """Splits normalized texts, string[batch], into words, string[batch, (words)].
 
-    Letters, marks and digits make words; an apostrophe inside of a word belongs to it (don't), typographic or not; any
-    other symbol is a word by itself. In scripts that put no spaces between words, each character is a word.
+    Letters, marks and digits form words; an apostrophe inside a word (don't), typographic or not, is part of it; any
+    other symbol is a word of its own. In scripts without spaces between words, each character is a word.
     """
     texts = tf.strings.regex_replace(texts, SPACE, " ")
     texts = tf.strings.regex_replace(texts, INVISIBLE, "")
@@ -73,19 +74,19 @@ def split_words(texts) -> tf.RaggedTensor:
 
 
 def split_pieces(texts) -> tf.RaggedTensor:
-    """Splits normalized texts, string[batch], into pieces, string[batch, (pieces)], of which `join_pieces` makes them.
+    """Splits normalized texts, string[batch], into pieces, string[batch, (pieces)], which `join_pieces` reverses.
 
-    Words are those of `split_words`, but every character stays as it is written; an apostrophe at the edge of a word is
-    a piece like any other symbol, and marks that combine stay with their symbol. A piece behind a space, or at the
-    beginning, starts with MARK. Joining gives back all but white space (control characters are of it): each run of it
-    becomes one space, none at the ends. A MARK in the text becomes `_`. A piece longer than 100 characters is cut.
+    The words are those of `split_words`, but no character is changed; an apostrophe at the edge of a word is a piece
+    like any other symbol, and combining marks stay with their symbol. A piece at the start or after a space begins with
+    MARK. Joining restores everything but white space (including control characters): each run of it becomes one space,
+    and it is removed at the ends. A MARK in the text becomes `_`. A piece longer than 100 characters is cut.
     """
     texts = tf.strings.regex_replace(texts, MARK, "_")
     texts = tf.strings.regex_replace(tf.strings.join([" ", texts]), SPACES, " ")
     texts = tf.strings.regex_replace(texts, " $", "")
     texts = tf.strings.regex_replace(texts, " ", f" {MARK}")
     texts = tf.strings.regex_replace(texts, ALONE, r" \1 ")
-    # one space is left and right of an apostrophe inside of a word, two are between it and another symbol
+    # an apostrophe inside a word now has one space on either side, one next to another symbol has two
     texts = tf.strings.regex_replace(texts, INNER_APOSTROPHE, r"\1\2\3")
     texts = tf.strings.regex_replace(texts, INNER_APOSTROPHE, r"\1\2\3")  # rock'n'roll: matches do not overlap
     texts = tf.strings.regex_replace(texts, LONG, r"\1 ")
@@ -93,28 +94,28 @@ def split_pieces(texts) -> tf.RaggedTensor:
 
 
 def join_pieces(pieces):
-    """Pieces, string[..., pieces] (or ragged), to texts, string[...]: each MARK becomes a space, none at the ends."""
+    """Pieces, string[..., pieces] (or ragged), to texts, string[...]: inner MARKs become spaces."""
     return tf.strings.strip(tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=-1), MARK, " "))
 
 
 def count_words(batches: Iterable) -> collections.Counter:
-    """How often each word occurs, as str: int. `batches` gives the words of some texts at a time, string[words]."""
+    """Returns the count of each word; `batches` yields the words of several texts at a time, string[words]."""
     counts = collections.Counter()
     for batch in batches:
-        unique, _, times = tf.unique_with_counts(batch)  # ten times quicker than counting Python objects
+        unique, _, times = tf.unique_with_counts(batch)  # ten times faster than counting Python objects
         for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):
             counts[word.decode()] += count
     return counts
 
 
 class Vocabulary(tf.Module):
-    """A two-way table of words and ids: 0 is padding, 1 an unknown word, and word n of `words` has the id n.
+    """A two-way table of words and ids: 0 is padding, 1 an unknown word, and `words[n]` has the id n.
 
     Args:
-        words: the words in the order of their ids, beginning with RESERVED, each once.
+        words: the words in the order of their ids, starting with RESERVED, without duplicates.
 
     Raises:
-        ValueError: a word is empty or is there twice, or the reserved words do not come first.
+        ValueError: a word is empty or occurs twice, or the reserved words do not come first.
     """
 
     def __init__(self, words: Sequence[str]):
@@ -138,12 +139,12 @@ class Vocabulary(tf.Module):
     def learn(
         cls, batches: Iterable, size: int = 0, min_count: int = 1, reserved: Sequence[str] = RESERVED
     ) -> "Vocabulary":
-        """Makes the vocabulary of the most frequent words; words of equal count are in the order of their letters.
+        """Returns the vocabulary of the most frequent words, ties in alphabetical order.
 
         Args:
-            batches: the words of some texts at a time, string[words].
-            size: most ids, reserved ones included; 0: no limit.
-            min_count: words that occur less often stay unknown.
+            batches: the words of several texts at a time, string[words].
+            size: maximum number of ids, including the reserved ones; 0: no limit.
+            min_count: less frequent words are unknown.
             reserved: the words of the first ids: RESERVED, or GENERATION.
         """
         counts = count_words(batches)
@@ -152,16 +153,16 @@ class Vocabulary(tf.Module):
         return cls([*reserved, *words[: size - len(reserved) if size else None]])
 
     def extend(self, other: "Vocabulary") -> "Vocabulary":
-        """This vocabulary with the words of `other` that it lacks behind its own: known words keep their ids."""
+        """Returns this vocabulary followed by the words of `other` that it lacks: known words keep their ids."""
         known = set(self.words)
         return Vocabulary([*self.words, *(word for word in other.words if word not in known)])
 
     @classmethod
     def load(cls, path) -> "Vocabulary":
-        """Reads a text file with one word a line: line n holds the word of id n - 1.
+        """Reads a text file with one word per line: line n has the word of id n - 1.
 
         Raises:
-            ValueError: the file is not UTF-8 or no vocabulary.
+            ValueError: the file is not UTF-8 or not a vocabulary.
         """
         words = pathlib.Path(path).read_bytes().decode().split("\n")
         return cls(words[:-1] if words[-1] == "" else words)
@@ -174,17 +175,17 @@ class Vocabulary(tf.Module):
         return len(self.words)
 
     def __call__(self, words):
-        """Words to ids: string[...] (dense or ragged) to int32[...]; words that are not known become UNKNOWN."""
+        """Words to ids: string[...] (dense or ragged) to int32[...]; unknown words become UNKNOWN."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self(words.flat_values))
         return self.table.lookup(words)
 
     def to_words(self, ids):
-        """Ids to words: int32[...] (dense or ragged) to string[...]; raises where an id is out of range."""
+        """Ids to words: int32[...] (dense or ragged) to string[...]; an id out of range is an error."""
         return tf.gather(self.by_id, ids)
 
 
 def pad(ids: tf.RaggedTensor):
-    """int32[batch, (time)] to int32[batch, time], filled up with PADDING; at least one step, so that layers can run."""
+    """int32[batch, (time)] to int32[batch, time], filled with PADDING; at least one step, which layers need."""
     longest = tf.maximum(tf.reduce_max(tf.concat([[0], tf.cast(ids.row_lengths(), tf.int32)], axis=0)), 1)
     return ids.to_tensor(PADDING, shape=tf.stack([-1, longest]))

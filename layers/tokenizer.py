@@ -1,8 +1,8 @@
-"""Texts to token ids and back to texts, for models that write: core TensorFlow operations, the vocabulary inside.
+"""Texts to token ids and back, for models that generate text, in core TensorFlow operations.
 
     "Two dogs."  ->  ▁Two ▁dogs .  ->  [57, 112, 5]  ->  "Two dogs."
 
-The spaces are part of the tokens (MARK), so what a model writes reads as written text without any rules of typography.
+Spaces are part of the tokens (MARK), so generated text needs no rules for typography.
 """
 
 from collections.abc import Iterable
@@ -32,22 +32,22 @@ UNKNOWN_SHOWN = "⁇"  # U+2047
 class Tokenizer(tf.Module):
     """string[batch] <-> int32[batch, (tokens)], by words or by subwords.
 
-    The vocabulary and the arguments say all: a tokenizer is made again from the vocabulary's file and these.
+    The vocabulary file and the arguments are sufficient to restore a tokenizer.
 
-    To train on with other data, extend the vocabulary, `vocabulary.extend(learned_from_the_new_data)`: known tokens
-    keep their ids. With subwords, a new one may then be the longest match where known ones were taken before, so that
-    known words may be cut otherwise than the model has learned them; training on has to teach it the new cuts.
+    To continue training on other data, extend the vocabulary, `vocabulary.extend(learned_from_the_new_data)`: known
+    tokens keep their ids. With subwords, a new one may be the longest match in a known word, which is then cut
+    differently than before; the model learns the new cuts in the further training.
 
     Args:
-        vocabulary: begins with GENERATION.
+        vocabulary: starts with GENERATION.
         level: a token is a "word" (a piece of `split_pieces`) or a "subword" (a part of a piece, by the longest match
             from the left).
-        lower_case: fold upper case.
-        max_characters: read so many characters of a text at most; 0: all.
-        max_tokens: read so many tokens of a text at most; 0: all.
+        lower_case: convert to lower case.
+        max_characters: maximum number of characters of a text; 0: no limit.
+        max_tokens: maximum number of tokens of a text; 0: no limit.
 
     Raises:
-        ValueError: the vocabulary begins otherwise, or there is no such level.
+        ValueError: the vocabulary does not start with GENERATION, or the level is unknown.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class Tokenizer(tf.Module):
         self.max_tokens = max_tokens
 
     def tokens(self, texts):
-        """The tokens as they are written, the unknown ones too.
+        """Returns the tokens as strings, including unknown ones.
 
         Args:
             texts: string[batch].
 
         Returns:
-            (string[batch, (tokens)], bool[batch]: was the text cut at max_characters or max_tokens).
+            (string[batch, (tokens)], bool[batch]: whether the text was truncated to max_characters or max_tokens).
         """
         tokens, cut = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
         if self.level == "subword":
-            unique, index = tf.unique(tokens.flat_values)  # a batch repeats itself
+            unique, index = tf.unique(tokens.flat_values)  # most pieces of a batch are repeated
             subwords = tf.gather(cut_pieces(unique, self.vocabulary), index)
             tokens = tokens.with_flat_values(subwords).merge_dims(1, 2)
         if self.max_tokens:
@@ -89,15 +89,15 @@ class Tokenizer(tf.Module):
         return tokens, cut
 
     def encode(self, texts):
-        """string[batch] to (int32[batch, (tokens)] without START and END, bool[batch]: was the text cut)."""
+        """string[batch] to (int32[batch, (tokens)] without START and END, bool[batch]: whether the text was cut)."""
         tokens, cut = self.tokens(texts)
         return self.vocabulary(tokens), cut
 
     def decode(self, ids):
         """Token ids, int32[..., time] (or ragged [batch, (time)]), to texts, string[...].
 
-        What comes after the first END is left out, and so are PADDING and START. An unknown token is shown as "⁇".
-        Raises where an id is out of range.
+        Tokens after the first END are removed, as are PADDING and START. An unknown token is shown as "⁇". An id out of
+        range is an error.
         """
         if isinstance(ids, tf.RaggedTensor):
             ids = ids.to_tensor(PADDING)
@@ -110,7 +110,7 @@ class Tokenizer(tf.Module):
 
 
 def pieces_of(texts, *, lower_case: bool, max_characters: int):
-    """string[batch] to (string[batch, (pieces)], bool[batch]: was the text cut at max_characters)."""
+    """string[batch] to (string[batch, (pieces)], bool[batch]: whether the text was truncated to max_characters)."""
     texts, cut = normalize(texts, lower_case=lower_case, html_breaks=False, max_characters=max_characters)
     return split_pieces(texts), cut
 
@@ -123,16 +123,16 @@ def learn_vocabulary(
     lower_case: bool = False,
     max_characters: int = 0,
 ) -> Vocabulary:
-    """Learns the vocabulary of a Tokenizer.
+    """Returns the vocabulary of a Tokenizer, learned from texts.
 
     Args:
-        batches: some texts at a time, string[batch].
-        level, lower_case, max_characters: as the Tokenizer is told.
-        size: most tokens, reserved ones included; for words 0 is no limit.
-        min_count: tokens that occur less often stay unknown.
+        batches: several texts at a time, string[batch].
+        level, lower_case, max_characters: those of the Tokenizer.
+        size: maximum number of tokens, including the reserved ones; for words 0 is no limit.
+        min_count: less frequent tokens are unknown.
 
     Raises:
-        ValueError: there is no such level, or `size` is less than the characters that must be subwords.
+        ValueError: the level is unknown, or `size` is less than the number of characters that must be subwords.
     """
     check_level(level)
     pieces = tf.function(

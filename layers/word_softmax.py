@@ -1,4 +1,4 @@
-"""The softmax over the words of a vocabulary, at the end of every network that writes."""
+"""The softmax over a vocabulary, the last layer of every network that generates text."""
 
 import keras
 import numpy as np
@@ -8,16 +8,17 @@ from layers.text import END
 
 
 class WordSoftmax(keras.layers.Layer):
-    """z = W x + b, the logits of all words, in float32 whatever the precision of the layers below: a softmax over many
-    words needs it.
+    """Returns the logits of all words, z = W x + b, in float32 for any precision of the layers below, as a softmax over
+    many words needs.
 
-    `kernel` and `bias` are for a loss that never makes all logits at once, see `layers.losses`.
+    `kernel` and `bias` are for the losses in `layers.losses`, which never compute all logits at once.
 
     Args:
         words: number of words.
-        embedding: ties W to the word vectors of an Embedding, one row a word, so that x must be as wide as they are
-            (Press & Wolf 2017, "Using the output embedding to improve language models"); None: W is its own.
-        kernel_initializer: of a W of its own.
+        embedding: ties W to the word vectors of this Embedding, one row per word, which x must be as wide as
+            (Press & Wolf 2017, "Using the output embedding to improve language models"); None: W is
+            a weight of this layer.
+        kernel_initializer: of W, if it is not tied.
     """
 
     def __init__(
@@ -43,19 +44,20 @@ class WordSoftmax(keras.layers.Layer):
 
     @property
     def kernel(self):
-        """W, float32[words, width]: a row for every word, as in an embedding."""
+        """W, float32[words, width]: one row per word, as in an embedding."""
         return tf.convert_to_tensor(self.embedding.embeddings if self.own_kernel is None else self.own_kernel)
 
     def begin_with(self, ids, texts: int):
-        """Sets b to the log of each word's share of all words, so that a network that knows nothing yet, x = 0, gives
-        the frequencies of the words. Otherwise its first updates make a constant of x to say them: gradients that are
-        all alike drive an LSTM's units to +-1, where it hardly learns any more.
+        """Sets b to the log frequency of each word, so that an untrained network, with x = 0, predicts the frequencies.
+
+        Otherwise the first updates teach x a constant that predicts them: all gradients then point the same way and
+        drive the units of an LSTM to +-1, where they hardly learn any more.
 
         Args:
-            ids: int[n], the words of the texts to be written, one after the other.
-            texts: how many texts these are; each ends with END, which `ids` does not have.
+            ids: int[n], the words of the training texts, concatenated.
+            texts: number of these texts; each is followed by END, which `ids` does not contain.
         """
-        counts = np.bincount(ids, minlength=self.words) + 1.0  # a word that the texts lack may come all the same
+        counts = np.bincount(ids, minlength=self.words) + 1.0  # words that the texts lack are possible, too
         counts[END] += texts
         self.bias.assign(np.log(counts / counts.sum()).astype(np.float32))
 

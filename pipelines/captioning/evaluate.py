@@ -96,7 +96,7 @@ class Perplexity:
         weights *= real
         outputs = tf.reshape(model.decoder_outputs(inputs, model.initial_state(features)), [-1, model.readout_width])
         each = losses.negative_log_likelihood(
-            outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1]), transposed=True
+            outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1])
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 

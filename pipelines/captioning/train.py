@@ -216,7 +216,6 @@ def make_loss(model: CaptioningModel, config: Config):
             tf.reshape(targets, [-1]),
             tf.reshape(weights, [-1]),
             label_smoothing=config.label_smoothing,
-            transposed=True,
             training=training,
             xla=config.training.xla,
         )

@@ -124,15 +124,13 @@ def make_loss(model: LanguageModel, config: PretrainingConfig):
         words = tf.reduce_sum(weights)
         softmax = (model.softmax.kernel, model.softmax.bias)
         if config.softmax == "full":
-            options = {"transposed": True, "xla": config.training.xla}
-            total, _ = losses.cross_entropy(read, *softmax, targets, weights, **options)
+            total, _ = losses.cross_entropy(read, *softmax, targets, weights, xla=config.training.xla)
             return {"loss": (total, words)}
         if not config.carried and not config.training.xla:  # much of a window may be empty, or only read
             counts = tf.where(weights > 0)[:, 0]
             read, targets, weights = (tf.gather(values, counts) for values in (read, targets, weights))
         samples = min(config.softmax_samples, model.vocabulary_size)
-        options = {"samples": samples, "seed": model.random, "transposed": True}
-        total = sampled_cross_entropy(read, *softmax, targets, weights, **options)
+        total = sampled_cross_entropy(read, *softmax, targets, weights, samples=samples, seed=model.random)
         return {"loss": (total, words)}
 
     return loss
@@ -189,7 +187,6 @@ class Perplexity:
                 self.model.softmax.kernel,
                 self.model.softmax.bias,
                 tf.gather_nd(targets[direction], counts),
-                transposed=True,
             )
             totals[direction] = tf.reduce_sum(tf.cast(nll, tf.float64))
         return totals, tf.reduce_sum(weights)

@@ -182,12 +182,11 @@ def make_loss(model: TranslationModel, config: LossConfig, training: TrainingOpt
         softmax = (outputs, model.softmax.kernel, model.softmax.bias, targets, weights)
         if in_training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
-            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random, transposed=True)
+            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random)
             return {"loss": (total, divisor)}
         total, nll = losses.cross_entropy(
             *softmax,
             label_smoothing=config.label_smoothing,
-            transposed=True,
             training=in_training,
             xla=training.xla,
         )

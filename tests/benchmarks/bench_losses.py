@@ -39,12 +39,12 @@ def plain(hidden, kernel, bias, targets, xla):
 
 
 def blocked(hidden, kernel, bias, targets, xla):
-    return cross_entropy(hidden, kernel, bias, targets, transposed=True, xla=xla)[0]
+    return cross_entropy(hidden, kernel, bias, targets, xla=xla)[0]
 
 
 def sampled(hidden, kernel, bias, targets, xla):
     samples = kernel.shape[0] // 10
-    return sampled_cross_entropy(hidden, kernel, bias, targets, samples=samples, seed=[1, 2], transposed=True)
+    return sampled_cross_entropy(hidden, kernel, bias, targets, samples=samples, seed=[1, 2])
 
 
 LOSSES = {"plain": plain, "blocked": blocked, "sampled": sampled}

@@ -175,7 +175,7 @@ def full_size():
     def softmax():
         with tf.GradientTape() as tape:
             tape.watch(read)
-            total, _ = losses.cross_entropy(read, model.softmax.kernel, model.softmax.bias, targets, transposed=True)
+            total, _ = losses.cross_entropy(read, model.softmax.kernel, model.softmax.bias, targets)
         return [
             tf.reduce_sum(tf.convert_to_tensor(part))
             for part in tape.gradient(total, [read, model.softmax.own_kernel.value])

@@ -79,14 +79,14 @@ def test_factors_of_all_steps_at_once_are_those_of_each(kind):
 
 
 @pytest.mark.parametrize(
-    ("function", "through"), [(tf.sigmoid, lstm.through_sigmoid), (tf.tanh, lstm.through_tanh)], ids=["sigmoid", "tanh"]
+    ("function", "gradient"), [(tf.sigmoid, lstm.sigmoid_grad), (tf.tanh, lstm.tanh_grad)], ids=["sigmoid", "tanh"]
 )
-def test_through_an_activation_is_its_gradient(function, through):
+def test_gradient_of_an_activation(function, gradient):
     z, dy = tf.constant(np.random.default_rng(0).normal(size=[2, 3, 4]))
     with tf.GradientTape() as tape:
         tape.watch(z)
         y = function(z)
-    assert error(through(y, dy), tape.gradient(y, z, output_gradients=dy)) < 1e-12
+    assert error(gradient(y, dy), tape.gradient(y, z, output_gradients=dy)) < 1e-12
 
 
 # Over time ------------------------------------------------------------------------------------------------------------

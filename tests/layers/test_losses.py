@@ -17,22 +17,21 @@ from tests.layers.oracles import error, errors
 ONE_ROW = 1  # block_bytes: as few rows in a block as are allowed
 
 
-def draw(rows=11, units=3, words=7, *, transposed=False, bias=True, dtype=tf.float64, seed=0, spread=1.0):
+def draw(rows=11, units=3, words=7, *, bias=True, dtype=tf.float64, seed=0, spread=1.0):
     """(hidden, kernel, bias or None), targets, weights: random numbers, some of the weights zero."""
     random = np.random.default_rng(seed)
-    shape = [words, units] if transposed else [units, words]
     parameters = (
         tf.constant(random.normal(size=[rows, units]), dtype),
-        tf.constant(random.normal(size=shape) * spread, dtype),
+        tf.constant(random.normal(size=[words, units]) * spread, dtype),
         tf.constant(random.normal(size=[words]), dtype) if bias else None,
     )
     targets = tf.constant(random.integers(0, words, rows), tf.int32)
     return parameters, targets, tf.constant(random.choice([0, 0, 1, 2.5], size=rows), dtype)
 
 
-def plain(hidden, kernel, bias, targets, weights=None, *, label_smoothing=0.0, transposed=False):
+def plain(hidden, kernel, bias, targets, weights=None, *, label_smoothing=0.0):
     """The definition: (total, nll), by way of all the logits."""
-    z = tf.matmul(hidden, kernel, transpose_b=transposed)
+    z = tf.matmul(hidden, kernel, transpose_b=True)
     z = z if bias is None else z + bias
     words = z.shape[1]
     right = tf.one_hot(targets, words, dtype=z.dtype)
@@ -58,14 +57,13 @@ def values_and_gradients(loss, parameters, *arguments, mode="eager", scale=1.0, 
     return [tf.convert_to_tensor(value) for value in tf.nest.flatten(run(parameters))]
 
 
-@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_equals_the_plain_loss(transposed, bias, weighted, smoothing):
-    parameters, targets, weights = draw(transposed=transposed, bias=bias)
+def test_equals_the_plain_loss(bias, weighted, smoothing):
+    parameters, targets, weights = draw(bias=bias)
     arguments = [parameters, targets, weights if weighted else None]
-    options = {"label_smoothing": smoothing, "transposed": transposed}
+    options = {"label_smoothing": smoothing}
     expected = values_and_gradients(plain, *arguments, scale=3.0, **options)
     found = values_and_gradients(cross_entropy, *arguments, scale=3.0, block_bytes=ONE_ROW, **options)
     assert errors(found, expected) < 1e-12
@@ -73,9 +71,9 @@ def test_equals_the_plain_loss(transposed, bias, weighted, smoothing):
 
 @pytest.mark.parametrize(("mode", "weighted"), [("graph", False), ("graph", True), ("xla", True)])
 def test_equals_the_plain_loss_when_compiled(mode, weighted):
-    parameters, targets, weights = draw(transposed=True)
+    parameters, targets, weights = draw()
     arguments = [parameters, targets, weights if weighted else None]
-    options = {"label_smoothing": 0.1, "transposed": True}
+    options = {"label_smoothing": 0.1}
     expected = values_and_gradients(plain, *arguments, **options)
     options |= {"mode": mode, "xla": mode == "xla", "block_bytes": ONE_ROW}
     assert errors(values_and_gradients(cross_entropy, *arguments, **options), expected) < 1e-12
@@ -110,19 +108,18 @@ def test_number_of_rows_unknown_when_traced(xla):
     rows=st.integers(0, 13),
     units=st.integers(1, 3),
     words=st.integers(1, 9),
-    transposed=st.booleans(),
     smoothing=st.sampled_from([0.0, 0.3]),
     block_bytes=st.integers(1, 700),  # down to a row, up to all rows
     xla=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_any_shape(rows, units, words, transposed, smoothing, block_bytes, xla, seed):
-    parameters, targets, weights = draw(rows, units, words, transposed=transposed, seed=seed)
-    options = {"label_smoothing": smoothing, "transposed": transposed}
+def test_any_shape(rows, units, words, smoothing, block_bytes, xla, seed):
+    parameters, targets, weights = draw(rows, units, words, seed=seed)
+    options = {"label_smoothing": smoothing}
     expected = values_and_gradients(plain, parameters, targets, weights, **options)
     options |= {"block_bytes": block_bytes, "xla": xla}
     assert errors(values_and_gradients(cross_entropy, parameters, targets, weights, **options), expected) < 1e-11
-    found = negative_log_likelihood(*parameters, targets, transposed=transposed, block_bytes=block_bytes)
+    found = negative_log_likelihood(*parameters, targets, block_bytes=block_bytes)
     assert found.shape == [rows]
     assert error(tf.reduce_sum(found * weights), expected[1]) < 1e-11
 
@@ -202,9 +199,9 @@ def test_logits_of_any_size():
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_half_precision(dtype):
     """hidden in 16 bits, the weights in 32, as with Keras's mixed precision."""
-    (hidden, kernel, bias), targets, weights = draw(40, 8, 50, dtype=tf.float32, transposed=True)
+    (hidden, kernel, bias), targets, weights = draw(40, 8, 50, dtype=tf.float32)
     hidden, kernel = tf.cast(hidden, dtype), tf.cast(tf.cast(kernel, dtype), tf.float32)
-    options = {"label_smoothing": 0.1, "transposed": True}
+    options = {"label_smoothing": 0.1}
     exact = [tf.cast(value, tf.float64) for value in (hidden, kernel, bias, weights)]
     expected = values_and_gradients(plain, exact[:3], targets, exact[3], **options)
     found = values_and_gradients(cross_entropy, (hidden, kernel, bias), targets, weights, **options)
@@ -214,21 +211,21 @@ def test_half_precision(dtype):
 
 def test_float16_keeps_small_gradients():
     """p = 2e-9 is zero in float16; its share of the gradient is not."""
-    kernel = tf.constant([[0.0, -20.0]])
+    kernel = tf.constant([[0.0], [-20.0]])
     found = values_and_gradients(cross_entropy, (tf.ones([1, 1], tf.float16), kernel, None), [0], scale=1024.0)
-    np.testing.assert_allclose(found[3][0, 1], 1024 * np.exp(-20), rtol=1e-2)
+    np.testing.assert_allclose(found[3][1, 0], 1024 * np.exp(-20), rtol=1e-2)
     np.testing.assert_allclose(found[2], [[-20 * 1024 * np.exp(-20)]], rtol=1e-2)
 
 
 def test_reads_keras_variables():
-    parameters, targets, weights = draw(dtype=tf.float32, transposed=True)
+    parameters, targets, weights = draw(dtype=tf.float32)
     embedding = keras.layers.Embedding(7, 3)
     embedding.build()
     embedding.set_weights([parameters[1].numpy()])
     with tf.GradientTape() as tape:
-        total, _ = cross_entropy(parameters[0], embedding.embeddings, parameters[2], targets, weights, transposed=True)
+        total, _ = cross_entropy(parameters[0], embedding.embeddings, parameters[2], targets, weights)
     found = tape.gradient(total, embedding.embeddings.value)
-    expected = values_and_gradients(plain, parameters, targets, weights, transposed=True)
+    expected = values_and_gradients(plain, parameters, targets, weights)
     assert errors([total, found], [expected[0], expected[3]]) < 1e-5
 
 
@@ -247,7 +244,7 @@ def test_values_alone(mode):
 
     *totals, rows = (run if mode == "eager" else tf.function(run, jit_compile=mode == "xla", autograph=False))()
     assert errors(totals, expected) < 1e-12
-    log_p = tf.nn.log_softmax(tf.matmul(*parameters[:2]) + parameters[2])
+    log_p = tf.nn.log_softmax(tf.matmul(*parameters[:2], transpose_b=True) + parameters[2])
     np.testing.assert_allclose(rows, -tf.gather(log_p, targets, batch_dims=1), rtol=1e-12)
 
 
@@ -271,7 +268,7 @@ def test_values_alone_have_no_gradient():
     ("change", "message"),
     [
         ({"hidden": tf.zeros([2, 4, 3])}, r"hidden has the shape \(2, 4, 3\), expected \[rows, units\]"),
-        ({"kernel": tf.zeros([7, 3])}, r"kernel has the shape \(7, 3\), expected \[units, vocabulary\] with 3 units"),
+        ({"kernel": tf.zeros([3, 7])}, r"kernel has the shape \(3, 7\), expected \[vocabulary, units\] with 3 units"),
         ({"bias": tf.zeros([6])}, r"bias has the shape \(6,\), expected \[vocabulary\] with 7 vocabulary"),
         ({"targets": tf.zeros([4], tf.int32)}, r"targets has the shape \(4,\), expected \[rows\] with 11 rows"),
         ({"weights": tf.zeros([4])}, r"weights has the shape \(4,\), expected \[rows\] with 11 rows"),
@@ -288,12 +285,12 @@ def test_refuses(change, message):
 
 
 def test_refuses_an_unknown_vocabulary():
-    @tf.function(input_signature=[tf.TensorSpec([3, None])])
+    @tf.function(input_signature=[tf.TensorSpec([None, 3])])
     def run(kernel):
         return cross_entropy(tf.zeros([2, 3]), kernel, None, [0, 0])
 
     with pytest.raises(ValueError, match="with only the rows unknown"):
-        run(tf.zeros([3, 5]))
+        run(tf.zeros([5, 3]))
 
 
 # Memory ---------------------------------------------------------------------------------------------------------------
@@ -309,7 +306,7 @@ def kilobytes(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 def plain(hidden, kernel, bias, targets):
-    z = tf.nn.bias_add(tf.matmul(hidden, kernel), bias)
+    z = tf.nn.bias_add(tf.matmul(hidden, kernel, transpose_b=True), bias)
     return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, z))
 def blocked(*arguments):
     return cross_entropy(*arguments, **{options})[0]
@@ -319,7 +316,7 @@ def step(hidden, targets):
         tape.watch([hidden, kernel, bias])
         total = LOSS(hidden, kernel, bias, targets)
     return tape.gradient(total, [hidden, kernel, bias])
-kernel, bias = tf.random.normal([{units}, {words}]), tf.zeros([{words}])
+kernel, bias = tf.random.normal([{words}, {units}]), tf.zeros([{words}])
 for rows in (1, 2, {rows}):  # the first ones trace, and start what TensorFlow starts only once
     hidden, targets = tf.random.normal([rows, {units}]), tf.zeros([rows], tf.int32)
     Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
@@ -386,13 +383,12 @@ def test_candidates_hardly_repeat():
         assert len(np.unique(words)) > 0.9 * 5000
 
 
-@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_sampling_all_words_is_exact(transposed, bias):
-    parameters, targets, weights = draw(transposed=transposed, bias=bias)
-    expected = values_and_gradients(plain, parameters, targets, weights, transposed=transposed)
+def test_sampling_all_words_is_exact(bias):
+    parameters, targets, weights = draw(bias=bias)
+    expected = values_and_gradients(plain, parameters, targets, weights)
     del expected[1]
-    options = {"samples": 7, "seed": [1, 2], "transposed": transposed}
+    options = {"samples": 7, "seed": [1, 2]}
     assert (
         errors(values_and_gradients(sampled_cross_entropy, parameters, targets, weights, **options), expected) < 1e-12
     )
@@ -400,7 +396,7 @@ def test_sampling_all_words_is_exact(transposed, bias):
 
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_sampled_equals_tensorflow_with_the_same_words(mode):
-    (hidden, kernel, bias), targets, weights = draw(20, 4, 60, transposed=True)
+    (hidden, kernel, bias), targets, weights = draw(20, 4, 60)
     drawn, expected = log_uniform_candidates(60, 20, [3, 4])
 
     def reference(hidden, kernel, bias):
@@ -411,14 +407,14 @@ def test_sampled_equals_tensorflow_with_the_same_words(mode):
         return tf.reduce_sum(rows * weights)
 
     parameters = hidden, kernel, bias
-    options = {"samples": 20, "seed": [3, 4], "transposed": True, "mode": mode}
+    options = {"samples": 20, "seed": [3, 4], "mode": mode}
     found = values_and_gradients(sampled_cross_entropy, parameters, targets, weights, **options)
     assert errors(found, values_and_gradients(reference, parameters)) < 1e-12
 
 
 def test_estimate_of_the_sum_is_unbiased():
     (hidden, kernel, bias), _, _ = draw(1, 3, 40)
-    z = (tf.matmul(hidden, kernel) + bias)[0].numpy()
+    z = (tf.matmul(hidden, kernel, transpose_b=True) + bias)[0].numpy()
     for target in (0, 39):
 
         def loss(seed, target=target):
@@ -471,8 +467,8 @@ def test_sampled_depends_on_the_seed_alone():
 
 
 def test_sampled_in_half_precision():
-    (hidden, kernel, bias), targets, weights = draw(20, 4, 60, transposed=True, dtype=tf.float32)
-    options = {"samples": 20, "seed": [1, 2], "transposed": True}
+    (hidden, kernel, bias), targets, weights = draw(20, 4, 60, dtype=tf.float32)
+    options = {"samples": 20, "seed": [1, 2]}
     exact = sampled_cross_entropy(hidden, kernel, bias, targets, weights, **options)
     found = sampled_cross_entropy(tf.cast(hidden, tf.bfloat16), kernel, bias, targets, weights, **options)
     assert found.dtype == tf.float32
