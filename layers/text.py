@@ -97,9 +97,9 @@ def join_pieces(pieces):
     return tf.strings.strip(tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=-1), MARK, " "))
 
 
-def count_words(batches: Iterable) -> collections.Counter:
+def count_words(batches: Iterable) -> collections.Counter[str]:
     """How often each word occurs, as str: int. `batches` gives the words of some texts at a time, string[words]."""
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for batch in batches:
         unique, _, times = tf.unique_with_counts(batch)  # ten times quicker than counting Python objects
         for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):
