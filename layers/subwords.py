@@ -84,9 +84,9 @@ def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> 
         )
     parts: collections.Counter[str] = collections.Counter()  # of pieces, without the characters that stay unknown
     for piece, count in pieces.items():
-        for known, part in itertools.groupby(piece, alphabet.__contains__):
+        for known, characters_of_part in itertools.groupby(piece, alphabet.__contains__):
             if known:
-                parts["".join(part)] += count
+                parts["".join(characters_of_part)] += count
     candidates = alphabet.union(byte_pairs(parts, size - len(alphabet)))
     used = collections.Counter(dict.fromkeys(alphabet, 0))
     for part, count in parts.items():

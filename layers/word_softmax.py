@@ -44,7 +44,7 @@ class WordSoftmax(keras.layers.Layer):
     @property
     def kernel(self):
         """W, float32[words, width]: a row for every word, as in an embedding."""
-        return tf.convert_to_tensor(self.embedding.embeddings if self.own_kernel is None else self.own_kernel)
+        return tf.convert_to_tensor(self.own_kernel if self.embedding is None else self.embedding.embeddings)
 
     def begin_with(self, ids, texts: int):
         """Sets b to the log of each word's share of all words, so that a network that knows nothing yet, x = 0, gives
