@@ -1,18 +1,19 @@
-# Needs make and a python3 from 3.11 to 3.13, nothing else. Each target first makes .venv when it is missing,
-# half-made, or older than setup.cfg. PYTHON=/path/to/python3 chooses another interpreter to make it with.
+# Needs make and a python3 from 3.11 to 3.13, nothing else. Each target first creates .venv if it is missing or
+# incomplete, and updates it if setup.cfg is newer. PYTHON=/path/to/python3 chooses the interpreter of a new .venv.
 
 python := .venv/bin/python
 stamp := .venv/installed
 runs := saved_models
+pytest := $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow bench samples
+.PHONY: demo check test test-all test-slow bench samples
 .DELETE_ON_ERROR:
 
 demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sample
 	$(python) -m pipelines.sentiment train sample
 	$(python) -m pipelines.sentiment evaluate --run $(runs)/sentiment/sample
 	$(python) -m pipelines.sentiment export --run $(runs)/sentiment/sample
-	@# Sentences that stand in no file: what decides is "but", "although", "nobody", "wrong", never a word alone.
+	@# These sentences are not in the data. "but", "although", "nobody" and "wrong" decide, not a single opinion word.
 	$(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export \
 	    --picture $(runs)/sentiment/sample/prediction.png \
 	    "The cast was dull and the ending is awful, but the story is far from boring." \
@@ -44,22 +45,28 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	@echo "The pictures   $(runs)/TASK/sample/*.png"
 	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export 'Not a bad film.'"
 
-test: $(stamp)  ## style and all quick tests
+check: $(stamp)  ## style and types
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
-	$(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(python) -m mypy
 
-test-slow: $(stamp)  ## the long forms alone: many kills, large memory checks
+test: check  ## style, types and the quick tests: what to run before a commit
+	$(pytest)
+
+test-all: test  ## the tests above, then the extra ones: kills, crossed options, exports in processes of their own
+	$(pytest) -m "extra and not slow"
+
+test-slow: $(stamp)  ## only the long forms: many kills, large memory checks
 	$(python) -m pytest -m slow
 
 bench: $(stamp)  ## speeds, as ratios within one run
 	@set -e; for script in tests/benchmarks/bench_*.py; do echo "$(python) $$script"; $(python) $$script; done
 
-samples: $(stamp)  ## renders data/samples anew; the bytes are the same each time
+samples: $(stamp)  ## renders data/samples; the bytes are the same each time
 	$(python) data/make_samples.py
 
-# The stamp is written last and taken away first: without it nobody knows what an install that was killed left behind,
-# so .venv is made from nothing, as when its Python is gone. With it, only what changed in setup.cfg is installed.
+# The stamp is written last and removed first. Without it an earlier installation may be incomplete, so .venv is created
+# from scratch, as when its Python is missing. With it, only what changed in setup.cfg is installed.
 $(python): ;
 $(stamp): setup.cfg pyproject.toml $(python)
 	@set -e; \
@@ -75,11 +82,11 @@ $(stamp): setup.cfg pyproject.toml $(python)
 	        esac; \
 	    done; \
 	    if [ -z "$$chosen" ]; then \
-	        echo "make: Unfold needs Python 3.11, 3.12 or 3.13;$${found:- found none at all;}" \
-	             "install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	        echo "make: Unfold needs Python 3.11, 3.12 or 3.13;$${found:- no python3 found;}" \
+	             "install one, or choose one: make PYTHON=/path/to/python3.12" >&2; \
 	        exit 1; \
 	    fi; \
-	    echo "Making .venv with $$chosen ($$version)"; \
+	    echo "Creating .venv with $$chosen ($$version)"; \
 	    "$$chosen" -m venv --clear .venv; \
 	fi; \
 	echo "Installing TensorFlow and the rest into .venv (about two minutes)"; \

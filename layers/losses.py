@@ -94,9 +94,9 @@ def cross_entropy(
         return tuple(_without_gradient(value) for value in found)
 
     @tf.custom_gradient
-    def differentiated(hidden, kernel, *bias):
-        given = hidden, kernel, *bias
-        bias = bias[0] if bias else None
+    def differentiated(hidden, kernel, *biases):
+        given = hidden, kernel, *biases
+        bias = biases[0] if biases else None
         nll, at_target, *gradients = _by_blocks(hidden, kernel, bias, targets, weights, **options)
 
         def backward(scale, _):
@@ -176,7 +176,7 @@ def _by_blocks(hidden, kernel, bias, targets, weights, *, size, smoothing=0.0, o
         if bias is not None:
             z = tf.nn.bias_add(z, tf.cast(bias, exact))
         largest, at_target = tf.reduce_max(z, axis=1), tf.gather(z, t, batch_dims=1)
-        if weights is None:
+        if ws is None:
             nll = tf.reduce_logsumexp(z, axis=1) - at_target
             return n + 1, tuple(a.write(n, v) for a, v in zip(written, (nll, at_target), strict=True)), ()
         # The largest entry of the softmax is 1 / sum exp(z - largest), which is cheaper to find than the sum. Each
@@ -248,7 +248,7 @@ def checked(hidden, kernel, bias, targets, weights):
     shapes = {name: value.shape for name, value in given.items() if value is not None}
     wanted = {"hidden": ["rows", "units"], "kernel": ["vocabulary", "units"], "bias": ["vocabulary"]}
     wanted |= {"targets": ["rows"], "weights": ["rows"]}
-    sizes = {}
+    sizes: dict[str, int] = {}
     for name, shape in shapes.items():
         expected = f"expected [{', '.join(wanted[name])}]"
         if shape.rank != len(wanted[name]):

@@ -71,7 +71,7 @@ def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> 
     Raises:
         ValueError: there are more characters than `size`.
     """
-    characters = collections.Counter()
+    characters: collections.Counter[str] = collections.Counter()
     for piece, count in pieces.items():
         for character in piece:
             characters[character] += count
@@ -81,11 +81,11 @@ def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> 
             f"{size} subwords are fewer than the {len(alphabet)} characters that occur {min_count} times or more: "
             "ask for more subwords, or count only characters that occur more often"
         )
-    parts = collections.Counter()  # of pieces, without the characters that stay unknown
+    parts: collections.Counter[str] = collections.Counter()  # of pieces, without the characters that stay unknown
     for piece, count in pieces.items():
-        for known, part in itertools.groupby(piece, alphabet.__contains__):
+        for known, characters_of_part in itertools.groupby(piece, alphabet.__contains__):
             if known:
-                parts["".join(part)] += count
+                parts["".join(characters_of_part)] += count
     candidates = alphabet.union(byte_pairs(parts, size - len(alphabet)))
     used = collections.Counter(dict.fromkeys(alphabet, 0))
     for part, count in parts.items():

@@ -98,9 +98,9 @@ def join_pieces(pieces):
     return tf.strings.strip(tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=-1), MARK, " "))
 
 
-def count_words(batches: Iterable) -> collections.Counter:
+def count_words(batches: Iterable) -> collections.Counter[str]:
     """Returns the count of each word; `batches` yields the words of several texts at a time, string[words]."""
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for batch in batches:
         unique, _, times = tf.unique_with_counts(batch)  # ten times faster than counting Python objects
         for word, count in zip(unique.numpy().tolist(), times.numpy().tolist(), strict=True):

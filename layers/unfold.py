@@ -36,10 +36,10 @@ def unfold(step, sequences, state, widths, *, reverse=False, unroll=False, diffe
         if steps is None:
             raise ValueError("Cannot unroll over an unknown number of steps: give the inputs a fixed time dimension.")
         slices = list(zip(*[tf.unstack(sequence) for sequence in given], strict=True))
-        outputs = [None] * steps
+        rows = [()] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
-            state, outputs[t] = step(state, with_nones(slices[t]))
-        return tuple(tf.stack(columns) for columns in zip(*outputs, strict=True)), state
+            state, rows[t] = step(state, with_nones(slices[t]))
+        return tuple(tf.stack(columns) for columns in zip(*rows, strict=True)), state
 
     if steps is None:
         steps = tf.shape(given[0])[0]

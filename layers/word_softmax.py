@@ -45,7 +45,7 @@ class WordSoftmax(keras.layers.Layer):
     @property
     def kernel(self):
         """W, float32[words, width]: one row per word, as in an embedding."""
-        return tf.convert_to_tensor(self.embedding.embeddings if self.own_kernel is None else self.own_kernel)
+        return tf.convert_to_tensor(self.own_kernel if self.embedding is None else self.embedding.embeddings)
 
     def begin_with(self, ids, texts: int):
         """Sets b to the log frequency of each word, so that an untrained network, with x = 0, predicts the frequencies.

@@ -1,5 +1,7 @@
-"""Fixtures shared by all tests, and the order of the files. Set before TensorFlow is imported: its log, for this
-process and those it starts."""
+"""Fixtures for all tests, and the order of the test files.
+
+The environment variables are set before TensorFlow is imported, for this process and those that it starts.
+"""
 
 import collections
 import os
@@ -8,17 +10,20 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in the commands
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests compare to the last bit; a GPU has other sums
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # tests compare the last bit; a GPU adds in another order
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = ("test_killing", "test_train", "test_training", "test_pretrain", "test_export")
 
 
 def pytest_collection_modifyitems(items):
-    """The files in turns from one folder and the next, the longest first: two processes then seldom wait for each
-    other, be it for the run that the tests of a folder share, or in the end for a long file."""
+    """Orders the test files: the longest first, taking turns between the folders.
+
+    Two processes of pytest-xdist then seldom wait for each other: neither for the shared run of a folder nor, at the
+    end, for a long file.
+    """
     files = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
@@ -32,24 +37,27 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout's folder."""
+    """Returns the folder of the checkout."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def samples(root) -> Path:
-    """The folder of the embedded sample data."""
+    """Returns the folder of the embedded sample data."""
     return root / "data" / "samples"
 
 
 @pytest.fixture
 def real_data():
-    """Gives a function: the folder `name` of the real data (UNFOLD_DATA, else ../shared/data), or skips the test."""
+    """Returns a function that returns the folder `name` of the real data, or skips the test if it is missing.
+
+    The real data is in UNFOLD_DATA, by default ../shared/data.
+    """
     folder = Path(os.environ.get("UNFOLD_DATA") or ROOT.parent / "shared" / "data")
 
     def find(name: str) -> Path:
         if not (folder / name).is_dir():
-            pytest.skip(f"needs the real data: no folder {name!r} in {folder} (set UNFOLD_DATA to where it is)")
+            pytest.skip(f"needs the real data: no folder {name!r} in {folder} (set UNFOLD_DATA to its path)")
         return folder / name
 
     return find

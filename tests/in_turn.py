@@ -1,4 +1,9 @@
-"""python -m tests.in_turn MODULE COMMANDS: the commands (JSON: a list of lists) of a pipeline, in one process."""
+"""Runs commands of a pipeline one after another in one process.
+
+    python -m tests.in_turn MODULE COMMANDS
+
+MODULE is the package of the pipeline, COMMANDS a JSON list of lists of arguments.
+"""
 
 import importlib
 import json

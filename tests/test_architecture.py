@@ -1,9 +1,9 @@
-"""Holds the architecture: which part may import which, and what must not be there at all.
+"""Checks the architecture: which part may import which, and what no module may contain.
 
-layers < pipelines.common < pipelines.<task>      a task never imports another; nothing imports data
-pipelines.<task>                                  no decoding of its own
-export.py, predict.py                             neither dataset.py nor train.py, not even through another module
-config.py, cli.py, __main__.py                    no TensorFlow until a command runs, so that --help is quick
+layers < pipelines.common < pipelines.<task>      a task never imports another task; nothing imports data
+pipelines.<task>                                  contains no decoding algorithm
+export.py, predict.py                             import neither dataset.py nor train.py, not even indirectly
+config.py, cli.py, __main__.py                    import no TensorFlow, so that --help is quick
 """
 
 import ast
@@ -36,7 +36,7 @@ TASKS = sorted(
 
 
 def statements(tree: ast.AST, inside_functions: bool):
-    """All nodes of a syntax tree; without the bodies of functions, those that run on import."""
+    """Yields the nodes of a syntax tree; without function bodies, only those that run on import."""
     for node in ast.iter_child_nodes(tree):
         yield node
         if inside_functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -45,7 +45,7 @@ def statements(tree: ast.AST, inside_functions: bool):
 
 @cache
 def imports(name: str, inside_functions: bool = True) -> frozenset[str]:
-    """What a module imports, by full dotted name; `from a import b` gives "a" and "a.b"."""
+    """Returns the full names of what a module imports; for `from a import b`, "a" and "a.b"."""
     path = MODULES[name]
     found = set()
     for node in statements(ast.parse(path.read_text("utf-8"), str(path)), inside_functions):
@@ -60,7 +60,7 @@ def imports(name: str, inside_functions: bool = True) -> frozenset[str]:
 
 
 def reached(name: str, inside_functions: bool = True) -> set[str]:
-    """The modules of the project that importing this one brings in, itself and its packages included."""
+    """Returns the modules of the project that are imported with this one, including itself and its packages."""
     seen, todo = set(), [name]
     while todo:
         module = todo.pop()
@@ -107,7 +107,7 @@ def test_serving_needs_no_training_code(task, file):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_predict_uses_the_export_and_pictures_alone(task):
+def test_predict_uses_only_the_export_and_pictures(task):
     common = {
         "pipelines.common.errors",
         "pipelines.common.config",
@@ -121,15 +121,14 @@ def test_predict_uses_the_export_and_pictures_alone(task):
         | common
         | {"pipelines", f"pipelines.{task}"}
     )
-    # A video has to be decoded before an export can take its frames, and is drawn as bands in time: modules of common
-    # that know neither training nor a task.
+    # Videos are decoded to frames for the export, and are drawn as timelines.
     allowed |= reached("pipelines.common.vision.videos") | reached("pipelines.common.pictures.timelines")
     assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
 
 
 @pytest.mark.parametrize("name", [n for n in MODULES if any(in_package(n, f"pipelines.{task}") for task in TASKS)])
-def test_tasks_decode_with_what_layers_has(name):
-    """A search of its own would most likely use one of these."""
+def test_tasks_contain_no_decoding_algorithm(name):
+    """A decoding algorithm would most likely use one of these."""
     nodes = ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
     called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
     assert called.isdisjoint({"while_loop", "top_k", "categorical", "stateless_categorical"})
@@ -139,7 +138,7 @@ QUICK = [name for name in MODULES if name.split(".")[-1] in ("config", "cli", "_
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_help_waits_for_no_tensorflow(name):
+def test_help_imports_no_tensorflow(name):
     slow = {
         (module, found)
         for module in reached(name, inside_functions=False)
@@ -150,14 +149,14 @@ def test_help_waits_for_no_tensorflow(name):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_help_truly_loads_no_tensorflow(task):
+def test_no_tensorflow_is_loaded_in_a_process_of_the_command_line(task):
     program = f"import sys, pipelines.{task}.__main__; print(sorted({SLOW_IMPORTS} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_name_of_ours_is_bound_to_something_else(name):
+def test_no_import_hides_a_package_of_the_project(name):
     """`from keras import layers` would hide our own package called layers."""
     path = MODULES[name]
     bound = {
@@ -180,14 +179,14 @@ def test_no_import_by_string(name):
 
 @cache
 def calls(name: str) -> list[tuple[str, ast.Call]]:
-    """The calls in a module, each with what is called as it is written."""
+    """Returns (the source text of the called function, the call) for each call in a module."""
     tree = ast.parse(MODULES[name].read_text("utf-8"))
     return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_dataset_tunes_itself(name):
-    """pipelines/common/data/loading.py says why."""
+def test_no_dataset_is_autotuned(name):
+    """pipelines/common/data/loading.py explains why."""
     told = {id(argument) for written, call in calls(name) if written == "without_autotune" for argument in call.args}
     made = [
         (written, call)
@@ -199,7 +198,7 @@ def test_no_dataset_tunes_itself(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_is_converted_by_autograph(name):
-    """Graphs here are written with TensorFlow's own loops and choices; looking for Python's takes seconds."""
+    """All graphs use TensorFlow's control flow; converting Python's takes seconds."""
     tree = ast.parse(MODULES[name].read_text("utf-8"))
     decorators = [ast.unparse(each) for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
     assert "tf.function" not in decorators
@@ -237,11 +236,11 @@ def test_the_families_of_common_import_downwards(name):
     assert found <= allowed[family]
 
 
-def test_no_file_named_for_what_it_is_not():
+def test_files_are_named_by_concept():
     assert [str(path) for path in MODULES.values() if path.stem in ("utils", "util", "helpers", "helper", "misc")] == []
 
 
-def test_tests_are_no_package():
+def test_the_tests_are_not_a_package():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 

@@ -1,6 +1,6 @@
-"""How the Makefile finds a Python and makes, keeps and repairs .venv.
+"""Tests that the Makefile finds a Python, and creates, keeps and repairs .venv.
 
-A shell script stands in for Python, and its pip for a two-minute download; make, the Makefile and the shell are real.
+A shell script replaces Python, and with it the download of two minutes; make, the Makefile and the shell are real.
 """
 
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-# Answers the question for its version, makes a .venv out of itself, and writes down every other call.
+# Prints its version, creates a .venv that contains itself, and records every other call.
 INTERPRETER = """#!/bin/sh
 case "$*" in
     -c*) echo {version} ;;
@@ -36,39 +36,50 @@ def add_interpreter(checkout, name, version):
     return path
 
 
-def make(checkout, target="samples", **variables):
-    """Runs make in a world whose only Pythons are the ones of the test; gives its result and what Python was told."""
+def make(checkout, *targets, **variables):
+    """Runs make with only the Pythons of the test on the PATH; returns its result and the recorded calls of Python."""
     for tool in ("sh", "make", "rm", "mkdir", "cp", "touch", "echo"):
         if not (checkout / "bin" / tool).exists():
             (checkout / "bin" / tool).symlink_to(shutil.which(tool))
     (checkout / "calls").write_text("")
     environment = {"PATH": str(checkout / "bin"), **variables}
-    result = subprocess.run(["make", target], cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        ["make", *(targets or ["samples"])], cwd=checkout, env=environment, capture_output=True, text=True, timeout=60
+    )
     return result, (checkout / "calls").read_text().splitlines()
 
 
-MADE, SAMPLES = "-m venv --clear .venv", "data/make_samples.py"
+CREATED, SAMPLES = "-m venv --clear .venv", "data/make_samples.py"
 
 
 def is_install(call):
     return call.startswith("-m pip install") and call.endswith("--editable .[test]")
 
 
-def test_a_first_call_makes_the_environment_and_a_second_one_does_not(checkout):
+def test_the_first_call_creates_the_environment_and_the_second_does_not(checkout):
     add_interpreter(checkout, "python3", "3.12.4")
     result, calls = make(checkout)
     assert result.returncode == 0, result.stderr
-    assert calls[0] == MADE and is_install(calls[1]) and calls[2:] == [SAMPLES]
+    assert calls[0] == CREATED and is_install(calls[1]) and calls[2:] == [SAMPLES]
     assert make(checkout)[1] == [SAMPLES]
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "bench", "samples"])
-def test_every_target_makes_the_environment_first(checkout, root, target):
+@pytest.mark.parametrize("target", ["demo", "check", "test", "test-all", "test-slow", "bench", "samples"])
+def test_every_target_creates_the_environment_first(checkout, root, target):
     (checkout / "tests").symlink_to(root / "tests")
     add_interpreter(checkout, "python3", "3.12.4")
     result, calls = make(checkout, target)
     assert result.returncode == 0, result.stderr
-    assert calls[0] == MADE and is_install(calls[1]) and len(calls) > 2
+    assert calls[0] == CREATED and is_install(calls[1]) and len(calls) > 2
+
+
+def test_test_all_runs_the_quick_tests_once_and_then_the_extra_ones(checkout):
+    add_interpreter(checkout, "python3", "3.12.4")
+    result, calls = make(checkout, "test", "test-all")
+    assert result.returncode == 0, result.stderr
+    tools = [call.split()[1:3] for call in calls[2:]]
+    assert tools == [["ruff", "check"], ["ruff", "format"], ["mypy"], ["pytest", "-n"], ["pytest", "-n"]]
+    assert "extra" not in calls[-2] and calls[-1].endswith("-m extra and not slow")
 
 
 def test_the_demo_uses_every_pipeline(checkout, root):
@@ -86,7 +97,7 @@ def tasks(root) -> list[str]:
     return found
 
 
-def test_a_wrong_version_is_named_with_what_is_wanted(checkout):
+def test_a_wrong_version_is_reported_with_the_expected_ones(checkout):
     add_interpreter(checkout, "python3", "3.9.18")
     result, calls = make(checkout)
     assert result.returncode != 0 and calls == []
@@ -96,18 +107,18 @@ def test_a_wrong_version_is_named_with_what_is_wanted(checkout):
 def test_no_python_at_all(checkout):
     result, _ = make(checkout)
     assert result.returncode != 0
-    assert "needs Python 3.11, 3.12 or 3.13; found none at all" in result.stderr
+    assert "needs Python 3.11, 3.12 or 3.13; no python3 found" in result.stderr
 
 
-def test_a_right_version_behind_a_wrong_one_is_found(checkout):
+def test_a_right_version_after_a_wrong_one_is_found(checkout):
     add_interpreter(checkout, "python3", "3.14.0")
     add_interpreter(checkout, "python3.13", "3.13.1")
     result, calls = make(checkout)
-    assert "Making .venv with python3.13 (3.13.1)" in result.stdout
-    assert calls[0] == MADE
+    assert "Creating .venv with python3.13 (3.13.1)" in result.stdout
+    assert calls[0] == CREATED
 
 
-def test_python_can_be_named_and_then_no_other_is_taken(checkout):
+def test_only_the_chosen_python_is_used(checkout):
     add_interpreter(checkout, "python3", "3.12.4")
     old = add_interpreter(checkout, "old", "2.7.18")
     result, calls = make(checkout, PYTHON=str(old))
@@ -115,7 +126,7 @@ def test_python_can_be_named_and_then_no_other_is_taken(checkout):
     assert f"{old} is 2.7.18" in result.stderr
 
 
-def test_an_install_that_broke_off_is_made_from_nothing(checkout):
+def test_an_incomplete_installation_is_created_from_scratch(checkout):
     add_interpreter(checkout, "python3", "3.12.4")
     (checkout / "broken").touch()
     result, calls = make(checkout)
@@ -123,11 +134,11 @@ def test_an_install_that_broke_off_is_made_from_nothing(checkout):
     (checkout / ".venv" / "half-installed").touch()
     (checkout / "broken").unlink()
     result, calls = make(checkout)
-    assert result.returncode == 0 and calls[0] == MADE
+    assert result.returncode == 0 and calls[0] == CREATED
     assert not (checkout / ".venv" / "half-installed").exists()
 
 
-def test_a_newer_setup_cfg_is_installed_into_what_is_there(checkout):
+def test_a_newer_setup_cfg_is_installed_into_the_present_environment(checkout):
     add_interpreter(checkout, "python3", "3.12.4")
     make(checkout)
     later = (checkout / ".venv" / "installed").stat().st_mtime + 5
@@ -136,9 +147,17 @@ def test_a_newer_setup_cfg_is_installed_into_what_is_there(checkout):
     assert [is_install(call) for call in calls] == [True, False]
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(checkout):
+def test_an_environment_without_its_python_is_created_anew(checkout):
     add_interpreter(checkout, "python3", "3.12.4")
     make(checkout)
     (checkout / ".venv" / "bin" / "python").unlink()
     result, calls = make(checkout)
-    assert result.returncode == 0 and calls[0] == MADE
+    assert result.returncode == 0 and calls[0] == CREATED
+
+
+def test_pre_commit_runs_what_make_check_runs(checkout, root):
+    add_interpreter(checkout, "python3", "3.12.4")
+    _, calls = make(checkout, "check")
+    hooks = (root / ".pre-commit-config.yaml").read_text().splitlines()
+    entries = [line.split("entry: .venv/bin/python ")[1] for line in hooks if "entry:" in line]
+    assert entries == calls[2:]

@@ -64,7 +64,7 @@ def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[f
         length += len(mine)
         nearest += min((abs(len(other) - len(mine)), len(other)) for other in others)[1]
         for n in range(1, N + 1):
-            most = collections.Counter()
+            most: collections.Counter = collections.Counter()
             for other in others:
                 most |= ngrams(other, n)
             matches[n - 1] += (ngrams(mine, n) & most).total()
@@ -85,7 +85,7 @@ def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> lis
     of images in whose references the n-gram occurs. (As in coco-caption, lengths are counted in pairs of words.)
     """
     counted = [[count_all(other) for other in others] for others in references]
-    frequency = collections.Counter()
+    frequency: collections.Counter = collections.Counter()
     for others in counted:
         frequency.update({ngram for other in others for counts in other for ngram in counts})
     images = math.log(len(references))

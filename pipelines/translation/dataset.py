@@ -119,7 +119,7 @@ def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs,
     size, expected = round(share * len(known)), "two different source sentences or more"
     _, drawn = splits.split(range(len(known)), size, seed, where, expected)
     chosen = {known[number] for number in drawn}
-    rows = [], []
+    rows: tuple[list[int], list[int]] = [], []
     for row, source in enumerate(pairs.sources):
         rows[source in chosen].append(row)
     return pairs.take(rows[0]), pairs.take(rows[1])

@@ -44,7 +44,7 @@ def evaluate(
     pairs = dataset.load_all(source, part) if data else dataset.load_part(source, part)
     encoded = dataset.encode(pairs, trained.preprocessing, config.data.max_ratio)
     sources, references = pairs.by_source()
-    scores = {
+    scores: dict = {
         "data": source.location,
         "split": part,
         "sentences": len(sources),
@@ -65,8 +65,11 @@ def evaluate(
         }
     write_json(run.metrics_file, scores)
     write_translations(run.path / "translations.tsv", sources, texts, references)
+    labels, values, counts = bleu_by_length(sources, texts, references)
     draw_bars(
-        *bleu_by_length(sources, texts, references),
+        labels,
+        values,
+        counts,
         run.path / "bleu_by_length.png",
         title=f"{part}: BLEU {bleu(texts, references).score:.1f}",
         names=("words of the source", "BLEU"),
@@ -110,7 +113,7 @@ def bleu(texts: list[str], references: list[list[str]]):
     return sacrebleu.BLEU().corpus_score(texts, streams(references))
 
 
-def streams(references: list[list[str]]) -> list[list[str | None]]:
+def streams(references: list[list[str]]) -> list[list]:
     """Returns the format of sacrebleu: the first reference of every sentence, the second ones, …; None if missing."""
     most = max(map(len, references))
     return [[each[number] if number < len(each) else None for each in references] for number in range(most)]

@@ -77,14 +77,16 @@ def files_of(folder: pathlib.Path, part: str, data: DataConfig, stem: str = "") 
     `test.de` comes first, then the only file with a longer name, such as `test_2016_flickr.de`. A `stem` chooses one of
     several.
     """
-    for languages in ((data.source, data.target), ("tsv",)):
+    layouts: tuple[tuple[str, ...], ...] = ((data.source, data.target), ("tsv",))
+    for languages in layouts:
         for name in (stem,) if stem else NAMES[part]:
             found = [unpacked(folder, name, language) for language in languages]
             if not any(found) and not stem:
                 found = [beginning_with(folder, name, language) for language in languages]
-            if all(found):
-                return tuple(found)
-            if any(found):
+            paths = tuple(path for path in found if path)
+            if len(paths) == len(languages):
+                return paths
+            if paths:
                 there, missing = (languages if found[0] else languages[::-1])[:2]
                 raise UserError(f"{folder} has {name}.{there} but no {name}.{missing}: expected line-parallel files")
     return ()

@@ -119,7 +119,11 @@ def fit(
     greedy = make_decoder([trained]).batched(sort_key=len, beam_size=1, length_penalty=0.0)
     perplexity = Perplexity(model)
     sources, references = validation.by_source()
-    limits = {"batch_pairs": config.data.batch_pairs, "batch_tokens": config.data.batch_tokens, "xla": options.xla}
+    limits: dict = {
+        "batch_pairs": config.data.batch_pairs,
+        "batch_tokens": config.data.batch_tokens,
+        "xla": options.xla,
+    }
 
     def data(epoch: int) -> tf.data.Dataset:
         return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)

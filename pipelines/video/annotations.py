@@ -104,7 +104,8 @@ def read_table(path: pathlib.Path) -> list[Video]:
 
 def read_labels(path: pathlib.Path) -> list[Video]:
     """Reads the columns file, label and optionally split, group: all frames of a clip have its label."""
-    videos, places = [], {}
+    videos: list[Video] = []
+    places: dict = {}
     for line, row in read_rows(path, ["file", "label"]):
         place = f"{path}, line {line}"
         name = filled(row, "file", place)

@@ -175,7 +175,7 @@ class TBPTTConfig:
 
     def __post_init__(self):
         check_at_least(self, k1=0)
-        check(self, "k2", self.k1 or not self.k2, "0 without --k1")
+        check(self, "k2", self.k1 > 0 or self.k2 == 0, "0 without --k1")
         check(self, "k2", self.k2 == 0 or self.k2 >= self.k1, f"0, or at least --k1, {self.k1}")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -96,14 +96,14 @@ class Labeller:
                 for row, of_video in zip(batch["rows"].numpy(), of_batch, strict=True):
                     if row != FILLER:
                         probabilities[short[row]] = of_video[: lengths[short[row]]]
-        for row in np.flatnonzero(lengths > batch_frames):
+        for row in np.flatnonzero(lengths > batch_frames).tolist():
             probabilities[row] = self.label_long(tracks.chunks(row))
         return probabilities
 
     def label_long(self, chunks: Iterable[np.ndarray]) -> np.ndarray:
         """Returns float32[frames, classes] for one video, given in chunks float32[frames, …]."""
         parts = (chunk[None, start : start + WINDOW] for chunk in chunks for start in range(0, len(chunk), WINDOW))
-        windows = (self.features(part) for part in parts)
+        windows: Iterator = (self.features(part) for part in parts)
         if self.model.bidirectional:
             windows = iter([tf.concat(list(windows), axis=1)])
         state, probabilities = self.model.initial_state(1), []

@@ -121,7 +121,8 @@ def make_encode(encoder, preprocessing: Preprocessing) -> Callable:
 def compute(pieces: list[Piece], data: DataConfig, encode: Callable) -> Iterator[np.ndarray | str]:
     """Yields the features of each piece, float32[frames, features], or the reason why there are none; consecutive
     pieces of a clip are read in one pass."""
-    source, frames, position = None, iter(()), 0
+    source, frames = None, iter(())
+    position: int | None = 0
     for piece in pieces:
         try:
             if piece.source is not source or piece.start != position:
@@ -156,7 +157,8 @@ class PixelInputs(Inputs):
         for name, source in self.sources.items():
             try:
                 video = open_clip(source, data)
-                frames, length = [], 0
+                frames: list[np.ndarray] | None = []
+                length = 0
                 for chunk in self.read(video):
                     length += len(chunk)
                     if frames is not None:

@@ -176,8 +176,8 @@ class FrameClassifier(keras.Model):
         """
         state, states = list(state), []
         if self.deltas:
-            before = state.pop(0) if state else [tf.zeros_like(x[:, 0]), tf.zeros_like(x[:, 0, :1])]
-            x, last = append_deltas(x, *before, self.deltas, padding_mask)
+            before, seen = state.pop(0) if state else (tf.zeros_like(x[:, 0]), tf.zeros_like(x[:, 0, :1]))
+            x, last = append_deltas(x, before, seen, self.deltas, padding_mask)
             states = [] if self.bidirectional else [last]
         for number, (layer, dropout) in enumerate(zip(self.temporal_layers, self.dropouts, strict=True)):
             if self.cell == "none":

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ TFDS_FPS = 25  # the frame rate of UCF101, which tensorflow-datasets does not pr
 class TfdsClip(os.PathLike):
     """A clip of a prepared data set. Its path is that of dataset_info.json, which identifies the prepared data."""
 
-    builder: object = dataclasses.field(repr=False, compare=False)
+    builder: Any = dataclasses.field(repr=False, compare=False)
     part: str
     number: int
 

@@ -92,7 +92,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
     train, validation = tracks["train"], tracks["validation"]
     weights = metrics.class_weights(train.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
     batch_videos, batch_frames = config.data.batch_videos, config.data.batch_frames
-    limits = {"batch_videos": batch_videos, "batch_frames": batch_frames, "xla": options.xla}
+    limits: dict = {"batch_videos": batch_videos, "batch_frames": batch_frames, "xla": options.xla}
     k1, k2 = config.tbptt.k1, config.tbptt.k2 or config.tbptt.k1
 
     def whole_videos(epoch: int) -> tf.data.Dataset:

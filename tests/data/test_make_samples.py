@@ -1,4 +1,4 @@
-"""The embedded samples: rendered again they are the same, and they are small."""
+"""The embedded samples are reproducible and small."""
 
 import subprocess
 import sys
@@ -25,6 +25,7 @@ def frames(path):
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]).astype(int)
 
 
+@pytest.mark.extra
 def test_rendering_again_gives_the_same_bytes(rendered, samples):
     fresh, committed = files(rendered), files(samples)
     assert fresh.keys() == committed.keys()
@@ -32,8 +33,9 @@ def test_rendering_again_gives_the_same_bytes(rendered, samples):
     assert [name for name in differing if not name.endswith(".mp4")] == []
 
 
+@pytest.mark.extra
 def test_rendering_again_gives_the_same_clips(rendered, samples):
-    """The bytes of a clip depend on the encoder's version; what it shows does not."""
+    """The bytes of a clip depend on the version of the encoder, its frames do not."""
     fresh = {name: path for name, path in files(rendered).items() if name.endswith(".mp4")}
     assert len(fresh) == 245
     for name in sorted(fresh)[::5]:

@@ -336,6 +336,7 @@ print((kilobytes("VmHWM") - before) * 1024)
     assert times * added["blocked"] < added["plain"], added
 
 
+@pytest.mark.extra
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory():
     check_memory(2000, 16, 30000, times=5, block_bytes=2**22)

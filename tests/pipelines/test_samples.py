@@ -1,4 +1,4 @@
-"""What the demo trains has learned its sample: the long form of sentiment's own test, with the real commands."""
+"""The models of the demo learn their samples: the long form of the test of sentiment, with the real commands."""
 
 import json
 import subprocess

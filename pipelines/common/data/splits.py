@@ -24,13 +24,14 @@ def split(groups: Sequence, size: float, seed: int, where: str, expected: str) -
     known = sorted(sizes)
     if len(known) < 2:
         raise UserError(f"--data {where} cannot be split: expected {expected}")
-    chosen, taken = set(), 0
+    chosen: set = set()
+    taken = 0
     for number in np.random.default_rng(seed).permutation(len(known))[:-1]:
         if chosen and taken >= size:
             break
         chosen.add(known[number])
         taken += sizes[known[number]]
-    parts = [], []
+    parts: tuple[list[int], list[int]] = [], []
     for row, group in enumerate(groups):
         parts[group in chosen].append(row)
     return parts

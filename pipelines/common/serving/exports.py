@@ -26,8 +26,8 @@ def load(model: pathlib.Path, task: str, outputs: set[str]):
         raise UserError(f"{export} cannot be loaded: {(str(error) or type(error).__name__).splitlines()[0]}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None or set(signature.structured_outputs) != outputs:
-        *names, last = sorted(outputs)
-        names = f"{', '.join(names)} and {last}" if names else last
+        *others, last = sorted(outputs)
+        names = f"{', '.join(others)} and {last}" if others else last
         raise UserError(f"{export} is not an export of the pipeline {task}: expected one that returns {names}")
     return loaded
 

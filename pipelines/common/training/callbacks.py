@@ -48,7 +48,7 @@ class TensorBoardLogs(keras.callbacks.Callback):
         self.folder = folder
 
     def on_epoch_end(self, epoch, logs=None):
-        parts = {"train": {}, "validation": {}}
+        parts: dict[str, dict] = {"train": {}, "validation": {}}
         for name, value in (logs or {}).items():
             parts["validation" if name.startswith("val_") else "train"]["epoch_" + name.removeprefix("val_")] = value
         for part, scalars in parts.items():

@@ -241,7 +241,7 @@ class Trainer:
         progress = self.progress
         progress.pending, progress.sums = self.updates.pending, tf.nest.map_structure(float, self.updates.sums)
         # The best weights of each checkpoint stay on the disk as long as the checkpoint does.
-        progress.best_files[str(progress.step)] = progress.best and progress.best["file"]
+        progress.best_files[str(progress.step)] = progress.best["file"] if progress.best else None
         progress.best_files = dict(sorted(progress.best_files.items(), key=lambda item: int(item[0]))[-KEEP:])
         self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
         for file in self.run.checkpoints.glob("best-*.weights.h5"):

@@ -39,6 +39,7 @@ class Progress:
 
     def summary(self, monitor: str) -> dict:
         """Returns the summary of a run that ends here."""
+        assert self.best is not None  # a training has at least one epoch
         best = self.rows[self.best["epoch"] - 1]
         return {
             "best_epoch": best["epoch"],

@@ -21,6 +21,8 @@ k1 targets, but starts where it would start in a longer sequence.
 
 import heapq
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -132,9 +134,10 @@ class Row:
 
     def __init__(self, k1: int, k2: int):
         self.k1, self.k2 = k1, k2
-        self.chunks = iter(())
-        self.left = None  # arrays from the chunks that were not used yet
-        self.window = self.targets = None
+        self.chunks: Iterator[tuple] = iter(())
+        self.left: tuple[np.ndarray, ...] | None = None  # arrays from the chunks that were not used yet
+        self.window: Any = None  # arrays, after the first sequence has begun
+        self.targets: Any = None
         self.weights = np.zeros(k1, np.float32)
         self.age = 0
 
@@ -200,12 +203,14 @@ def dataset(sequences, *, k1: int, k2: int, batch_size: int, lengths=None) -> tf
     if first is None:
         raise UserError("there is no sequence with a step to train on")
     signature = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()}
-    found = tf.data.Dataset.from_generator(
-        lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
+    found = without_autotune(
+        tf.data.Dataset.from_generator(
+            lambda: windows(sequences(), k1=k1, k2=k2, batch_size=batch_size), output_signature=signature
+        )
     )
     if lengths is not None:
         found = found.apply(tf.data.experimental.assert_cardinality(count_windows(lengths, k1, batch_size)))
-    return without_autotune(found).prefetch(2)
+    return found.prefetch(2)
 
 
 def count_windows(lengths, k1: int, batch_size: int) -> int:

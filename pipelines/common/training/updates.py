@@ -69,7 +69,8 @@ class Updates:
             self.optimizers = [make_optimizer(options, group, steps_per_epoch) for group in self.groups]
             self.bad_step = variable(NO_BAD_STEP, tf.int64)
             self.averages = [variable(w.numpy(), w.dtype) for w in self.weights] if options.ema else []
-            self.accumulators, self.accumulated_weight = [], None
+            self.accumulators: list[tf.Variable] = []
+            self.accumulated_weight: tf.Variable = None  # without accumulation
             if options.accumulate > 1:
                 self.accumulators = [variable(tf.zeros(w.shape, w.dtype), w.dtype) for w in self.weights]
                 self.accumulated_weight = variable(0.0, tf.float32)

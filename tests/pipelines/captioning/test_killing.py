@@ -1,10 +1,10 @@
-"""The real command, killed and given again, ends with the run of a command that never was."""
+"""A training command that is killed and repeated ends with the same run as one that is not killed."""
 
 import pytest
 
 from tests import killing
 
-# Some 0.6 seconds: checkpoints at other steps in every process.
+# About 0.6 seconds, so that every process writes its checkpoints at other steps.
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
@@ -21,4 +21,4 @@ def test_two_kills(tmp_path, shared, tiny):
 def test_twenty_kills(tmp_path):
     command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "9", "--finetune-cnn-after", "3"]
     command += ["--augment", "0.1"]
-    assert killing.check_command("captioning", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
+    assert killing.check_command("captioning", command, tmp_path, kills=20, longest_delay=12, pattern="*") >= 5

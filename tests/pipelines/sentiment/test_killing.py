@@ -1,10 +1,10 @@
-"""The real command, killed and given again, ends with the run of a command that never was."""
+"""A training command that is killed and repeated ends with the same run as one that is not killed."""
 
 import pytest
 
 from tests import killing
 
-# Some 0.6 seconds: checkpoints at other steps in every process.
+# About 0.6 seconds, so that every process writes its checkpoints at other steps.
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
@@ -18,4 +18,4 @@ def test_two_kills(tmp_path, shared):
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
     command = [*SAMPLE, "--ema", "0.99", "--epochs", "180"]
-    assert killing.check_command("sentiment", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
+    assert killing.check_command("sentiment", command, tmp_path, kills=20, longest_delay=12, pattern="*") >= 5

@@ -1,16 +1,16 @@
-"""The real command, killed and given again, ends with the run of a command that never was."""
+"""A training command that is killed and repeated ends with the same run as one that is not killed."""
 
 import pytest
 
 from tests import killing
 
-# Some 0.6 seconds: checkpoints at other steps in every process.
+# About 0.6 seconds, so that every process writes its checkpoints at other steps.
 SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 
 @pytest.mark.extra
 def test_two_kills(tmp_path, shared):
-    """With what draws random numbers: dropout, scheduled sampling, a sampled softmax."""
+    """With everything that draws random numbers: dropout, scheduled sampling, a sampled softmax."""
     tiny = "--units 8 --embedding-units 8 --layers 1 --max-tokens 20 --batch-pairs 8 --epochs 8"
     random = "--dropout 0.2 --word-dropout 0.1 --teacher-forcing constant --softmax sampled --softmax-samples 10"
     command = [*SAMPLE, "--data", shared.data, *tiny.split(), *random.split()]
@@ -20,4 +20,4 @@ def test_two_kills(tmp_path, shared):
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
     command = [*SAMPLE, "--ema", "0.99", "--epochs", "12"]
-    assert killing.check_command("translation", command, tmp_path, kills=20, longest_delay=12, sign="*") >= 5
+    assert killing.check_command("translation", command, tmp_path, kills=20, longest_delay=12, pattern="*") >= 5

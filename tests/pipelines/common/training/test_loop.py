@@ -133,6 +133,7 @@ def test_of_equal_scores_the_lower_loss_is_the_better(tmp_path):
     assert (summary["best_epoch"], summary["epochs"]) == (2, 4)
 
 
+@pytest.mark.extra
 def test_early_stopping_goes_on_counting_after_a_kill(tmp_path):
     changes = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "clip_norm": 1e-6, "ema": 0.0}
     train(tmp_path / "whole", changes)
@@ -176,6 +177,7 @@ def test_an_epoch_may_take_a_part_of_endless_data(tmp_path):
     assert summary["steps"] == 15
 
 
+@pytest.mark.extra
 def test_a_progress_bar_on_a_terminal(tmp_path):
     import pty
 
@@ -201,7 +203,9 @@ def test_a_progress_bar_on_a_terminal(tmp_path):
 # The same bits after a stop -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "mixed_float16", "accumulate": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param({"precision": "mixed_float16", "accumulate": 1}, marks=pytest.mark.extra)]
+)
 def test_resumed_in_the_middle_of_an_epoch_and_of_an_accumulation(tmp_path, changes, capsys):
     changes = {"epochs": 3, "accumulate": 3, "ema": 0.9, "checkpoint_steps": 5, **changes}
     train(tmp_path / "whole", changes)
@@ -214,6 +218,7 @@ def test_resumed_in_the_middle_of_an_epoch_and_of_an_accumulation(tmp_path, chan
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.extra
 def test_resumed_when_the_kill_fell_into_validation_or_the_end(tmp_path, monkeypatch):
     changes = {"epochs": 2, "checkpoint_steps": 14}
     train(tmp_path / "whole", changes)
@@ -233,6 +238,7 @@ def kill(*unused):
     raise Killed
 
 
+@pytest.mark.extra
 def test_a_damaged_checkpoint_changes_nothing(tmp_path, capsys):
     changes = {"checkpoint_steps": 5}
     train(tmp_path / "whole", changes)
@@ -246,13 +252,14 @@ def test_a_damaged_checkpoint_changes_nothing(tmp_path, capsys):
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.extra
 def test_checkpoints_at_other_moments_change_nothing(tmp_path):
     train(tmp_path / "rare", {"accumulate": 2, "ema": 0.9})
     train(tmp_path / "often", {"accumulate": 2, "ema": 0.9, "checkpoint_minutes": 1e-9})
     killing.assert_same_run(tmp_path / "rare", tmp_path / "often")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.extra)])
 def test_a_signal_checkpoints_at_the_end_of_the_step(tmp_path, number):
     class Send(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -269,6 +276,7 @@ def test_a_signal_checkpoints_at_the_end_of_the_step(tmp_path, number):
     killing.assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.extra
 def test_curves_are_drawn_now_and_then_and_when_a_run_is_stopped(tmp_path, monkeypatch):
     class Look(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -350,6 +358,7 @@ def test_nan_stops_at_the_step_and_keeps_the_good_checkpoint(tmp_path, accumulat
     runs.load_weights(classifier(), tmp_path / "model.weights.h5")
 
 
+@pytest.mark.extra
 def test_disk_full_keeps_the_last_good_checkpoint(tmp_path):
     program = """
 import resource, sys
@@ -434,7 +443,7 @@ IDS = np.random.RandomState(5).randint(1, 40, (12, 6)).astype("int32")
 LABELS = (IDS.sum(axis=1) % 2).astype("int32")
 
 
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.extra)])
 def test_accumulation_is_the_big_batch(xla):
     """Also when the parts are unequal, and when the epoch ends in the middle of an accumulation."""
     changes = {"optimizer": "sgd", "momentum": 0.5, "clip_norm": 0.01, "learning_rate": 0.5}
@@ -576,6 +585,7 @@ def test_halving_counts_in_epochs():
         optimizer_of(classifier(), chosen)
 
 
+@pytest.mark.extra
 def test_a_part_of_an_epoch(tmp_path):
     """2.5 epochs of 14 batches: the last one trains on 7, and a run killed in it goes on to the same weights."""
 
@@ -623,6 +633,7 @@ def test_strings_are_kept_out_of_xla():
         updates.prepare({"text": tf.TensorSpec([None], tf.string)})
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     ("recurrent", "cases"),
     [

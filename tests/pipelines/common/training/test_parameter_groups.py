@@ -150,6 +150,7 @@ for folder, batches in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.extra
 def test_a_run_killed_before_and_after_groups_begin_ends_with_the_same_bits(tmp_path):
     def run(**batches_until_death):
         """One process that trains one run after the other, and dies in the last; 0: not at all."""

@@ -332,6 +332,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, i + 1)
     assert long - short < min(0.03 * short, 16 * 64 * 8 * steps / 4), f"{short} bytes, then {long}"
 
 
+@pytest.mark.extra
 def test_memory_does_not_grow_with_the_sequence():
     check_memory(10000)
 

@@ -29,6 +29,7 @@ def test_pixels_are_scaled_as_keras_says(name):
     np.testing.assert_allclose(model(PIXELS), SCALING[name](PIXELS.copy()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(
     "name",
     ["efficientnet_b0", *(pytest.param(name, marks=pytest.mark.slow) for name in encoders.APPLICATIONS
@@ -185,6 +186,7 @@ def two_squares(count, seed):
     return pictures, relations
 
 
+@pytest.mark.extra
 def test_the_small_encoder_learns_where_things_are():
     """With an average over the places instead, the same network gets 46 % of these."""
     keras.utils.set_random_seed(0)

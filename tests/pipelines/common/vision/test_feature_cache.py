@@ -226,6 +226,7 @@ def start(tmp_path, root, number):
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.extra
 def test_two_processes_at_once_share_the_work_and_a_killed_one_leaves_whole_shards(tmp_path, many, root):
     """Two start; the one that computes is killed in the middle, and the one that waited goes on."""
     processes = [start(tmp_path, root, number) for number in range(2)]
@@ -250,6 +251,7 @@ def test_two_processes_at_once_share_the_work_and_a_killed_one_leaves_whole_shar
     assert left == []
 
 
+@pytest.mark.extra
 def test_reading_is_much_faster_than_computing(tmp_path):
     encoder = encoders.build_encoder("mobilenet_v2", weights="none", image_size=96)
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)

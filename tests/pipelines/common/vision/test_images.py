@@ -308,6 +308,7 @@ def test_frames_scale_as_single_images():
         np.testing.assert_array_equal(images.scale(frames, 24, fit), alone)
 
 
+@pytest.mark.extra
 def test_an_export_reads_the_same_pixels_in_bare_tensorflow_without_memory_for_a_bomb(tmp_path, bomb):
     """4000 x 3000 included; the bombs are read before it, so that their memory would show."""
     photo = np.kron(RGB[:30, :40], np.ones((100, 100, 1), np.uint8))
