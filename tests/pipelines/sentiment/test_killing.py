@@ -1,4 +1,4 @@
-"""The real command, killed and given again, ends with the run of a command that never was."""
+"""A command that was killed and run again ends with the same run as one that was not."""
 
 import pytest
 
