@@ -163,7 +163,7 @@ def refused(school, tmp_path, command, capsys):
 
 @pytest.mark.extra
 def test_data_without_unlabelled_reviews(refused, shared):
-    message = f"--data {shared.data} has no unlabelled reviews, for the --teachers: expected a folder with"
+    message = f"--data {shared.data} has no unlabelled reviews for the --teachers: expected a folder with"
     refused(message, "--data", shared.data)
 
 
