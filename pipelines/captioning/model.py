@@ -16,8 +16,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from layers.lstm import LSTM
-from layers.rnn import VanillaRNN
+from layers.cells import CELLS
 from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
@@ -27,7 +26,6 @@ from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision.encoders import build_encoder
 
-CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 WAYS = ("first", "state", "merge")
 VOCABULARY_FILE = "vocabulary.txt"
 

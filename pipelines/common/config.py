@@ -60,6 +60,12 @@ def replace(config, **fields):
     return dataclasses.replace(config, **changes, **fields)
 
 
+def reset(group, *fields: str):
+    """Returns the group of a configuration with the named fields at their defaults."""
+    default = type(group)()
+    return dataclasses.replace(group, **{field: getattr(default, field) for field in fields})
+
+
 def groups(kind: type) -> dict[str, type]:
     """Returns the fields of a configuration class that are groups, by name."""
     hints = typing.get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""The classifier: word vectors, recurrent layers, pooling over time, one linear map to the labels.
+"""The classifier: embedding, recurrent layers, pooling over time, and a linear map to the logits of the labels.
 
 ids -> word dropout -> embedding -> channel dropout -> recurrent layers -> pooling over time -> dropout -> logits
 """
@@ -8,27 +8,22 @@ from collections.abc import Sequence
 
 import keras
 
-from layers.lstm import LSTM
-from layers.rnn import VanillaRNN
+from layers.cells import CELLS
 from layers.text import PADDING, UNKNOWN, Vocabulary
-from pipelines.common.errors import UserError
-from pipelines.common.files import read_json
+from pipelines.common.config import from_json
+from pipelines.common.data.loading import load_labels, load_vocabulary
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.text_options import TextOptions
+from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing
 
-CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
-VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.json"
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class WordDropout(keras.layers.Layer):
-    """In training, reads words as unknown at random: int32[batch, time] -> int32[batch, time]; padding stays padding.
-
-    What an unknown word means is learned by the way (Dai & Le 2015 drop words likewise).
+    """Replaces random words by the unknown word in training (Dai & Le 2015): int32[batch, time] -> int32[batch, time].
+    Padding stays padding. So the embedding of the unknown word is trained as well.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
@@ -40,8 +35,8 @@ class WordDropout(keras.layers.Layer):
     def call(self, ids, training=False):
         if not training or not self.rate:
             return ids
-        dropped = keras.random.uniform(keras.ops.shape(ids), seed=self.seed_generator) < self.rate
-        return keras.ops.where(dropped & (ids != PADDING), UNKNOWN, ids)
+        dropout_mask = keras.random.uniform(keras.ops.shape(ids), seed=self.seed_generator) < self.rate
+        return keras.ops.where(dropout_mask & (ids != PADDING), UNKNOWN, ids)
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
@@ -49,8 +44,8 @@ class WordDropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="unfold")
 class PoolOverTime(keras.layers.Layer):
-    """Mean or maximum over the steps that the mask keeps: float[batch, time, units], bool[batch, time] ->
-    float[batch, units]. Where the mask keeps no step, the result is zero."""
+    """Mean or maximum over the time steps that are not padding: float[batch, time, units], bool[batch, time] ->
+    float[batch, units]. If all steps are padding, the result is zero."""
 
     def __init__(self, how: str, **kwargs):
         super().__init__(**kwargs)
@@ -62,23 +57,23 @@ class PoolOverTime(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask=None):
         return None  # the result has no time
 
-    def call(self, states, kept):
-        kept = kept[:, :, None]
+    def call(self, states, padding_mask):
+        mask = padding_mask[:, :, None]
         if self.how == "mean":
-            kept = keras.ops.cast(kept, "float32")  # in half precision, counts above 256 would be rounded
-            total = keras.ops.sum(keras.ops.cast(states, "float32") * kept, axis=1)
-            return keras.ops.cast(total / keras.ops.maximum(keras.ops.sum(kept, axis=1), 1), states.dtype)
-        lowest = keras.ops.cast(-6e4, states.dtype)  # below any state, and finite in float16 too
-        highest = keras.ops.max(keras.ops.where(kept, states, lowest), axis=1)
-        return keras.ops.where(keras.ops.any(kept, axis=1), highest, keras.ops.zeros_like(highest))
+            mask = keras.ops.cast(mask, "float32")  # in half precision, counts above 256 would be rounded
+            total = keras.ops.sum(keras.ops.cast(states, "float32") * mask, axis=1)
+            return keras.ops.cast(total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1), states.dtype)
+        lowest = keras.ops.cast(-6e4, states.dtype)  # below any state, and finite in float16
+        highest = keras.ops.max(keras.ops.where(mask, states, lowest), axis=1)
+        return keras.ops.where(keras.ops.any(mask, axis=1), highest, keras.ops.zeros_like(highest))
 
     def get_config(self):
         return {**super().get_config(), "how": self.how}
 
 
 @keras.saving.register_keras_serializable(package="unfold")
-class NotPadding(keras.layers.Layer):
-    """int32[batch, time] -> bool[batch, time]: where there is a word."""
+class PaddingMask(keras.layers.Layer):
+    """Computes where a word is and not padding: int32[batch, time] -> bool[batch, time]."""
 
     def call(self, ids):
         return keras.ops.not_equal(ids, PADDING)
@@ -103,30 +98,31 @@ def build_model(
     dropout: float,
     seed: int | None = None,
 ) -> keras.Model:
-    """A model int32[batch, time] -> logits float32[batch, classes]; id 0 is padding, on whichever side.
+    """Builds a model int32[batch, time] -> logits float32[batch, classes]. Id 0 is padding, on either side.
 
     Args:
         cell: "lstm" or "rnn".
         units: of each direction of each recurrent layer.
-        pooling: one or more of "last", "mean", "max", concatenated. "last" is the state after the last word read: for
-            the backward direction that is the first word.
-        embedding_dropout: share of channels dropped over the whole review (variational, Gal & Ghahramani 2016).
-        word_dropout: share of words read as unknown.
-        recurrent_dropout: share of the state's units dropped between steps.
+        pooling: one or more of "last", "mean", "max", concatenated. "last" is the final state of each direction: that
+            of the backward direction is the state at the first word.
+        embedding_dropout: share of the channels dropped, the same ones at every word of a review (variational, Gal &
+            Ghahramani 2016).
+        word_dropout: share of words replaced by the unknown word.
+        recurrent_dropout: share of the units of the recurrent state dropped, the same ones at every time step.
         dropout: share of units dropped between recurrent layers and before the head.
         seed: makes initial weights and dropout repeatable.
     """
     seeds = Seeds(seed)
     ids = keras.Input((None,), dtype="int32", name="ids")
-    kept = NotPadding(name="kept")(ids)
-    read = WordDropout(word_dropout, seed=seeds(), name="word_dropout")(ids)
+    padding_mask = PaddingMask(name="padding_mask")(ids)
+    words = WordDropout(word_dropout, seed=seeds(), name="word_dropout")(ids)
     embedding = keras.layers.Embedding(
         vocabulary_size,
         embedding_units,
         embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=seeds()),
         name="embedding",
     )
-    states = embedding(read)
+    states = embedding(words)
     states = keras.layers.SpatialDropout1D(embedding_dropout, seed=seeds(), name="embedding_dropout")(states)
     for number in range(1, layers + 1):
         if number > 1:
@@ -144,16 +140,16 @@ def build_model(
                 name=f"{'backward' if backwards else 'forward'}_{number}",
             )
             for backwards in (False, True)[: 1 + bidirectional]
-        ]  # both made here: a copy that Bidirectional makes would begin with the same seeds, hence the same weights
+        ]  # both are made here, since a copy that Bidirectional makes would have the same seeds, hence the same weights
         layer = directions[0]
         if bidirectional:
             layer = keras.layers.Bidirectional(layer, backward_layer=directions[1], name=f"recurrent_{number}")
-        states, *last = layer(states, mask=kept)
-    hidden = last[:: len(last) // 2] if bidirectional else last[:1]  # h of each direction; an LSTM's c comes behind it
+        states, *last = layer(states, mask=padding_mask)
+    hidden = last[:: len(last) // 2] if bidirectional else last[:1]  # h of each direction; an LSTM's c is after it
     pools = {
         "last": lambda: hidden,
-        "mean": lambda: [PoolOverTime("mean", name="mean_over_time")(states, kept)],
-        "max": lambda: [PoolOverTime("max", name="max_over_time")(states, kept)],
+        "mean": lambda: [PoolOverTime("mean", name="mean_over_time")(states, padding_mask)],
+        "max": lambda: [PoolOverTime("max", name="max_over_time")(states, padding_mask)],
     }
     pooled = [part for how in pooling for part in pools[how]()]
     review = keras.layers.Concatenate(name="review")(pooled) if len(pooled) > 1 else pooled[0]
@@ -168,24 +164,25 @@ def build_model(
 
 
 def recurrent_layers(model: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The recurrent layers of build_model, from the first to the last: [forward], or [forward, backward], of each."""
-    found = []
+    """Returns the recurrent layers of a model that build_model made, from the first to the last: [forward] or [forward,
+    backward] of each."""
+    layers = []
     for layer in model.layers:
         if layer.name.startswith("recurrent_"):
-            found.append([layer.forward_layer, layer.backward_layer])
+            layers.append([layer.forward_layer, layer.backward_layer])
         elif layer.name.startswith("forward_"):
-            found.append([layer])
-    return found
+            layers.append([layer])
+    return layers
 
 
 def forward_layer(model: keras.Model) -> keras.layers.Layer:
-    """The first recurrent layer, in reading direction."""
+    """Returns the first forward recurrent layer."""
     return recurrent_layers(model)[0][0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a run learned: its config, how it reads text, the names of its labels, and the model."""
+    """A trained run: its configuration, preprocessing, names of the labels, and model."""
 
     config: Config
     preprocessing: Preprocessing
@@ -194,54 +191,22 @@ class Trained:
 
 
 def load_trained(run: Run) -> Trained:
-    """Reads a trained run; UserError when it is not trained yet, or a file is missing or damaged."""
+    """Loads a trained run; UserError if it is not trained yet, or if a file is missing or damaged."""
     run.require_weights()
-    config = Config.from_json(run.config)
-    preprocessing = make_preprocessing(config, load_vocabulary(run))
-    names = load_names(run)
+    config = from_json(Config, run.config)
+    preprocessing = Preprocessing(load_vocabulary(run.path / VOCABULARY_FILE), **vars(config.text))
+    names = load_labels(run.path / LABELS_FILE)
     model = make_model(config, preprocessing.vocabulary, names)
     load_weights(model, run.weights_file)
     return Trained(config, preprocessing, names, model)
 
 
 def make_model(config: Config, vocabulary: Vocabulary, names: Sequence[str]) -> keras.Model:
-    """build_model with the figures of a config."""
+    """Builds the model of a configuration."""
     return build_model(
         vocabulary_size=len(vocabulary),
         classes=len(names),
-        cell=config.cell,
-        units=config.units,
-        layers=config.layers,
-        bidirectional=config.bidirectional,
-        pooling=config.pooling,
-        embedding_units=config.embedding_units,
-        embedding_dropout=config.embedding_dropout,
-        word_dropout=config.word_dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        dropout=config.dropout,
+        **vars(config.model),
+        **vars(config.regularization),
         seed=config.training.seed,
     )
-
-
-def make_preprocessing(config: TextOptions, vocabulary: Vocabulary) -> Preprocessing:
-    return Preprocessing(vocabulary, **config.limits)
-
-
-def load_vocabulary(run: Run) -> Vocabulary:
-    """The run's vocabulary.txt."""
-    path = run.path / VOCABULARY_FILE
-    try:
-        return Vocabulary.load(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no vocabulary: {error}") from error
-
-
-def load_names(run: Run) -> tuple[str, ...]:
-    """The run's labels.json: the names of the labels, in the order of their ids."""
-    path = run.path / LABELS_FILE
-    names = read_json(path)
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} holds no labels: expected a list of two names or more")
-    return tuple(names)

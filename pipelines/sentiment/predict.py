@@ -1,4 +1,4 @@
-"""Labels for texts, by an export alone: TensorFlow and pictures, no training code."""
+"""Labels texts with an export: only TensorFlow and pictures, no training code."""
 
 import json
 import pathlib
@@ -10,23 +10,24 @@ import tensorflow as tf
 from pipelines.common.pictures.text_rows import draw_classified_text
 from pipelines.common.serving import exports, text_inputs
 
-TEXTS_AT_ONCE = 64
+TEXTS_PER_BATCH = 64
 
 
 def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | None = None) -> int:
-    """Writes one JSON object a text to standard output: text, label, probability; gives the exit status.
+    """Writes a JSON object for each text to standard output: text, label, probability. Returns the exit status.
+
+    For a text that is not UTF-8, the object has `error`, and the exit status is 1.
 
     Args:
         model: an export, or a run that has one.
-        inputs: the texts; "-" stands for the lines of standard input.
-        picture: where to draw what the model made of each text; of several texts, the second goes to NAME-2.png.
-
-    A text that is not UTF-8 gives an object with `error`, and the exit status 1.
+        inputs: the texts. "-" means the lines of standard input.
+        picture: where to draw the probability and the gates over the words of each text. The second text is drawn to
+            NAME-2.png, and so on.
     """
     loaded = exports.load(model, "sentiment", {"label", "probability", "probabilities"})
     classify, explain = loaded.signatures["serving_default"], loaded.signatures["explain"]
     status, number = 0, 0
-    for batch in text_inputs.batches(text_inputs.read_texts(inputs), TEXTS_AT_ONCE):
+    for batch in text_inputs.batches(text_inputs.read_texts(inputs), TEXTS_PER_BATCH):
         good = [text for text in batch if isinstance(text, str)]
         answers = iter(answer(classify, good))
         for text in batch:
@@ -44,6 +45,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
 
 
 def answer(classify, texts: list[str]) -> list[dict]:
+    """Returns the object of each text."""
     if not texts:
         return []
     found = classify(text=tf.constant(texts))
@@ -54,7 +56,7 @@ def answer(classify, texts: list[str]) -> list[dict]:
 
 
 def draw(explain, text: str, png: pathlib.Path):
-    """The text's words in reading order, the probability after each one, and the gates over the words."""
+    """Draws the words of a text, the probability after each word, and the gates."""
     found = {name: value.numpy() for name, value in explain(text=tf.constant([text])).items()}
     words = [word.decode() for word in found.pop("tokens")[0]]
     probability, classes = found.pop("probability")[0], [name.decode() for name in found.pop("classes")]

@@ -1,4 +1,4 @@
-"""Raw reviews become ids here, for training, evaluation and the exported graph alike."""
+"""Strings to word ids, for training, evaluation and the exported graph."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,15 +6,14 @@ import tensorflow as tf
 
 from layers.text import RESERVED, Vocabulary, normalize, split_words
 
+VOCABULARY_FILE = "vocabulary.txt"  # in the folder of a run
 
-def words_of(texts, *, lower_case: bool, max_words: int, max_characters: int):
-    """The words of reviews.
 
-    Args:
-        texts: string[batch].
+def split_reviews(texts, *, max_words: int, max_characters: int, lower_case: bool):
+    """Splits reviews, string[batch], into words.
 
     Returns:
-        (string[batch, (words)], bool[batch]: was the review cut at max_words or max_characters).
+        string[batch, (words)], the words; bool[batch], whether a review was cut at max_words or max_characters.
     """
     texts, cut = normalize(texts, lower_case=lower_case, html_breaks=True, max_characters=max_characters)
     words = split_words(texts)
@@ -22,36 +21,33 @@ def words_of(texts, *, lower_case: bool, max_words: int, max_characters: int):
 
 
 def learn_vocabulary(
-    batches: Iterable, *, size: int, min_count: int, reserved: Sequence[str] = RESERVED, **limits
+    batches: Iterable, *, vocabulary_size: int, min_count: int, reserved: Sequence[str] = RESERVED, **options
 ) -> Vocabulary:
-    """The vocabulary of batches of reviews, string[batch], behind `reserved` words; `limits` are those of words_of."""
-    words = tf.function(lambda texts: words_of(texts, **limits)[0].flat_values, reduce_retracing=True, autograph=False)
-    return Vocabulary.learn(map(words, batches), size=size, min_count=min_count, reserved=reserved)
+    """Returns the vocabulary of batches of reviews, string[batch]. `options` are those of `split_reviews`."""
+    split = tf.function(
+        lambda texts: split_reviews(texts, **options)[0].flat_values, reduce_retracing=True, autograph=False
+    )
+    return Vocabulary.learn(map(split, batches), size=vocabulary_size, min_count=min_count, reserved=reserved)
 
 
 class Preprocessing(tf.Module):
-    """string[batch] -> (int32[batch, (words)], bool[batch]: cut), the vocabulary inside."""
+    """Maps reviews, string[batch], to int32[batch, (words)] and bool[batch], whether a review was cut.
 
-    def __init__(self, vocabulary: Vocabulary, *, lower_case: bool, max_words: int, max_characters: int):
+    Args:
+        vocabulary: the words that have an id.
+        max_words, max_characters: where a longer review is cut.
+        lower_case: convert to lower case.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, max_words: int, max_characters: int, lower_case: bool):
         super().__init__(name="preprocessing")
         self.vocabulary = vocabulary
-        self.lower_case = lower_case
-        self.max_words = max_words
-        self.max_characters = max_characters
+        self.options = {"max_words": max_words, "max_characters": max_characters, "lower_case": lower_case}
 
-    @property
-    def limits(self) -> dict:
-        """What words_of is told."""
-        return {
-            "lower_case": self.lower_case,
-            "max_words": self.max_words,
-            "max_characters": self.max_characters,
-        }
-
-    def words(self, texts):
-        """string[batch] -> (string[batch, (words)], bool[batch]: cut)."""
-        return words_of(texts, **self.limits)
+    def split(self, texts):
+        """string[batch] -> string[batch, (words)], bool[batch]."""
+        return split_reviews(texts, **self.options)
 
     def __call__(self, texts):
-        words, cut = self.words(texts)
+        words, cut = self.split(texts)
         return self.vocabulary(words), cut

@@ -1,14 +1,15 @@
-"""Reviews as they are read, with their labels or without: from files, from folders, from tensorflow-datasets."""
+"""Reads reviews, with or without labels, from files, folders and tensorflow-datasets."""
 
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterable
 
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.errors import UserError
-from pipelines.sentiment.text_options import TextOptions
+from pipelines.sentiment.text_config import DataConfig
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
 PARTS = ("train", "validation", "test")
@@ -18,30 +19,43 @@ TFDS_UNLABELLED = "unsupervised"
 
 @dataclasses.dataclass(frozen=True)
 class Reviews:
-    """Reviews as they were read.
+    """Reviews as strings.
 
-    `labels` are as in the file, or integers where `names` (of the integers) is known from the layout of the data; empty
-    strings where they were not asked for.
+    Attributes:
+        texts: the reviews.
+        labels: as in the file; or integers, if the layout of the data has `names` for them; or empty strings, if the
+            reviews were read without labels.
+        groups: reviews of one group stay in one part of a split.
+        places: file and line, for error messages.
+        names: of the labels 0, 1, …, if the layout of the data has them.
     """
 
     texts: list[str]
     labels: list[str | int]
-    groups: list[str]  # reviews of one group stay on one side of a split
-    places: list[str]  # file and line, for messages
+    groups: list[str]
+    places: list[str]
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, rows) -> "Reviews":
+    def take(self, rows: Iterable[int]) -> "Reviews":
+        """Returns the reviews of these numbers."""
+        rows = list(rows)
+
         def pick(values):
             return [values[row] for row in rows]
 
         return Reviews(pick(self.texts), pick(self.labels), pick(self.groups), pick(self.places), self.names)
 
 
+def locate(data: DataConfig) -> pathlib.Path | str:
+    """Returns the path of the data, or its name `tfds:NAME`."""
+    return sources.locate(data.location, "sentiment", NAMED)
+
+
 def own_parts(where: pathlib.Path | str) -> tuple[str, ...]:
-    """The parts that the data itself has; a single file is all "train"."""
+    """Returns the parts that the data has before any split. A single file is "train"."""
     if isinstance(where, str):
         return ("train", "test")
     if where.is_file():
@@ -49,51 +63,58 @@ def own_parts(where: pathlib.Path | str) -> tuple[str, ...]:
     parts = tuple(part for part in PARTS if (where / part).is_dir() or part_files(where, part))
     if "train" in parts or "test" in parts:
         return parts
-    raise UserError(f"{where} holds no reviews: expected train.csv, .tsv or .jsonl (.gz, .xz), or folders train/LABEL/")
+    raise UserError(f"{where} has no reviews: expected train.csv, .tsv or .jsonl (.gz, .xz), or folders train/LABEL/")
 
 
 def part_files(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
     return [folder / (part + ending) for ending in ENDINGS if (folder / (part + ending)).is_file()]
 
 
-def read(where: pathlib.Path | str, part: str, config: TextOptions, grouped: bool, labelled: bool = True) -> Reviews:
-    """Reads one part. `grouped`: the config's group column is needed, for a split. `labelled`: so is its label."""
+def read(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, labelled: bool = True) -> Reviews:
+    """Reads one part.
+
+    Args:
+        where: as `locate` returns it.
+        part: "train", "validation" or "test".
+        data: names of the columns.
+        grouped: require the group column, for a split.
+        labelled: require the label column, which `data` then has.
+    """
     if isinstance(where, str):
-        return read_tfds(where, part, config, grouped, labelled)
+        return read_tfds(where, part, data, grouped, labelled)
     if where.is_file():
-        return read_file(where, config, grouped, labelled)
+        return read_file(where, data, grouped, labelled)
     files = part_files(where, part)
     if len(files) > 1:
-        raise UserError(f"{where} holds both {files[0].name} and {files[1].name}: expected one file for {part}")
+        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {part}")
     if files:
-        return read_file(files[0], config, grouped, labelled)
-    return read_folder(where / part, config, grouped)
+        return read_file(files[0], data, grouped, labelled)
+    return read_folder(where / part, data, grouped)
 
 
-def read_unlabelled(where: pathlib.Path | str, config: TextOptions) -> Reviews | None:
-    """The unlabelled reviews of the data, None where it has none. Their groups are known or are not."""
+def read_unlabelled(where: pathlib.Path | str, data: DataConfig) -> Reviews | None:
+    """Reads the unlabelled reviews, with their groups where these are known. Returns None if the data has none."""
     if isinstance(where, str):
-        return read_tfds(where, TFDS_UNLABELLED, config, grouped=True, labelled=False)
+        return read_tfds(where, TFDS_UNLABELLED, data, grouped=True, labelled=False)
     if where.is_file():
         return None
     files, folder = part_files(where, UNLABELLED), where / "train" / UNLABELLED
     if len(files) > 1:
-        raise UserError(f"{where} holds both {files[0].name} and {files[1].name}: expected one file for {UNLABELLED}")
+        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {UNLABELLED}")
     if files:
-        return read_file(files[0], config, grouped=False, labelled=False)
+        return read_file(files[0], data, grouped=False, labelled=False)
     if not folder.is_dir():
         return None
     films = folder.with_name(f"urls_{UNLABELLED}.txt")
     found = Reviews([], [], [], [])
-    read_text_files(found, folder, "", film_urls(films) if config.group_column and films.is_file() else None)
+    read_text_files(found, folder, "", film_urls(films) if data.group_column and films.is_file() else None)
     return found
 
 
-def read_file(path: pathlib.Path, config: TextOptions, grouped: bool, labelled: bool) -> Reviews:
-    """Reads a table with a text and, if it is `labelled`, a label a row. Where the group is not needed, it is taken for
-    what it is if it is there."""
-    text, group = config.text_column, config.group_column
-    label = config.label_column if labelled else ""
+def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, labelled: bool) -> Reviews:
+    """Reads a table with a text in each row, a label if `labelled`, and a group if `grouped` or if it has one."""
+    text, group = data.text_column, data.group_column
+    label = data.label_column if labelled else ""
     found = Reviews([], [], [], [])
     for line, row in read_rows(path, [text, *([label] if label else []), *([group] if group and grouped else [])]):
         place = f"{path}, line {line}"
@@ -116,18 +137,18 @@ def as_label(value, where: str) -> str | int:
     raise UserError(f"{where} is {value!r}, expected a name or an integer")
 
 
-def read_folder(folder: pathlib.Path, config: TextOptions, grouped: bool) -> Reviews:
-    """Reads the layout of aclImdb: a folder for each label (unsup is left out), a file for each review.
+def read_folder(folder: pathlib.Path, data: DataConfig, grouped: bool) -> Reviews:
+    """Reads the layout of aclImdb: a folder for each label (but unsup), a file for each review.
 
-    The names `12_7.txt` carry the number of a review; line 12 of `urls_LABEL.txt` beside is its film, which is the
-    group when the config has a group column.
+    The name `12_7.txt` is that of review 12, and line 12 (from 0) of `urls_LABEL.txt` is its film, the group if the
+    configuration has a group column.
     """
     labels = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != UNLABELLED)
     if not labels:
-        raise UserError(f"{folder} holds no folders: expected one for each label, such as pos and neg")
+        raise UserError(f"{folder} has no folders: expected one for each label, such as pos and neg")
     found = Reviews([], [], [], [], tuple(labels))
     for number, label in enumerate(labels):
-        films = film_urls(folder / f"urls_{label}.txt") if grouped and config.group_column else None
+        films = film_urls(folder / f"urls_{label}.txt") if grouped and data.group_column else None
         read_text_files(found, folder / label, number, films)
     if not found.texts:
         raise UserError(f"{folder} is empty: expected reviews as files NUMBER_RATING.txt in {', '.join(labels)}")
@@ -135,7 +156,7 @@ def read_folder(folder: pathlib.Path, config: TextOptions, grouped: bool) -> Rev
 
 
 def read_text_files(found: Reviews, folder: pathlib.Path, label: int | str, films: dict[str, str] | None):
-    """Adds the reviews NUMBER_RATING.txt of a folder to those that were found."""
+    """Appends the reviews NUMBER_RATING.txt of a folder to `found`. They have one label; `films` are their groups."""
     for path in sorted(folder.glob("*.txt")):
         try:
             text = path.read_bytes().decode()
@@ -151,32 +172,31 @@ def read_text_files(found: Reviews, folder: pathlib.Path, label: int | str, film
 
 
 def film_urls(path: pathlib.Path) -> dict[str, str]:
-    """Number of a review -> film."""
+    """Reads the film of each review, by the number of the review."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UserError(f"{path} could not be read, which names the group of each review: {error.strerror}") from error
+        raise UserError(f"{path}, which has the group of each review, could not be read: {error.strerror}") from error
     return {str(number): line.removesuffix("usercomments") for number, line in enumerate(lines)}
 
 
-def read_tfds(name: str, part: str, config: TextOptions, grouped: bool, labelled: bool) -> Reviews | None:
-    """Reads a data set of tensorflow-datasets that has a text and, if it is `labelled`, a label; None where it has no
-    such part as the unlabelled one."""
-    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+def read_tfds(name: str, part: str, data: DataConfig, grouped: bool, labelled: bool) -> Reviews | None:
+    """Reads a part of a data set of tensorflow-datasets. Returns None if the unlabelled part does not exist."""
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
     if part == TFDS_UNLABELLED and part not in builder.info.splits:
         return None
     features = builder.info.features
-    for column in (config.text_column, *([config.label_column] if labelled else [])):
+    for column in (data.text_column, *([data.label_column] if labelled else [])):
         if column not in features:
             raise UserError(f"{name} has the features {', '.join(features)}: expected {column}")
-    group = config.group_column if grouped and config.group_column in features else ""
-    if grouped and config.group_column and not group and part != TFDS_UNLABELLED:
-        print(f"{name} has no {config.group_column}: the split keeps only equal texts together", file=sys.stderr)
-    names = getattr(features[config.label_column], "names", None) if labelled else None
+    group = data.group_column if grouped and data.group_column in features else ""
+    if grouped and data.group_column and not group and part != TFDS_UNLABELLED:
+        print(f"{name} has no {data.group_column}: the split keeps only equal texts together", file=sys.stderr)
+    names = getattr(features[data.label_column], "names", None) if labelled else None
     found = Reviews([], [], [], [], tuple(names or ()))
     for number, row in enumerate(without_autotune(builder.as_dataset(split=part)).as_numpy_iterator()):
-        text = row[config.text_column].decode(errors="replace")
-        label = row[config.label_column] if labelled else ""
+        text = row[data.text_column].decode(errors="replace")
+        label = row[data.label_column] if labelled else ""
         found.texts.append(text)
         found.labels.append(label.decode() if isinstance(label, bytes) else int(label))
         found.groups.append(str(row[group]) if group else text)
@@ -185,6 +205,6 @@ def read_tfds(name: str, part: str, config: TextOptions, grouped: bool, labelled
 
 
 def join(first: Reviews, second: Reviews) -> Reviews:
-    """The reviews of two parts of the same data."""
+    """Concatenates two parts of the same data."""
     lists = ("texts", "labels", "groups", "places")
     return dataclasses.replace(first, **{name: getattr(first, name) + getattr(second, name) for name in lists})

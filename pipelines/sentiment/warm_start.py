@@ -1,12 +1,12 @@
-"""A classifier that begins with what a language model has learned: Dai & Le 2015, "Semi-supervised sequence learning".
+"""Starts a classifier from a language model: Dai & Le 2015, "Semi-supervised sequence learning".
 
-    embedding                          the same vectors; a word that is new begins with the vector of the unknown word
-    forward_1 … forward_N              the layers of reading forwards
-    backward_1 … backward_N            those of reading from the end, where there are any and the classifier has both
+    embedding                          copied; a new word has the embedding of the unknown word
+    forward_1 … forward_N              copied
+    backward_1 … backward_N            copied, if the classifier is bidirectional
     head                               new
 
-A layer above the first reads both directions below it in a classifier of two, and only its own in a language model: the
-rows of the other direction begin with zero. So the states of both networks are the same.
+From the second layer on, a bidirectional classifier reads both directions of the layer below, a language model only its
+own: the rows of the kernel for the other direction are zero. So the states of both models are equal.
 """
 
 import keras
@@ -16,37 +16,38 @@ from layers.text import UNKNOWN, Vocabulary
 from pipelines.common.config import flag
 from pipelines.common.errors import UserError
 from pipelines.common.training.optimizers import ParameterGroup
-from pipelines.sentiment import splits
-from pipelines.sentiment.config import LEARNED, Config
-from pipelines.sentiment.language_model import TrainedLanguageModel
+from pipelines.sentiment import dataset
+from pipelines.sentiment.config import ARCHITECTURE, Config, TransferConfig
+from pipelines.sentiment.language_model import config as language_model
+from pipelines.sentiment.language_model.model import Trained
 from pipelines.sentiment.model import recurrent_layers
-from pipelines.sentiment.pretraining_config import PretrainingConfig
 
 
-def refuse_other_network(config: Config, learned: PretrainingConfig):
-    """UserError unless the classifier of a config can begin with the language model."""
-    if config.bidirectional and not learned.bidirectional:
+def refuse_other_architecture(config: Config, learned: language_model.Config):
+    """Raises UserError if the classifier of a configuration cannot start from the language model."""
+    start = f"the language model {config.transfer.init_from}"
+    if config.model.bidirectional and not learned.model.bidirectional:
         raise UserError(
-            f"--bidirectional is True, but the language model {config.init_from} reads forwards alone: give"
-            " --no-bidirectional, or pretrain with --bidirectional"
+            f"--bidirectional is True, but {start} only reads forwards: give --no-bidirectional, or pretrain with"
+            " --bidirectional"
         )
-    for field in LEARNED:
-        if field not in ("bidirectional", "vocabulary_size") and getattr(config, field) != getattr(learned, field):
-            raise UserError(
-                f"{flag(field)} is {getattr(config, field)}, but the language model {config.init_from} has"
-                f" {getattr(learned, field)}; expected the same"
-            )
-    splits.refuse_other_split(config, learned, f"the language model {config.init_from}")
+    pairs = {field: (getattr(config.model, field), getattr(learned.model, field)) for field in ARCHITECTURE}
+    del pairs["bidirectional"]
+    pairs["lower_case"] = config.text.lower_case, learned.text.lower_case
+    for field, (value, expected) in pairs.items():
+        if value != expected:
+            raise UserError(f"{flag(field)} is {value}, but {start} has {expected}; expected the same")
+    dataset.refuse_other_split(config.data, learned.data, start)
 
 
-def carry_over(learned: Vocabulary, own: Vocabulary, size: int) -> Vocabulary:
-    """The language model's words, and behind them those of the reviews that it lacks, up to `size` words in all."""
+def extend_vocabulary(learned: Vocabulary, own: Vocabulary, size: int) -> Vocabulary:
+    """Returns the words of the language model, followed by other words of the reviews, up to `size` words in total."""
     words = learned.extend(own).words
     return Vocabulary(words[: max(size, len(learned))])
 
 
-def transplant(learned: TrainedLanguageModel, model: keras.Model, vocabulary: Vocabulary):
-    """Gives a classifier the word vectors and recurrent layers of a language model."""
+def copy_weights(learned: Trained, model: keras.Model, vocabulary: Vocabulary):
+    """Copies the embeddings and recurrent layers of a language model into a classifier with this vocabulary."""
     (known,) = learned.model.embedding.get_weights()
     number = {word: row for row, word in enumerate(learned.preprocessing.vocabulary.words)}
     rows = [number.get(word, UNKNOWN) for word in vocabulary.words]
@@ -56,14 +57,14 @@ def transplant(learned: TrainedLanguageModel, model: keras.Model, vocabulary: Vo
             source = learned.model.get_layer(layer.name)
             kernel, *others = source.get_weights()
             width = layer.cell.kernel.shape[0]
-            if width > len(kernel):  # it reads both directions: its own share of the rows
+            if width > len(kernel):  # it reads both directions: set the rows of its own
                 wide = np.zeros((width, kernel.shape[1]), kernel.dtype)
                 wide[side * len(kernel) : (side + 1) * len(kernel)] = kernel
                 kernel = wide
             layer.set_weights([kernel, *others])
 
 
-def parameter_groups(config: Config, model: keras.Model) -> list[ParameterGroup]:
+def parameter_groups(transfer: TransferConfig, learning_rate: float, model: keras.Model) -> list[ParameterGroup]:
     """Returns the groups of weights below the head, each with a lower learning rate and a later first epoch than the
     one above it; an empty list if all weights are trained alike.
 
@@ -71,13 +72,11 @@ def parameter_groups(config: Config, model: keras.Model) -> list[ParameterGroup]
     fine-tuning, and section 3.3, gradual unfreezing. With --layer-decay d, a layer n below the head has d^n of the
     learning rate of the head (the paper: d = 1 / 2.6).
     """
-    if config.layer_decay == 1 and not config.unfreeze_every:
+    if transfer.layer_decay == 1 and not transfer.unfreeze_every:
         return []
     layers = [[weight for layer in pair for weight in layer.trainable_weights] for pair in recurrent_layers(model)]
     groups = [*reversed(layers), model.get_layer("embedding").trainable_weights]
     return [
-        ParameterGroup(
-            weights, config.training.learning_rate * config.layer_decay**depth, depth * config.unfreeze_every
-        )
+        ParameterGroup(weights, learning_rate * transfer.layer_decay**depth, depth * transfer.unfreeze_every)
         for depth, weights in enumerate(groups, start=1)
     ]

@@ -7,10 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import PADDING
-from layers.tokenizer import Tokenizer
 from pipelines.common.data import sources, splits
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import CORES, text_batches, without_autograph, without_autotune
+from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
 from pipelines.common.errors import UserError
 from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
@@ -125,22 +124,11 @@ def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs,
     return pairs.take(rows[0]), pairs.take(rows[1])
 
 
-def encode_texts(texts: list[str], tokenizer: Tokenizer) -> Sentences:
-    """Encodes all texts."""
-    ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-    for found, was_cut in text_batches(texts).map(without_autograph(tokenizer.encode), num_parallel_calls=CORES):
-        ids.append(found.values.numpy())
-        lengths.append(found.row_lengths().numpy())
-        cut.append(was_cut.numpy())
-    splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return Sentences(np.concatenate(ids), splits, np.concatenate(cut))
-
-
 def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Encoded:
     """Encodes pairs. Leaves out those with an empty side, with a side longer than the limits (it would be cut, but not
     its translation), or with sides of too unequal lengths."""
-    source = encode_texts(pairs.sources, preprocessing.source)
-    target = encode_texts(pairs.targets, preprocessing.target)
+    source = Sentences(*encode_texts(pairs.sources, preprocessing.source.encode))
+    target = Sentences(*encode_texts(pairs.targets, preprocessing.target.encode))
     shorter, longer = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     faults = {
         "with an empty side": shorter == 0,

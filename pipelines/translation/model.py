@@ -13,8 +13,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from layers.lstm import LSTM
-from layers.rnn import VanillaRNN
+from layers.cells import CELLS
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
@@ -24,7 +23,6 @@ from pipelines.common.seeds import Seeds
 from pipelines.translation.config import Config
 from pipelines.translation.preprocessing import Preprocessing
 
-CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"
 TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from layers.lstm import LSTM
-from layers.rnn import VanillaRNN
+from layers.cells import CELLS
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels
 from pipelines.common.runs import Run, load_weights
@@ -23,7 +22,6 @@ from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
 
-CELLS = {"lstm": LSTM, "rnn": VanillaRNN}
 STATES = {"lstm": ("h", "c"), "rnn": ("h",), "none": ()}
 LABELS_FILE = "labels.json"
 

@@ -1,7 +1,9 @@
 """Loading, as all pipelines do it: tf.data without autotuning and AutoGraph, texts in batches, vocabularies, labels."""
 
 import os
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from layers.text import Vocabulary
@@ -30,6 +32,24 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 def text_batches(texts: list[str]) -> tf.data.Dataset:
     """Returns a dataset of the texts, string[batch] an element."""
     return without_autotune(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
+
+
+def encode_texts(texts: list[str], encode: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encodes texts once, so that an epoch does not have to.
+
+    Args:
+        encode: string[batch] -> (int32[batch, (tokens)], bool[batch]: whether the text was cut).
+
+    Returns:
+        int32[tokens], the tokens of all texts, one text after the other; int64[texts + 1], where each text begins and
+        ends; bool[texts], whether it was cut.
+    """
+    ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], [np.zeros(0, bool)]
+    for tokens, was_cut in text_batches(texts).map(without_autograph(encode), num_parallel_calls=CORES):
+        ids.append(tokens.values.numpy())
+        lengths.append(tokens.row_lengths().numpy())
+        cut.append(was_cut.numpy())
+    return np.concatenate(ids), np.cumsum(np.concatenate(lengths)), np.concatenate(cut)
 
 
 def load_vocabulary(path) -> Vocabulary:

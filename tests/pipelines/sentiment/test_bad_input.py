@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one line that names it, exit status 2, and no run folder left behind."""
+"""A mistake of the user ends with one line that names it, exit status 2, and no run folder."""
 
 import shutil
 
@@ -11,7 +11,7 @@ GOOD = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in ra
 
 @pytest.fixture
 def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; gives the message."""
+    """Returns a function that runs `train` on data, which must be refused, and returns the message."""
 
     def refused(data, *arguments):
         run = tmp_path / "run"
@@ -46,10 +46,10 @@ def test_a_missing_file(refused, tmp_path):
             b"text,label\na,good\nb,good\nc,good\nd,good\n",
             "training reviews have the label good; expected at least two",
         ),
-        (b"text,label\nsame,1\nsame,0\n", "cannot be split: all 2 training reviews belong to one group"),
+        (b"text,label\nsame,1\nsame,0\n", "cannot be split: expected training reviews of two groups or more"),
     ],
 )
-def test_a_table_with_faults(refused, tmp_path, content, message):
+def test_an_invalid_table(refused, tmp_path, content, message):
     path = tmp_path / "reviews.csv"
     path.write_bytes(content)
     assert message in refused(path)
@@ -64,20 +64,20 @@ def test_a_table_with_faults(refused, tmp_path, content, message):
         ('{"text": "good", "label": 1.5}\n', "reviews.jsonl, line 1: label is 1.5"),
     ],
 )
-def test_json_lines_with_faults(refused, tmp_path, content, message):
+def test_invalid_json_lines(refused, tmp_path, content, message):
     path = tmp_path / "reviews.jsonl"
     path.write_text(content)
     assert message in refused(path)
 
 
-def test_columns_that_are_not_there(refused, tmp_path):
+def test_missing_columns(refused, tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text(GOOD)
     assert "but film is missing; expected text, label, film" in refused(path, "--group-column", "film")
     assert "but body is missing" in refused(path, "--text-column", "body")
 
 
-def test_labels_that_are_not_named(refused, tmp_path):
+def test_labels_without_a_name(refused, tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text(GOOD.replace("text 3,1", "text 3,2"))
     message = refused(path, "--label-names", "bad", "good")
@@ -85,9 +85,9 @@ def test_labels_that_are_not_named(refused, tmp_path):
 
 
 def test_folders_without_reviews(refused, tmp_path):
-    assert "holds no reviews: expected train.csv, .tsv or .jsonl" in refused(tmp_path)
+    assert "has no reviews: expected train.csv, .tsv or .jsonl" in refused(tmp_path)
     (tmp_path / "train").mkdir()
-    assert "holds no folders: expected one for each label" in refused(tmp_path)
+    assert "has no folders: expected one for each label" in refused(tmp_path)
     (tmp_path / "train" / "pos").mkdir()
     assert "train is empty: expected reviews as files" in refused(tmp_path)
     (tmp_path / "train" / "pos" / "1_1.txt").write_bytes(b"good \xff")
@@ -135,15 +135,15 @@ def test_the_command_line(command, capsys, arguments, message):
     assert out == ""
 
 
-def test_a_label_that_calibration_cannot_see(refused, tmp_path):
+def test_calibration_needs_every_label_in_validation(refused, tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,good\nb,bad\nc,good\n")
     (tmp_path / "validation.csv").write_text("text,label\nd,good\ne,good\n")
-    message = "none of these 2 has the label bad: expected every label there, or --no-calibrate"
+    message = "none of its 2 reviews has the label bad: expected every label there, or --no-calibrate"
     assert message in refused(tmp_path, "--calibrate")
 
 
 @pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
-def test_folders_that_are_no_run(shared, command, capsys, tmp_path, words):
+def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
     def told(folder):
         assert command(*words, folder) == 2
         return capsys.readouterr().err
@@ -164,10 +164,10 @@ def test_folders_that_are_no_run(shared, command, capsys, tmp_path, words):
     ("name", "content", "message"),
     [
         ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
-        ("vocabulary.txt", b"<pad>\n<unk>\n\xff\n", "vocabulary.txt is no vocabulary"),
+        ("vocabulary.txt", b"<pad>\n<unk>\n\xff\n", "vocabulary.txt is not a vocabulary"),
         ("vocabulary.txt", b"<pad>\n<unk>\nfew\n", "does not hold the weights of this model"),
         ("labels.json", b"[", "labels.json is no JSON file"),
-        ("labels.json", b'["one"]', "labels.json holds no labels"),
+        ("labels.json", b'["one"]', "labels.json does not contain labels"),
         ("config.json", b"{}", "config.json is no config of a run"),
     ],
 )

@@ -11,14 +11,14 @@ from layers.text import PADDING, RESERVED, Vocabulary
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
-from pipelines.sentiment.config import PRESETS, Config
+from pipelines.sentiment.config import PRESETS, Config, DataConfig
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import Reviews
 from pipelines.sentiment.train import choose_names
 
 
-def config(data, **changes):
-    return Config(**{"data": str(data), "test_share": 0.2, "validation_share": 0.25, **changes})
+def data_config(location, **changes):
+    return DataConfig(**{"location": str(location), "test_share": 0.2, "validation_share": 0.25, **changes})
 
 
 def write_jsonl(path, rows):
@@ -35,22 +35,22 @@ def reviews_of(labels, names=()):
     return Reviews(texts, list(labels), texts, [f"place {text}" for text in texts], names)
 
 
-def test_one_file_is_split_by_groups_and_always_alike(tmp_path):
+def test_one_file_is_split_by_groups_in_the_same_way_every_time(tmp_path):
     path = write_jsonl(tmp_path / "reviews.jsonl", rows(100))
-    settings = config(path, group_column="film")
-    parts = dataset.load(settings)
+    data = data_config(path, group_column="film")
+    parts = dataset.load(data)
     assert {part: len(found) for part, found in parts.items()} == {"train": 60, "test": 20, "validation": 20}
     films = {part: set(found.groups) for part, found in parts.items()}
     assert not (films["train"] & films["test"] or films["train"] & films["validation"])
     assert sorted(text for found in parts.values() for text in found.texts) == sorted(row["text"] for row in rows(100))
     for part, found in parts.items():
-        assert dataset.load_part(settings, part).texts == found.texts
-    assert dataset.load_all(settings, "test").texts == [row["text"] for row in rows(100)]
+        assert dataset.load_part(data, part).texts == found.texts
+    assert dataset.load_all(data, "test").texts == [row["text"] for row in rows(100)]
 
 
 def test_without_a_group_column_equal_texts_stay_together(tmp_path):
     twins = rows(40) + rows(40)
-    parts = dataset.load(config(write_jsonl(tmp_path / "reviews.jsonl", twins)))
+    parts = dataset.load(data_config(write_jsonl(tmp_path / "reviews.jsonl", twins)))
     texts = [set(found.texts) for found in parts.values()]
     assert sum(map(len, texts)) == len(set.union(*texts)) == 40
 
@@ -59,14 +59,14 @@ def test_a_folder_of_parts(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", rows(20))
     write_jsonl(tmp_path / "test.jsonl", [{"text": "alone", "label": 1}])  # it is not split and needs no film
     write_jsonl(tmp_path / "unsup.jsonl", [{"text": "not read"}])
-    parts = dataset.load(config(tmp_path, group_column="film"))
+    parts = dataset.load(data_config(tmp_path, group_column="film"))
     assert {part: len(found) for part, found in parts.items()} == {"train": 15, "validation": 5, "test": 1}
     write_jsonl(tmp_path / "validation.jsonl", rows(3, start=50))
-    assert len(dataset.load(config(tmp_path))["train"]) == 20
-    assert dataset.load_part(config(tmp_path), "test").texts == ["alone"]
+    assert len(dataset.load(data_config(tmp_path))["train"]) == 20
+    assert dataset.load_part(data_config(tmp_path), "test").texts == ["alone"]
     (tmp_path / "test.csv").touch()
     with pytest.raises(UserError, match=r"both test.csv and test.jsonl: expected one file for test"):
-        dataset.load(config(tmp_path))
+        dataset.load(data_config(tmp_path))
 
 
 def test_the_layout_of_acl_imdb(tmp_path):
@@ -77,7 +77,7 @@ def test_the_layout_of_acl_imdb(tmp_path):
                 (tmp_path / part / label / f"{number}_7.txt").write_text(f"{part} {label} {number}")
             urls = "".join(f"http://film/{number // 2}/usercomments\n" for number in range(8))
             (tmp_path / part / f"urls_{label}.txt").write_text(urls)
-    parts = dataset.load(config(tmp_path, group_column="movie"))
+    parts = dataset.load(data_config(tmp_path, group_column="movie"))
     assert {part: len(found) for part, found in parts.items()} == {"train": 12, "validation": 4, "test": 16}
     assert parts["validation"].names == ("neg", "pos")
     assert set(parts["train"].groups).isdisjoint(parts["validation"].groups)
@@ -85,9 +85,9 @@ def test_the_layout_of_acl_imdb(tmp_path):
     row = parts["test"].texts.index("test pos 3")
     assert parts["test"].labels[row] == 1
     (tmp_path / "train" / "urls_pos.txt").unlink()
-    with pytest.raises(UserError, match=r"urls_pos.txt could not be read, which names the group"):
-        dataset.load(config(tmp_path, group_column="movie"))
-    assert len(dataset.load(config(tmp_path))["train"]) == 12
+    with pytest.raises(UserError, match=r"urls_pos.txt, which has the group of each review, could not be read"):
+        dataset.load(data_config(tmp_path, group_column="movie"))
+    assert len(dataset.load(data_config(tmp_path))["train"]) == 12
 
 
 @pytest.mark.parametrize(
@@ -118,17 +118,17 @@ def test_ids_of_labels(labels, own_names, names, expected):
 
 
 @pytest.mark.parametrize("labels", [["a", "c"], [0, 2], ["0", "b"], ["a", 1]])
-def test_a_label_that_is_not_known_tells_its_place(labels):
+def test_an_unknown_label_is_reported_with_its_place(labels):
     with pytest.raises(UserError, match=r"place \d: the label is .*, expected one of a, b \(or, throughout, integers"):
         dataset.label_ids(reviews_of(labels), ("a", "b"))
 
 
-def test_batches_hold_every_review_once():
+def test_batches_have_every_review_once():
     vocabulary = Vocabulary([*RESERVED, "a"])
     preprocessing = Preprocessing(vocabulary, lower_case=True, max_words=30, max_characters=1000)
     texts = ["a " * (number % 40) for number in range(50)]
-    found = Reviews(texts, [number % 2 for number in range(50)], texts, texts)
-    encoded = dataset.encode(found, preprocessing, ("no", "yes"))
+    reviews = Reviews(texts, [number % 2 for number in range(50)], texts, texts)
+    encoded = dataset.encode_labelled(reviews, preprocessing, ("no", "yes"))
     assert (len(encoded), encoded.cut) == (50, 9)
     np.testing.assert_array_equal(encoded.lengths, [min(number % 40, 30) for number in range(50)])
     seen = []
@@ -143,11 +143,11 @@ def test_batches_hold_every_review_once():
     assert sorted(seen) == list(range(50))
 
 
-def test_batches_can_be_skipped_to_the_same_place():
+def test_batches_can_be_skipped():
     texts = ["a " * (1 + number % 20) for number in range(60)]
-    found = Reviews(texts, [0, 1] * 30, texts, texts)
+    reviews = Reviews(texts, [0, 1] * 30, texts, texts)
     preprocessing = Preprocessing(Vocabulary([*RESERVED, "a"]), lower_case=True, max_words=30, max_characters=1000)
-    encoded = dataset.encode(found, preprocessing, ("no", "yes"))
+    encoded = dataset.encode_labelled(reviews, preprocessing, ("no", "yes"))
 
     def order(skipped):
         given = dataset.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3).skip(skipped)
@@ -159,11 +159,11 @@ def test_batches_can_be_skipped_to_the_same_place():
 def test_tensorflow_datasets(monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=20):
-        parts = dataset.load(config("tfds:imdb_reviews", group_column="movie"))
+        parts = dataset.load(data_config("tfds:imdb_reviews", group_column="movie"))
     assert parts["train"].names == ("neg", "pos")
     assert len(parts["train"]) + len(parts["validation"]) == len(parts["test"]) == 20
     assert set(parts["test"].labels) <= {0, 1}
-    assert dataset.name_labels(parts["train"], PRESETS["imdb"][1].label_names) == ("negative", "positive")
+    assert dataset.name_labels(parts["train"], PRESETS["imdb"][1].data.label_names) == ("negative", "positive")
 
 
 def test_tensorflow_datasets_without_a_network(monkeypatch, tmp_path):
@@ -172,33 +172,33 @@ def test_tensorflow_datasets_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(UserError, match=r"there is no network to fetch http://ai.stanford.edu/.*aclImdb_v1.tar.gz"):
-        dataset.load(config("tfds:imdb_reviews"))
+        dataset.load(data_config("tfds:imdb_reviews"))
     assert time.monotonic() - began < 15
 
 
-def test_an_archive_fetched_by_hand_that_is_the_wrong_one(monkeypatch, tmp_path):
+def test_a_wrong_archive_downloaded_by_hand(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "made"))
     (tmp_path / "aclImdb_v1.tar.gz").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"tfds:imdb_reviews could not be prepared"):
-        dataset.load(config("tfds:imdb_reviews", manual_dir=tmp_path))
+        dataset.load(data_config("tfds:imdb_reviews", manual_dir=tmp_path))
     with pytest.raises(UserError, match="is no folder: expected the one that holds the archive"):
-        dataset.load(config("tfds:imdb_reviews", manual_dir=tmp_path / "none"))
+        dataset.load(data_config("tfds:imdb_reviews", manual_dir=tmp_path / "none"))
     with pytest.raises(UserError, match="tfds:no_such_set is no data set of tensorflow-datasets"):
-        dataset.load(config("tfds:no_such_set"))
+        dataset.load(data_config("tfds:no_such_set"))
 
 
 def test_the_real_reviews(real_data, monkeypatch):
     real_data("imdb")
     _, preset = PRESETS["imdb"]
-    parts = dataset.load(preset)
+    parts = dataset.load(preset.data)
     assert len(parts["train"]) + len(parts["validation"]) == 25_000
     assert not set(parts["train"].groups) & set(parts["validation"].groups)
     assert len(parts["test"]) == 20_000
-    names = dataset.name_labels(parts["train"], preset.label_names)
+    names = dataset.name_labels(parts["train"], preset.data.label_names)
     np.testing.assert_array_equal(np.bincount(dataset.label_ids(parts["test"], names)), [10_000, 10_000])
 
 
-def test_names_of_the_layout_are_not_read_by_their_place_among_others():
+def test_names_of_the_layout_are_not_replaced_by_their_place():
     folders = reviews_of([0, 1, 1], names=("ham", "spam"))
     assert dataset.label_ids(folders, ("spam", "ham")).tolist() == [1, 0, 0]
     with pytest.raises(UserError, match="the label is 'ham', expected one of negative, neutral, positive"):
@@ -216,19 +216,27 @@ def test_fine_tuning_takes_the_names_of_the_new_layout():
         assert choose_names(Config(), parts, base) == expected
 
 
-def test_integers_and_digits_are_one_label():
+def test_integers_and_digits_are_the_same_label():
     assert dataset.name_labels(reviews_of([1, "1", "0", 0]), ()) == ("0", "1")
 
 
 def test_data_without_a_training_part(tmp_path):
     write_jsonl(tmp_path / "test.jsonl", rows(10))
     with pytest.raises(UserError, match="has no part train: it has test"):
-        dataset.load(config(tmp_path))
+        dataset.load(data_config(tmp_path))
 
 
-def test_the_split_does_not_depend_on_the_seed_of_the_training(tmp_path):
-    path = write_jsonl(tmp_path / "reviews.jsonl", rows(100))
-    first = config(path)
-    other = dataclasses.replace(first, training=dataclasses.replace(first.training, seed=7))
-    assert dataset.load(first)["test"].texts == dataset.load(other)["test"].texts
+def test_the_split_depends_on_its_own_seed_only(tmp_path):
+    first = data_config(write_jsonl(tmp_path / "reviews.jsonl", rows(100)))
+    assert dataset.load(first)["test"].texts == dataset.load(first)["test"].texts
     assert dataset.load(first)["test"].texts != dataset.load(dataclasses.replace(first, split_seed=7))["test"].texts
+
+
+def test_runs_on_the_same_data_need_the_same_split(tmp_path):
+    data = data_config(write_jsonl(tmp_path / "reviews.jsonl", rows(10)))
+    other = dataclasses.replace(data, location=f"{tmp_path}/../{tmp_path.name}/reviews.jsonl", text_column="body")
+    dataset.refuse_other_split(data, other, "RUN")
+    other = dataclasses.replace(other, split_seed=7)
+    with pytest.raises(UserError, match=r"--split-seed is 1, but 7 in RUN, which has read the same data"):
+        dataset.refuse_other_split(data, other, "RUN")
+    dataset.refuse_other_split(data, dataclasses.replace(other, location="elsewhere"), "RUN")

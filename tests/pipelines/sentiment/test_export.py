@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 
 from layers.text import pad
+from pipelines.common.config import from_json
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run, save_weights
 from pipelines.sentiment import export as sentiment_export
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.export import PREFIXES_AT_ONCE, export
-from pipelines.sentiment.model import load_trained, load_vocabulary, make_model
+from pipelines.sentiment.export import PREFIXES_PER_BATCH, export
+from pipelines.sentiment.model import load_trained, make_model
 
 TEXTS = [
     b"the film was good",
@@ -24,7 +26,7 @@ TEXTS = [
     b"bad " * 400,
     b"Don't!",
 ]
-ALONE = """
+SEPARATE_PROCESS = """
 import json, sys
 import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1])
@@ -54,12 +56,12 @@ def probabilities(trained, texts):
 
 
 @pytest.mark.extra
-def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
+def test_a_process_with_only_tensorflow_gives_the_same_answers(shared, trained, tmp_path):
     texts = (TEXTS * 38)[:300]
     (shared.run / "export").rename(tmp_path / "moved")
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", ALONE, tmp_path / "moved"],
+            [sys.executable, "-c", SEPARATE_PROCESS, tmp_path / "moved"],
             input=json.dumps([text.hex() for text in texts]), capture_output=True, text=True, cwd=tmp_path, timeout=300,
         )  # fmt: skip
     finally:
@@ -74,6 +76,14 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
     assert explained["tokens"] == [["the", "film", "was", "good"]]
 
 
+def test_the_export_predicts_the_same_as_the_model(loaded, trained):
+    found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](text=TEXTS).items()}
+    expected = probabilities(trained, TEXTS)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["probability"], expected.max(axis=1), atol=1e-5)
+    assert [label.decode() for label in found["label"]] == [trained.names[n] for n in expected.argmax(axis=1)]
+
+
 def test_signatures_name_their_tensors(loaded):
     assert set(loaded.signatures) == {"serving_default", "explain"}
     found = loaded.signatures["serving_default"]
@@ -85,7 +95,7 @@ def test_signatures_name_their_tensors(loaded):
     assert found(text=tf.constant([], tf.string))["label"].shape == (0,)
 
 
-def test_explain_reads_each_prefix_anew(loaded, trained):
+def test_explain_predicts_every_prefix(loaded, trained):
     text = "The film was good, and the end was awful and bad bad"
     found = {name: value.numpy() for name, value in loaded.signatures["explain"](text=tf.constant(["", text])).items()}
     words = text.lower().replace(",", " ,").split()
@@ -111,15 +121,15 @@ def test_explain_is_bounded(loaded):
     assert found["tokens"].shape == (1, 50)  # the run reads no more words
 
 
-def test_explain_reads_no_more_prefixes_than_its_limit(trained, monkeypatch):
-    monkeypatch.setattr(sentiment_export, "EXPLAINED_WORDS", 10)
+def test_explain_has_a_maximum_number_of_words(trained, monkeypatch):
+    monkeypatch.setattr(sentiment_export, "MAX_EXPLAINED_WORDS", 10)
     found = sentiment_export.Classifier([trained]).explain(tf.constant(["good " * 30, "bad"]))
     assert found["tokens"].shape == (2, 10)
 
 
-def test_explain_of_more_prefixes_than_are_read_at_once(loaded, trained):
+def test_explain_of_more_prefixes_than_a_batch_has(loaded, trained):
     texts = ["good film it was and " * 8, "bad", "so it was"]
-    assert PREFIXES_AT_ONCE < 40
+    assert PREFIXES_PER_BATCH < 40
     found = loaded.signatures["explain"](text=tf.constant(texts))["probability"].numpy()
     assert found.shape == (3, 40, 2)
     for row, text in enumerate(texts):
@@ -136,10 +146,12 @@ def other(shared, tmp_path):
     for name in ("vocabulary.txt", "labels.json"):
         (run / name).write_bytes((shared.run / name).read_bytes())
     stored = json.loads((shared.run / "config.json").read_text())
-    stored["config"]["cell"] = "rnn"
+    stored["config"]["model"]["cell"] = "rnn"
     (run / "config.json").write_text(json.dumps(stored))
     opened = Run.open(run, "sentiment")
-    model = make_model(Config.from_json(opened.config), load_vocabulary(opened), ("negative", "positive"))
+    model = make_model(
+        from_json(Config, opened.config), load_vocabulary(run / "vocabulary.txt"), ("negative", "positive")
+    )
     save_weights(model, opened.weights_file)
     return run
 

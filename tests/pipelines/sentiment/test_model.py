@@ -20,7 +20,7 @@ def build(cell="lstm", bidirectional=True, pooling=("max",), **changes):
     ("cell", "bidirectional", "pooling"),
     list(itertools.product(["lstm", "rnn"], [True, False], [("last",), ("mean",), ("max",), ("last", "mean", "max")])),
 )
-def test_padding_does_not_count_and_empty_reviews_are_finite(cell, bidirectional, pooling):
+def test_padding_is_ignored_and_empty_reviews_are_finite(cell, bidirectional, pooling):
     model = build(cell, bidirectional, pooling)
     answers = model(WORDS).numpy()
     assert answers.shape == (3, 3)
@@ -31,12 +31,12 @@ def test_padding_does_not_count_and_empty_reviews_are_finite(cell, bidirectional
     assert not np.allclose(answers[0], answers[1])
 
 
-def test_each_pooling_is_what_it_says():
+def test_pooling():
     states = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32) - 5
-    kept = np.array([[True, False, True, False], [False] * 4])
+    padding_mask = np.array([[True, False, True, False], [False] * 4])
     expected = {"mean": (states[0, 0] + states[0, 2]) / 2, "max": np.maximum(states[0, 0], states[0, 2])}
     for how, row in expected.items():
-        found = PoolOverTime(how)(states, kept).numpy()
+        found = PoolOverTime(how)(states, padding_mask).numpy()
         np.testing.assert_allclose(found[0], row, rtol=1e-6)
         np.testing.assert_array_equal(found[1], 0)
     with pytest.raises(ValueError, match="how is 'median', expected 'mean' or 'max'"):
@@ -58,7 +58,7 @@ def test_last_is_the_last_word_of_each_direction():
     np.testing.assert_allclose(review[1], np.concatenate([states[1, 1, :4], states[1, 0, 4:]]), atol=1e-6)
 
 
-def test_the_directions_begin_with_different_weights():
+def test_the_directions_have_different_initial_weights():
     layer = build().get_layer("recurrent_1")
     first, second = layer.forward_layer.get_weights(), layer.backward_layer.get_weights()
     assert not np.allclose(first[0], second[0])
@@ -73,7 +73,7 @@ def test_the_seed_makes_weights_and_dropout_repeatable():
     assert not np.allclose(first(WORDS), other(WORDS))
 
 
-def test_word_dropout_makes_words_unknown_in_training_alone():
+def test_word_dropout_replaces_words_only_in_training():
     ids = np.full((50, 100), 7, np.int32)
     ids[:, 90:] = PADDING
     layer = WordDropout(0.2, seed=1)

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def lines(capsys):
-    """The JSON objects on standard output; nothing else may be there."""
+    """Returns a function that returns the JSON objects on standard output, which has nothing else."""
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -17,7 +17,7 @@ def feed(monkeypatch, content: bytes):
 
 
 @pytest.mark.parametrize("model", ["", "export"])
-def test_one_object_a_text(shared, command, lines, model):
+def test_one_object_for_each_text(shared, command, lines, model):
     assert command("predict", "--model", shared.run / model, "the film was good", "", "映画") == 0
     found = lines()
     assert [row["text"] for row in found] == ["the film was good", "", "映画"]

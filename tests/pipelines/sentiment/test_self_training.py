@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset, self_training
-from pipelines.sentiment.config import Config
+from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.export import Classifier
 from pipelines.sentiment.model import load_trained
 from pipelines.sentiment.reviews import Reviews
@@ -16,7 +17,7 @@ from tests import killing
 
 @dataclasses.dataclass(frozen=True)
 class School:
-    """Data with unlabelled reviews, two teachers with vocabularies of their own, and what a student is told."""
+    """Data with unlabelled reviews, two teachers with different vocabularies, and the arguments of a student."""
 
     data: pathlib.Path
     teachers: tuple[pathlib.Path, pathlib.Path]
@@ -46,54 +47,55 @@ def student(school, command, tmp_path_factory):
 
 
 @pytest.mark.extra
-def test_targets_are_what_the_teachers_export_would_answer(school, student):
+def test_targets_are_the_predictions_of_the_teachers_export(school, student):
     trained = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
     assert trained[0].preprocessing.vocabulary.words != trained[1].preprocessing.vocabulary.words
-    config = Config.from_json(Run.open(student, "sentiment").config)
-    assert config.teachers == school.teachers
-    texts = dataset.load_unlabelled(config, dataset.load(config)).texts
+    config = from_json(Config, Run.open(student, "sentiment").config)
+    assert config.transfer.teachers == school.teachers
+    texts = dataset.load_unlabelled(config.data, dataset.load(config.data)).texts
     expected = Classifier(trained).classify(np.array(texts))["probabilities"]
     np.testing.assert_allclose(np.load(student / "pseudo_labels.npy"), expected, atol=1e-5)
     reviews = Reviews(texts, texts, texts, texts)
-    swapped = self_training.probabilities(trained[0], reviews, ("positive", "negative"))
+    swapped = self_training.predict_probabilities(trained[0], reviews, ("positive", "negative"))
     alone = Classifier(trained[:1]).classify(np.array(texts))["probabilities"]
     np.testing.assert_allclose(swapped, alone.numpy()[:, ::-1], atol=1e-5)
 
 
 @pytest.mark.extra
-def test_a_student_learns_words_and_answers_of_unlabelled_reviews(student, command):
+def test_a_student_learns_the_words_of_unlabelled_reviews(student, command):
     assert "unheard" in (student / "vocabulary.txt").read_text().split()
     assert command("evaluate", "--run", student) == 0
     assert command("export", "--run", student) == 0
 
 
-def begun(student, run, pseudo_labels=lambda known: known):
-    """The run as a kill before its first checkpoint left it, maybe with other pseudo-labels."""
+def make_unfinished(student, run, pseudo_labels=None):
+    """Returns the run as it was before its first checkpoint, with its own pseudo-labels or these."""
     run.mkdir()
-    for name in ("config.json", "vocabulary.txt", "labels.json"):
+    for name in ("config.json", "vocabulary.txt", "labels.json", "pseudo_labels.npy"):
         shutil.copy(student / name, run)
-    np.save(run / "pseudo_labels.npy", pseudo_labels(np.load(student / "pseudo_labels.npy")))
+    if pseudo_labels is not None:
+        np.save(run / "pseudo_labels.npy", pseudo_labels)
     return run
 
 
 @pytest.mark.extra
-def test_going_on_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
+def test_a_resumed_run_needs_no_teacher(school, student, tmp_path, command, monkeypatch):
     monkeypatch.setattr(self_training, "load_trained", None)
-    run = begun(student, tmp_path / "run")
+    run = make_unfinished(student, tmp_path / "run")
     assert command(*school.arguments, "--run", run) == 0
     killing.assert_same_run(run, student)
 
 
 @pytest.mark.extra
-def test_pseudo_labels_are_what_is_learned(school, student, tmp_path, command):
-    """Where they say the same of every review, so does the student in the end, rather."""
+def test_the_student_learns_the_pseudo_labels(school, student, tmp_path, command):
+    """If all pseudo-labels are the same, the student prefers that label."""
     texts = ["the film was good", "the film was bad"]
     said = []
     for label in (0, 1):
-        run = begun(student, tmp_path / f"run{label}", lambda known, label=label: np.eye(2)[[label] * len(known)])
+        run = make_unfinished(student, tmp_path / f"run{label}", np.eye(2)[[label] * 60])
         assert command(*school.arguments, "--run", run) == 0
         trained = load_trained(Run.open(run, "sentiment"))
-        said.append(self_training.probabilities(trained, Reviews(texts, texts, texts, texts), trained.names))
+        said.append(self_training.predict_probabilities(trained, Reviews(texts, texts, texts, texts), trained.names))
     assert (said[0][:, 0] > said[1][:, 0] + 0.1).all()
 
 
@@ -107,8 +109,8 @@ def test_pseudo_labels_are_what_is_learned(school, student, tmp_path, command):
         (np.zeros([60, 3], np.float32), "has the shape (60, 3)"),
     ],
 )
-def test_pseudo_labels_that_are_of_no_use(school, student, tmp_path, command, capsys, content, message):
-    run = begun(student, tmp_path / "run")
+def test_invalid_pseudo_labels(school, student, tmp_path, command, capsys, content, message):
+    run = make_unfinished(student, tmp_path / "run")
     if isinstance(content, bytes):
         (run / "pseudo_labels.npy").write_bytes(content)
     else:
@@ -117,10 +119,10 @@ def test_pseudo_labels_that_are_of_no_use(school, student, tmp_path, command, ca
     assert message in capsys.readouterr().err
 
 
-def test_soft_targets_are_learned_beside_the_true_labels():
-    first = dataset.Encoded(np.array([5, 6]), np.array([0, 1, 2]), 1, np.eye(2, dtype=np.float32))
-    second = dataset.Encoded(np.array([7, 8]), np.array([0, 2]), 0, np.array([[0.25, 0.75]], np.float32))
-    both = dataset.join_encoded(first, second)
+def test_pseudo_labels_are_appended_to_the_true_labels():
+    first = dataset.LabelledTexts(np.array([5, 6]), np.array([0, 1, 2]), 1, np.eye(2, dtype=np.float32))
+    second = dataset.LabelledTexts(np.array([7, 8]), np.array([0, 2]), 0, np.array([[0.25, 0.75]], np.float32))
+    both = first + second
     (batch,) = dataset.batches(both, batch_reviews=4, batch_words=100)
     place = {int(row): number for number, row in enumerate(batch["rows"])}
     assert [word for word in batch["ids"].numpy()[place[2]] if word] == [7, 8]
@@ -130,20 +132,20 @@ def test_soft_targets_are_learned_beside_the_true_labels():
     assert both.cut == 1
 
 
-def test_what_is_held_out_is_not_read_unlabelled(tmp_path, make, capsys):
-    """Films of validation always, of the test where it was split off; and no text of either."""
+def test_unlabelled_reviews_that_are_held_out_are_left_out(tmp_path, make, capsys):
+    """Those of the films of validation, and of the test if it was split off; and those with a text of either."""
     make_reviews, write_csv = make
     rows = make_reviews(80, seed=1)
     write_csv(tmp_path / "train.csv", rows)
     write_csv(tmp_path / "unsup.csv", [{**row, "text": f"{row['text']} {number}"} for number, row in enumerate(rows)])
-    config = Config(data=str(tmp_path), group_column="film")
-    parts = dataset.load(config)
-    found = dataset.load_unlabelled(config, parts)
+    data = DataConfig(location=str(tmp_path), group_column="film")
+    parts = dataset.load(data)
+    found = dataset.load_unlabelled(data, parts)
     assert set(found.groups) == set(parts["train"].groups)
     assert f"left out {80 - len(found)} reviews" in capsys.readouterr().err
     write_csv(tmp_path / "test.csv", [{**rows[0], "text": found.texts[0]}, rows[1]])
-    parts = dataset.load(config)
-    again = dataset.load_unlabelled(config, parts)
+    parts = dataset.load(data)
+    again = dataset.load_unlabelled(data, parts)
     assert set(again.groups) == set(parts["train"].groups) > set(parts["test"].groups)
     assert found.texts[0] not in again.texts
 
@@ -159,8 +161,9 @@ def refused(school, tmp_path, command, capsys):
     return run
 
 
+@pytest.mark.extra
 def test_data_without_unlabelled_reviews(refused, shared):
-    message = f"--data {shared.data} has no unlabelled reviews, which --teachers are to label: expected a folder with"
+    message = f"--data {shared.data} has no unlabelled reviews for the --teachers: expected a folder with"
     refused(message, "--data", shared.data)
 
 

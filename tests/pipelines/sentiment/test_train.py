@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 
 import h5py
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment import train as sentiment_train
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import build_model, load_trained
-from pipelines.sentiment.train import make_loss, worst_change
+from pipelines.sentiment.train import make_loss, perturbation
 
 
 def weights(run) -> dict[str, np.ndarray]:
@@ -29,10 +31,10 @@ def same(first, second):
     return all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_explains_itself(shared):
+def test_the_files_of_a_run(shared):
     stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("sentiment", "sample")
-    assert Config.from_json(stored["config"]).group_column == "film"
+    assert from_json(Config, stored["config"]).data.group_column == "film"
     assert json.loads((shared.run / "labels.json").read_text()) == ["negative", "positive"]
     words = (shared.run / "vocabulary.txt").read_text().split("\n")
     assert words[:2] == ["<pad>", "<unk>"]
@@ -75,9 +77,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, comman
 
 
 @pytest.mark.extra
-def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(
-    shared, tmp_path, command, tiny, capsys, monkeypatch
-):
+def test_calibration_is_part_of_the_run_and_survives_a_kill(shared, tmp_path, command, tiny, capsys, monkeypatch):
     run = tmp_path / "run"
     arguments = ["train", "sample", "--data", shared.data, "--group-column", "film", *tiny, "--calibrate"]
 
@@ -98,6 +98,29 @@ def test_calibrated_answers_are_those_of_the_run_and_survive_a_kill(
     assert all(np.array_equal(own[name], plain[name]) for name in own.keys() - {kernel, bias})
     np.testing.assert_allclose(own[kernel], found["scale"] * plain[kernel], rtol=1e-5)
     np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
+    """Its configuration was flat."""
+    run = tmp_path / "run"
+    shutil.copytree(shared.run, run, ignore=shutil.ignore_patterns("export"))
+    stored = json.loads((run / "config.json").read_text())
+    config = stored["config"]
+    flat = {name: config[name] for name in ("run", "base", "training")}
+    for group in ("data", "text", "vocabulary", "model", "regularization", "loss", "transfer"):
+        flat |= config[group]
+    flat["data"] = flat.pop("location")
+    (run / "config.json").write_text(json.dumps({**stored, "config": flat}))
+    for folder in (shared.run, run):
+        assert command("evaluate", "--run", folder) == 0
+    assert (run / "metrics.json").read_text() == (shared.run / "metrics.json").read_text()
+    data = ["--data", shared.data, "--group-column", "film"]
+    assert command("train", "sample", *data, "--run", run, *tiny) == 0
+    assert "finished, validation accuracy" in capsys.readouterr().out
+    assert command("train", "sample", *data, "--run", run, *tiny, "--units", "5") == 2
+    assert "model.units was 4 and is now 5" in capsys.readouterr().err
+    assert command("fine-tune", "--from", run, *data, "--run", tmp_path / "tuned", "--epochs", "1") == 0
+    assert from_json(Config, json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]).model.units == 4
 
 
 @pytest.mark.extra
@@ -168,14 +191,14 @@ def test_fine_tuning_on_other_labels_and_words(shared, tmp_path, command, make, 
     np.testing.assert_allclose(after[: len(old)], before, atol=1e-6)
     np.testing.assert_allclose(after[len(old) :], np.repeat(before[1:2], len(new) - len(old), axis=0), atol=1e-6)
     config = json.loads((run / "config.json").read_text())["config"]
-    assert (config["base"], config["units"], config["group_column"]) == (str(shared.run), 4, "")
+    assert (config["base"], config["model"]["units"], config["data"]["group_column"]) == (str(shared.run), 4, "")
     assert command(*arguments) == 0
     assert "finished" in capsys.readouterr().out
     assert command("evaluate", "--run", run) == 0
 
 
 @pytest.mark.extra
-def test_fine_tuning_begins_with_what_the_run_knows(shared, tmp_path, command, make):
+def test_fine_tuning_starts_from_the_weights_of_the_run(shared, tmp_path, command, make):
     """With a learning rate of next to nothing the answers are those of the run before, names in any order."""
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.csv", make_reviews(40, 5))
@@ -193,11 +216,11 @@ def test_fine_tuning_begins_with_what_the_run_knows(shared, tmp_path, command, m
     np.testing.assert_allclose(logits(after)[:, ::-1], logits(before), atol=1e-6)
 
 
-def test_fine_tuning_defaults_to_a_folder_beside(shared):
-    config = Config.from_json(json.loads((shared.run / "config.json").read_text())["config"])
+def test_the_default_configuration_of_fine_tuning(shared):
+    config = from_json(Config, json.loads((shared.run / "config.json").read_text())["config"])
     tuned = config.for_fine_tuning(shared.run)
     assert tuned.run == shared.run.with_name("run-finetuned")
-    assert (tuned.base, tuned.group_column, tuned.units) == (shared.run, "", 4)
+    assert (tuned.base, tuned.data.group_column, tuned.model.units) == (shared.run, "", 4)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +246,7 @@ def test_fine_tuning_needs_data_and_a_run(shared, tmp_path, command, capsys):
     assert "is an export" in capsys.readouterr().err
 
 
-def test_loss_leaves_fillers_out_and_smooths():
+def test_the_loss_ignores_fillers_and_smooths_labels():
     logits = np.array([[2.0, 0.0], [0.0, 1.0], [9.0, -9.0]], np.float32)
     batch = {
         "ids": np.zeros((3, 1), np.int32),
@@ -238,7 +261,7 @@ def test_loss_leaves_fillers_out_and_smooths():
     assert float(total) == pytest.approx(-2 * (targets * log_softmax[:2]).sum(), rel=1e-5)
 
 
-def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
+def test_adversarial_training_perturbs_each_review_where_its_loss_grows_most():
     """Against a search: no random change of the same length raises the loss of a review as much."""
     model = build_model(
         vocabulary_size=9, classes=2, cell="lstm", units=4, layers=1, bidirectional=True, pooling=("max",),
@@ -253,18 +276,20 @@ def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
     plain, _ = make_loss(model, np.ones(2), 0.0)(batch, True)["loss"]
     nearly, _ = make_loss(model, np.ones(2), 0.0, adversarial=1e-6)(batch, True)["loss"]
     assert float(nearly) == pytest.approx(2 * float(plain), rel=1e-5)
-    classify = keras.Model([model.get_layer("embedding_dropout").output, model.get_layer("kept").output], model.output)
-    vectors, kept = model.get_layer("embedding")(batch["ids"]), tf.constant(batch["ids"] != 0)
+    classify = keras.Model(
+        [model.get_layer("embedding_dropout").output, model.get_layer("padding_mask").output], model.output
+    )
+    embeddings, padding_mask = model.get_layer("embedding")(batch["ids"]), tf.constant(batch["ids"] != 0)
 
     def losses(change):
-        logits = classify([vectors + change, kept])
+        logits = classify([embeddings + change, padding_mask])
         return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["labels"], logits)
 
     with tf.GradientTape() as tape:
-        tape.watch(vectors)
+        tape.watch(embeddings)
         total = tf.reduce_sum(losses(0.0))
-    change = worst_change(tape.gradient(total, vectors), vectors, kept)
-    pairs = zip(vectors.numpy()[:2], kept.numpy()[:2], strict=True)  # the third review has no word
+    change = perturbation(tape.gradient(total, embeddings), embeddings, padding_mask)
+    pairs = zip(embeddings.numpy()[:2], padding_mask.numpy()[:2], strict=True)  # the third review has no word
     root_mean_squares = [np.sqrt(np.mean(np.square(rows[some]))) for rows, some in pairs]
     lengths = np.linalg.norm(change.numpy().reshape(3, -1), axis=1)
     np.testing.assert_allclose(lengths, [*root_mean_squares, 0.0], rtol=1e-5)
@@ -274,6 +299,6 @@ def test_adversarial_training_moves_each_review_where_its_loss_grows_most():
     assert float(both) == pytest.approx(float(plain) + worst.sum(), rel=1e-5)
     draw = np.random.default_rng(0)
     for _ in range(50):
-        other = draw.normal(size=change.shape).astype(np.float32) * kept.numpy()[:, :, None]
+        other = draw.normal(size=change.shape).astype(np.float32) * padding_mask.numpy()[:, :, None]
         other *= (0.1 * lengths / np.maximum(np.linalg.norm(other.reshape(3, -1), axis=1), 1e-9))[:, None, None]
         assert (losses(other).numpy()[:2] < worst[:2]).all()
