@@ -1,4 +1,4 @@
-"""The video sample: its labels are checked against what the decoded frames show, one frame after the other."""
+"""Checks the labels of the video sample against the decoded frames."""
 
 import csv
 from collections import defaultdict
@@ -21,7 +21,7 @@ def rows(samples):
 
 @pytest.fixture(scope="module")
 def clips(rows):
-    """{file: its rows}"""
+    """Returns the rows of each file."""
     found = defaultdict(list)
     for row in rows:
         found[row["file"]].append(row)
@@ -29,7 +29,7 @@ def clips(rows):
 
 
 def decode(path):
-    """int[time, height, width, 3] and the time of each frame in seconds."""
+    """Returns int[time, height, width, 3] and the time of each frame in seconds."""
     with av.open(str(path)) as file:
         frames = list(file.decode(video=0))
     return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(int), [
@@ -38,7 +38,7 @@ def decode(path):
 
 
 def labels_of(segments):
-    """One label a frame."""
+    """Returns the label of each frame."""
     return [row["label"] for row in segments for _ in range(round((float(row["end"]) - float(row["start"])) * FPS))]
 
 
@@ -61,7 +61,7 @@ def test_counts_and_segments(clips, samples):
 
 
 def measured(frames):
-    """What changes from frame to frame: middle (across, down), width, pixels that differ: [time - 1]."""
+    """Returns the changes from frame to frame, [time - 1]: centre (x, y), width, number of pixels that differ."""
     contrast = np.abs(frames - frames[:, :1, :1]).sum(-1)
     thing = np.clip(contrast / np.median(contrast.max((1, 2))), 0, 1)  # a pixel at the edge counts in part
     thing *= thing > 0.1
@@ -72,7 +72,7 @@ def measured(frames):
     return np.diff(across), np.diff(down), np.diff(np.sqrt(area)), differing
 
 
-def test_labels_tell_how_each_frame_differs_from_the_one_before(clips, samples):
+def test_labels_describe_the_change_from_the_frame_before(clips, samples):
     for number, (file, segments) in enumerate(clips.items()):
         if segments[0]["split"] == "train" and number % 4:
             continue
@@ -91,7 +91,7 @@ def test_labels_tell_how_each_frame_differs_from_the_one_before(clips, samples):
                 assert differing >= 4, (file, t)
 
 
-def test_the_test_shows_things_with_labels_that_training_never_gives_them(rows):
+def test_the_test_part_combines_shapes_and_labels_that_training_does_not(rows):
     seen = {
         split: {(row["group"].split("/")[0], row["label"]) for row in rows if row["split"] == split} for split in CLIPS
     }
@@ -105,8 +105,8 @@ def test_the_test_shows_things_with_labels_that_training_never_gives_them(rows):
     assert not groups["train"] & groups["test"] and not groups["train"] & groups["val"]
 
 
-def test_no_label_can_be_told_from_where_the_thing_is_and_how_large(clips, samples):
-    """Nearest neighbour on position, size and colour of single frames: far below what the change tells."""
+def test_single_frames_do_not_determine_the_label(clips, samples):
+    """A nearest neighbour on position, size and colour of single frames is far less accurate than the change."""
 
     def features(split, every=1):
         xs, ys = [], []

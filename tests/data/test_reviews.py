@@ -1,4 +1,4 @@
-"""The sentiment sample: balanced, unseen in the test split what it promises, and no toy."""
+"""The sentiment sample is balanced, its test part has new combinations, and counting words does not solve it."""
 
 import json
 import re
@@ -37,14 +37,14 @@ def test_sizes_labels_and_no_text_twice(reviews, samples):
     assert sum(path.stat().st_size for path in (samples / "sentiment").iterdir()) < 500_000
 
 
-def test_no_group_stands_in_two_splits(reviews):
+def test_no_group_is_in_two_parts(reviews):
     groups = {split: {row["group"] for row in rows} for split, rows in reviews.items()}
     assert not groups["train"] & groups["test"] and not groups["train"] & groups["validation"]
     assert not groups["validation"] & groups["test"]
 
 
 def frames_of_adjectives(rows):
-    """The pairs (sentence with its noun, adverb and adjective taken out, adjective) of every judging clause."""
+    """Returns (clause without its noun, adverb and adjective; adjective) of every judging clause."""
     pairs = set()
     for row in rows:
         for clause in re.split(r"[.,]| and ", row["text"].lower()):
@@ -58,7 +58,7 @@ def frames_of_adjectives(rows):
     return pairs
 
 
-def test_every_clause_of_a_test_review_joins_an_adjective_and_a_frame_that_training_never_joined(reviews):
+def test_every_test_clause_is_a_new_combination_of_adjective_and_frame(reviews):
     train, test = frames_of_adjectives(reviews["train"]), frames_of_adjectives(reviews["test"])
     assert len({frame for frame, _ in train}) == 18  # the patterns above found the frames, and nothing else
     assert not train & test
@@ -67,14 +67,14 @@ def test_every_clause_of_a_test_review_joins_an_adjective_and_a_frame_that_train
     assert not train & frames_of_adjectives(reviews["validation"])
 
 
-def test_training_knows_every_word_of_the_test(reviews):
+def test_every_word_of_the_test_part_is_in_training(reviews):
     known = {word for row in reviews["train"] for word in words(row["text"])}
     assert not {word for row in reviews["test"] for word in words(row["text"])} - known
 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_bag_of_words_or_of_word_pairs_fails(reviews, order):
-    """Naive Bayes on the presence of words (and of pairs, with order 2), add-one smoothing: near chance."""
+    """Naive Bayes on words (and pairs of words, with order 2) with add-one smoothing is near chance."""
 
     def features(text):
         tokens = words(text)
@@ -93,7 +93,7 @@ def test_a_bag_of_words_or_of_word_pairs_fails(reviews, order):
     assert np.mean(right) < 0.75
 
 
-def test_the_demo_predicts_sentences_that_stand_in_no_file(root, reviews):
+def test_the_sentences_of_the_demo_are_in_no_file(root, reviews):
     demo = (root / "Makefile").read_text("utf-8").split("pipelines.sentiment predict")[1].split("$(python)")[0]
     sentences = re.findall(r'^\t    "([A-Z][^"]+)"', demo, flags=re.MULTILINE)
     assert len(sentences) >= 3

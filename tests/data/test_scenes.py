@@ -1,4 +1,4 @@
-"""The captioning sample: its captions are checked against the pixels, by a second grammar that is written here."""
+"""Checks the captions of the captioning sample against the pixels, with a second grammar."""
 
 import re
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ PHRASE = r"(small|large) (red|green|blue|yellow|white) (circle|square|triangle|s
 
 @pytest.fixture(scope="module")
 def captions(samples):
-    """{split: {image: captions}}"""
+    """Returns {part: {image: captions}}."""
     splits = {}
     for split in PICTURES:
         splits[split] = defaultdict(list)
@@ -32,7 +32,7 @@ def captions(samples):
 
 @dataclass(frozen=True)
 class Seen:
-    """A thing as the pixels show it: the middle and the edges of what it covers."""
+    """A shape found in the pixels: its centre and its edges."""
 
     size: str
     colour: str
@@ -52,7 +52,7 @@ class Seen:
 
 
 def look(path):
-    """The things of a picture: patches of one colour, named by colour, extent and outline."""
+    """Returns the shapes of an image: connected pixels of one colour, named by colour, size and outline."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
     assert pixels.shape == (64, 64, 3)
     distances = np.stack([np.abs(pixels - colour).sum(-1) for colour in COLOURS.values()])
@@ -93,7 +93,7 @@ def named(patch, colour):
 
 
 def descriptions(things):
-    """All sentences that are true of the things, by the grammar."""
+    """Returns all sentences of the grammar that are true of the shapes."""
     words = [thing.words for thing in things]
     if len(things) == 1:
         right, down = (middle - 31.5 for middle in things[0].middle)
@@ -120,13 +120,13 @@ def descriptions(things):
 
 
 @pytest.mark.parametrize("split, step", [("test", 1), ("val", 4), ("train", 8)])
-def test_the_captions_are_all_that_the_grammar_says_of_the_pixels(captions, samples, split, step):
+def test_the_captions_are_the_sentences_of_the_grammar(captions, samples, split, step):
     for image, listed in list(captions[split].items())[::step]:
         assert set(listed) == descriptions(look(samples / "captioning" / "images" / image)), image
         assert len(set(listed)) == len(listed)
 
 
-def test_sizes_and_every_picture_in_one_split(captions, samples):
+def test_sizes_and_every_image_in_one_part(captions, samples):
     assert {split: len(images) for split, images in captions.items()} == PICTURES
     named = [image for images in captions.values() for image in images]
     assert len(named) == len(set(named))
@@ -134,7 +134,7 @@ def test_sizes_and_every_picture_in_one_split(captions, samples):
 
 
 def combinations_of(images):
-    """What meets in each picture: two things, a thing and its place, or a thing and its number and direction."""
+    """Returns the combination in each image: two shapes, shape and place, or shape, number and direction."""
     met = set()
     for listed in images.values():
         things = re.findall(PHRASE, listed[0])
@@ -147,7 +147,7 @@ def combinations_of(images):
     return met
 
 
-def test_what_meets_in_a_test_picture_never_meets_in_training(captions):
+def test_the_combinations_of_test_images_are_not_in_training(captions):
     met = {split: combinations_of(images) for split, images in captions.items()}
     for one, other in combinations(met.values(), 2):
         assert not one & other
@@ -162,7 +162,7 @@ def test_what_meets_in_a_test_picture_never_meets_in_training(captions):
     assert len({frame for _, frame in frames["test"]}) == 5 + 4  # places, and two or three in a row or a column
 
 
-def test_training_knows_every_word_and_every_thing_in_both_sizes(captions):
+def test_training_has_every_word_and_every_shape_in_both_sizes(captions):
     words = {split: {w for listed in captions[split].values() for c in listed for w in c.split()} for split in captions}
     assert words["test"] | words["val"] <= words["train"]
     assert len({thing for listed in captions["train"].values() for thing in re.findall(PHRASE, listed[0])}) == 50

@@ -1,4 +1,4 @@
-"""The translation sample: French agreement against tables written a second time, and what the test split holds out."""
+"""Checks French agreement in the translation sample with second tables, and that the test part is new."""
 
 import re
 from collections import defaultdict
@@ -80,7 +80,7 @@ def english_phrases(sentence):
 
 
 def french_phrases(sentence):
-    """The noun phrases in English words, each checked for agreement."""
+    """Checks the agreement of the noun phrases and returns them in English."""
     phrases = []
     for m in FRENCH_PHRASE.finditer(sentence):
         parts = [DETERMINERS[m["det"].lower()], NOUNS[m["noun"]]]
@@ -102,7 +102,7 @@ def test_sizes_and_no_sentence_twice(pairs, everything):
     assert all(4 <= len(english.split()) <= 14 for english, _ in everything)
 
 
-def test_noun_phrases_agree_and_say_the_same(everything):
+def test_noun_phrases_agree_and_have_the_same_meaning(everything):
     for english, french in everything:
         said, meant = french_phrases(french), english_phrases(english)
         if " there " in english:
@@ -140,7 +140,7 @@ def test_elision_and_contraction(everything):
         assert re.search(r"\b(du|des) ", text) is None or re.search(r"(gauche|droite|dessus) (du|des) ", text), french
 
 
-def test_places_and_colours_said_of_the_subject(everything):
+def test_places_and_colours_of_the_subject(everything):
     for english, french in everything:
         place = re.search(rf"\b({either(PLACES)})\b", french, re.IGNORECASE)
         meant = re.search(rf"\b({either(PLACES.values())})\b", english, re.IGNORECASE)
@@ -182,14 +182,14 @@ def test_sentences_translated_by_hand(everything):
 
 
 def slots(english):
-    """(colour, noun, place): of the first and the second noun phrase, and what is said of the subject."""
+    """Returns (colour, noun, place) of both noun phrases and of the predicate."""
     phrases = english_phrases(english)
     found = {(colour, noun, place) for place, (_, _, colour, noun, _) in enumerate(phrases) if colour}
     said = re.search(r" (red|green|blue|yellow|white)[.?]$", english)
     return found | ({(said[1], phrases[0][3], "said")} if said else set())
 
 
-def test_every_test_sentence_has_a_colour_and_noun_in_a_place_where_training_never_has_them(pairs):
+def test_every_test_sentence_has_colour_and_noun_in_a_new_place(pairs):
     seen = {split: [slots(english) for english, _ in rows] for split, rows in pairs.items()}
     train = set().union(*seen["train"])
     for split in ("val", "test"):
@@ -206,7 +206,7 @@ def test_every_test_sentence_has_a_colour_and_noun_in_a_place_where_training_nev
     assert all(3 <= len(others[noun, place]) <= 4 for _, noun, place in new["test"])
 
 
-def test_training_knows_every_word(pairs):
+def test_every_word_is_in_training(pairs):
     for language, size in ((0, (35, 60)), (1, (55, 90))):
         words = {
             split: {w for pair in rows for w in re.findall(r"[\w'-]+", pair[language])} for split, rows in pairs.items()

@@ -1,4 +1,4 @@
-"""One tiny run from training to export, made once for all tests of the pipeline."""
+"""Shared fixtures: a tiny run, trained and exported once for all tests of the pipeline."""
 
 import dataclasses
 import pathlib
@@ -15,7 +15,7 @@ THINGS = {"star": "étoile", "door": "porte", "house": "maison", "car": "voiture
 
 
 def make_pairs(number: int, seed: int) -> list[tuple[str, str]]:
-    """Sentences that a tiny model can learn, of two lengths."""
+    """Returns sentence pairs of two lengths that a tiny model can learn."""
     draw = random.Random(seed)
     pairs = []
     for _ in range(number):
@@ -36,14 +36,14 @@ def write_parallel(folder: pathlib.Path, part: str, pairs: list[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class SharedRun:
-    """Folders of the tiny run."""
+    """The folders of the shared run."""
 
     data: pathlib.Path
     run: pathlib.Path
 
 
 def run_main(*arguments) -> int:
-    """The real command, in this process."""
+    """Runs a command of the pipeline in this process and returns its exit status."""
     from pipelines.translation.__main__ import main
 
     return main([str(argument) for argument in arguments])
@@ -56,19 +56,19 @@ def command():
 
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
-    """Arguments that make a run tiny."""
+    """Returns arguments that make a run tiny."""
     return TINY
 
 
 @pytest.fixture(scope="session")
 def make():
-    """The functions that make sentence pairs and write them."""
+    """Returns the functions that make and write sentence pairs."""
     return make_pairs, write_parallel
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> SharedRun:
-    """A run that was trained and exported by the real commands."""
+    """Returns a run that the commands have trained and exported."""
 
     def make(folder: pathlib.Path):
         data, run = folder / "data", folder / "run"

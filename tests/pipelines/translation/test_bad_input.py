@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one line that names it, exit status 2, and no run folder left behind."""
+"""Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
 import gzip
 import shutil
@@ -10,7 +10,7 @@ from pipelines.common.data import sources
 
 @pytest.fixture
 def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; gives the message."""
+    """Returns a function that runs `train` on invalid data and returns the message."""
 
     def refused(data, *arguments):
         run = tmp_path / "run"
@@ -26,7 +26,7 @@ def refused(command, tiny, tmp_path, capsys):
 
 @pytest.fixture
 def folder(tmp_path, make):
-    """Good data, to be spoilt."""
+    """Returns a folder of valid data, for a test to damage."""
     make_pairs, write_parallel = make
     for part in ("train", "val"):
         write_parallel(tmp_path / "data", part, make_pairs(20, seed=1))
@@ -40,14 +40,14 @@ def test_misaligned_files(refused, folder):
     assert "train.en has 20 lines and" in message and "train.fr has 21: expected as many" in message
 
 
-def test_a_language_that_is_not_there(refused, folder):
+def test_a_missing_language(refused, folder):
     message = refused(folder, "--target", "de")
     assert "has train.en but no train.de: expected line-parallel files" in message
     message = refused(folder, "--source", "es", "--target", "de")
     assert "expected train.es and train.de (.gz, .xz) or train.tsv; found train files of en, fr" in message
 
 
-def test_files_that_are_missing_empty_or_damaged(refused, folder, tmp_path):
+def test_missing_empty_and_damaged_files(refused, folder, tmp_path):
     assert f"--data {tmp_path / 'none'} does not exist" in refused(tmp_path / "none")
     for language in ("en", "fr"):
         (folder / f"train.{language}").write_text("")
@@ -77,13 +77,13 @@ def test_no_validation(refused, folder):
     )
 
 
-def test_too_few_subwords_for_the_letters(refused, folder):
+def test_fewer_subwords_than_characters(refused, folder):
     assert "--source-vocabulary is 8, but" in refused(folder, "--level", "subword", "--source-vocabulary", "8")
 
 
 @pytest.mark.extra
-def test_empty_lines_and_long_ones_are_left_out_and_counted(folder, tmp_path, command, tiny, capsys):
-    """An 80,000-character line among them."""
+def test_empty_and_long_lines_are_left_out_and_counted(folder, tmp_path, command, tiny, capsys):
+    """One of the lines has 80,000 characters."""
     for language, extra in (("en", ["", "star " * 16_000, "A star.", "A car."]), ("fr", ["Un.", "x", " ", "Une."])):
         with open(folder / f"train.{language}", "a", encoding="utf-8") as file:
             file.write("".join(line + "\n" for line in extra))
@@ -92,7 +92,7 @@ def test_empty_lines_and_long_ones_are_left_out_and_counted(folder, tmp_path, co
     assert "train: left out 2 with an empty side, 1 too long, of 24 pairs" in capsys.readouterr().err
 
 
-def test_nothing_but_empty_pairs(refused, folder):
+def test_only_empty_pairs(refused, folder):
     for language in ("en", "fr"):
         (folder / f"val.{language}").write_text("\n\n")
     assert "has no pair to use in the part validation: none of 2 is whole" in refused(folder)
@@ -104,7 +104,7 @@ def test_no_network(refused, monkeypatch):
 
 
 def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
-    """Weights and vocabulary do not fit: said when they are loaded, not by strange translations."""
+    """Loading fails if the weights do not fit the vocabulary."""
     shutil.copytree(shared.run, tmp_path / "run")
     path = tmp_path / "run" / "vocabulary.target.txt"
     path.write_text(path.read_text() + "▁intrus\n")
@@ -130,7 +130,7 @@ def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
         (["evaluate", "--run", "none", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
     ],
 )
-def test_commands_that_are_wrong(command, capsys, arguments, message):
+def test_invalid_commands(command, capsys, arguments, message):
     assert command(*arguments) == 2
     assert message in capsys.readouterr().err
 

@@ -24,7 +24,7 @@ def test_presets_go_through_json_and_build(preset):
     assert len(model.encoder) == len(model.decoder) == config.model.layers == 4
 
 
-def test_the_preset_of_the_paper_is_the_paper():
+def test_the_preset_has_the_values_of_the_paper():
     """Sutskever et al. 2014, section 3.4."""
     config = PRESETS["sutskever2014"][1]
     assert (config.model.layers, config.model.units, config.model.embedding_units) == (4, 1000, 1000)
@@ -69,7 +69,7 @@ def test_the_preset_of_the_paper_is_the_paper():
         ({"beam_size": 0}, "--beam-size is 0, but must be at least 1"),
     ],
 )
-def test_values_that_make_no_sense(changes, message):
+def test_invalid_values(changes, message):
     with pytest.raises(UserError) as found:
         from_json(Config, changes)
     assert message in str(found.value)

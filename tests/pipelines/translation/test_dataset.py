@@ -34,7 +34,7 @@ def preprocessing(**limits) -> Preprocessing:
     return Preprocessing(Vocabulary(words), Vocabulary(words), **limits)
 
 
-def test_parallel_files_tables_and_packed_ones_are_the_same(tmp_path):
+def test_parallel_compressed_and_tabular_files_are_read_alike(tmp_path):
     for folder, ending in (("plain", ""), ("packed", ".gz")):
         (tmp_path / folder).mkdir()
         for number, language in enumerate(("en", "fr")):
@@ -47,7 +47,7 @@ def test_parallel_files_tables_and_packed_ones_are_the_same(tmp_path):
     assert read(tmp_path / "table-plain" / "train.tsv", "train", data_config("")) == expected
 
 
-def test_a_part_goes_by_several_names(tmp_path):
+def test_a_part_may_have_several_names(tmp_path):
     for name in ("train", "dev", "test_2016_flickr"):
         for language in ("en", "fr"):
             write(tmp_path / f"{name}.{language}", [name])
@@ -82,7 +82,7 @@ def test_references_are_grouped_by_source():
     assert pairs.by_source() == (["a", "b"], [["1", "3"], ["2"]])
 
 
-def test_pairs_that_teach_nothing_are_left_out_and_counted():
+def test_unusable_pairs_are_left_out_and_counted():
     pairs = Pairs(
         ["One.", "", "Two", "big " * 9, "One", "big big big big big big big"],
         ["Un.", "Un", " ", "Un", "x" * 101, "gros"],
@@ -122,7 +122,7 @@ def test_every_pair_is_in_one_batch_within_the_budget():
     assert sorted(seen) == list(range(50))
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_only_on_seed_and_epoch():
     def order(seed, epoch):
         found = dataset.batches(encoded(50), batch_pairs=8, batch_tokens=64, seed=seed, epoch=epoch)
         return [tuple(batch["rows"].numpy()) for batch in found]
@@ -132,12 +132,12 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert order(1, 0) != order(2, 0)
 
 
-def test_xla_sees_few_shapes():
+def test_few_shapes_for_xla():
     found = dataset.batches(encoded(50), batch_pairs=8, batch_tokens=200, seed=1, xla=True)
     assert {batch[name].shape[1] for batch in found for name in ("source", "target")} == {8}
 
 
-def test_a_mixture_has_the_share_of_old_pairs():
+def test_a_mixture_contains_the_share_of_old_pairs():
     new, old = encoded(20), encoded(100, seed=5)
     mixed = dataset.mix(new, old, 0.5, seed=3)
     assert len(mixed) == 40
@@ -150,7 +150,7 @@ def test_a_mixture_has_the_share_of_old_pairs():
     assert set(tail) <= known
 
 
-def test_a_translation_set_of_tensorflow_datasets(monkeypatch):
+def test_a_data_set_of_tensorflow_datasets(monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=6):
         found = read("tfds:wmt14_translate/fr-en", "train", data_config("tfds:wmt14_translate/fr-en"))
@@ -162,7 +162,7 @@ def test_a_translation_set_of_tensorflow_datasets(monkeypatch):
         assert set(dataset.load(data_config("tfds:wmt14_translate/fr-en"))) == {"train", "validation"}
 
 
-def test_the_real_data_reads_as_its_readme_says(real_data):
+def test_the_real_data_has_the_sizes_in_the_readme(real_data):
     where = real_data("multi30k")
     chosen = data_config(where, source="de", target="en")
     parts = dataset.load(chosen)

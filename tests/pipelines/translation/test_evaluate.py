@@ -42,12 +42,12 @@ def test_the_table_and_the_files_of_an_evaluation(shared, command, capsys):
     assert (shared.run / "bleu_by_length.png").stat().st_size > 1000
 
 
-def test_a_part_that_is_not_there(shared, command, capsys):
+def test_a_missing_part(shared, command, capsys):
     assert command("evaluate", "--run", shared.run, "--split", "test_1999") == 2
     assert "has no part test_1999: expected test_1999.en and test_1999.fr" in capsys.readouterr().err
 
 
-def test_bleu_takes_every_reference():
+def test_bleu_uses_every_reference():
     texts = ["the cat sat on the mat now", "a dog runs over there today"]
     references = [["the cat sat on the mat now", "a cat was there"], ["a dog runs over there today"]]
     assert bleu(texts, references).score == pytest.approx(100)
@@ -58,7 +58,7 @@ def test_bleu_takes_every_reference():
     assert 0 < scores["bleu"] < 60 and 0 < scores["chrf"] < 60 and scores["exact_match"] == 0
 
 
-def test_bars_hold_every_sentence_once():
+def test_every_sentence_is_in_one_bar():
     sources = ["w " * n for n in (1, 5, 6, 8, 9, 30)]
     texts = ["a b c d e f"] * 6
     labels, scores, counts = bleu_by_length(sources, texts, [[text] for text in texts])
@@ -90,7 +90,7 @@ def test_perplexity_is_that_of_the_training_loss_without_smoothing(shared, train
     assert float(sum(w for _, w in sums)) == len(encoded.targets.ids) + len(encoded)
 
 
-def test_sentences_keep_their_order_and_are_alone_as_in_a_batch(trained):
+def test_sentences_keep_their_order_and_do_not_depend_on_their_batch(trained):
     decoder = make_decoder([trained])
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):

@@ -68,7 +68,7 @@ def strings(tensor) -> list[str]:
 
 
 @pytest.mark.extra
-def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_path):
+def test_the_same_answers_in_a_process_with_only_tensorflow(shared, trained, tmp_path):
     (shared.run / "export").rename(tmp_path / "moved")
     try:
         answer = subprocess.run(
@@ -89,7 +89,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
     assert default["score"][1] == 0 and np.shape(default["candidates"]) == (8, 5)
 
 
-def test_a_prefix_is_kept_and_the_rest_is_the_models(loaded, trained):
+def test_translations_begin_with_the_prefix(loaded, trained):
     found = search(loaded, TEXTS[:4], prefix=["Cette étoile n'est"])
     assert all(text.startswith("Cette étoile n'est") for text in (strings(found["translation"])[i] for i in (0, 3)))
     each = strings(search(loaded, ["A red car.", "A red car."], prefix=["Une", "Cette"])["translation"])
@@ -101,7 +101,7 @@ def test_a_prefix_is_kept_and_the_rest_is_the_models(loaded, trained):
 
 
 def test_candidates_come_best_first_with_their_scores(loaded, trained):
-    """Each score is what the model gives the tokens of the sentence, when it is forced to say them."""
+    """The score is the log-probability of the sentence with teacher forcing."""
     found = search(loaded, ["A red star."], beam_size=3)
     candidates = strings(found["candidates"])
     assert len(set(candidates)) == 3 and candidates[0] == strings(found["translation"])[0]
@@ -117,7 +117,7 @@ def test_candidates_come_best_first_with_their_scores(loaded, trained):
     assert scores[0] == pytest.approx(float(found["score"][0]), abs=1e-4)
 
 
-def test_lengths_are_kept(loaded):
+def test_length_limits(loaded):
     for text in strings(search(loaded, TEXTS[:1] * 2, min_length=7, max_length=9)["candidates"]):
         tokens = len(text.replace("!", " !").replace(".", " .").split())
         assert not text or 5 <= tokens <= 9
@@ -134,7 +134,7 @@ def test_draws_follow_seed_and_temperature(loaded):
     assert sample(loaded, texts, top_p=1e-6, seed=5) == greedy
 
 
-def test_explain_gives_what_the_pictures_draw(loaded, trained):
+def test_explain_returns_what_the_pictures_show(loaded, trained):
     found = {
         name: value.numpy()
         for name, value in loaded.signatures["explain"](
@@ -152,7 +152,7 @@ def test_explain_gives_what_the_pictures_draw(loaded, trained):
 
 
 def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):
-    """Of three runs: the score of a forced sentence is the mean of what the members give its tokens."""
+    """The score of a sentence is that of the mean probabilities of three runs."""
     members = [trained]
     for seed in (7, 8):
         other = type(trained.model).from_config({**trained.model.get_config(), "seed": seed})
@@ -180,7 +180,7 @@ def test_runs_with_other_vocabularies_are_not_an_ensemble(shared, command, tmp_p
     assert not (tmp_path / "export").exists()
 
 
-def test_a_run_that_is_not_trained(tmp_path):
+def test_an_untrained_run(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         export([tmp_path / "none"])
 

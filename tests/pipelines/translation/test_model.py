@@ -26,8 +26,8 @@ def build(**changes) -> TranslationModel:
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
-    """The logits of the forced pass are those of step by step."""
+def test_teacher_forcing_and_decoding_compute_the_same_logits(changes):
+    """One call with teacher forcing equals a call for each step."""
     model = build(**changes)
     forced = model((SOURCE, TOKENS)).numpy()
     state = model.encode(tf.constant(SOURCE))
@@ -38,7 +38,7 @@ def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_padding_does_not_count(changes):
+def test_padding_is_ignored(changes):
     model = build(**changes)
     alone = model((SOURCE[1:2, :3], TOKENS[1:2])).numpy()
     np.testing.assert_allclose(model((SOURCE, TOKENS)).numpy()[1:2], alone, atol=1e-5)
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not np.array_equal(one, other)
 
 
-def test_summaries_are_over_what_is_kept():
+def test_summaries_ignore_padding():
     outputs = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32) - 3
     kept = tf.constant([[True, True, False], [False, False, False]])
     expected = {"last": outputs[0, 1], "mean": outputs[0, :2].mean(axis=0), "max": outputs[0, :2].max(axis=0)}
@@ -102,8 +102,8 @@ def test_summaries_are_over_what_is_kept():
         build(context="first")
 
 
-def test_beam_search_finds_what_trying_all_sentences_finds():
-    """On the real model, not a table of probabilities: three words to choose from, three steps."""
+def test_beam_search_finds_the_best_of_all_sentences():
+    """With a model of three words, over three steps."""
     model = TranslationModel(**{**SIZES, "target_vocabulary": 6, "layers": 2, "residual": True})
     model((SOURCE, TOKENS[:, :1]))
     state = model.encode(tf.constant(SOURCE[:1]))
@@ -123,7 +123,7 @@ def test_beam_search_finds_what_trying_all_sentences_finds():
 
 
 def test_keras_can_train_it():
-    """It stays a plain Keras model."""
+    """The model works with Keras's own `fit`."""
     model = build()
     model.compile("adam", "sparse_categorical_crossentropy")
     history = model.fit((SOURCE, TOKENS), np.roll(TOKENS, -1, axis=1), epochs=2, verbose=0)

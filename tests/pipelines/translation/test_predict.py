@@ -11,7 +11,7 @@ from pipelines.common.serving.decoding_options import DecodingOptions
 
 @pytest.fixture
 def lines(capsys):
-    """The JSON objects on standard output; nothing else may be there."""
+    """Returns a function that returns the JSON objects on standard output, which must contain nothing else."""
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -20,7 +20,7 @@ def feed(monkeypatch, content: bytes):
 
 
 @pytest.mark.parametrize("model", ["", "export"])
-def test_one_object_a_sentence(shared, command, lines, model):
+def test_one_object_for_each_sentence(shared, command, lines, model):
     assert command("predict", "--model", shared.run / model, "A red star.", "", "A car.") == 0
     found = lines()
     assert [row["source"] for row in found] == ["A red star.", "", "A car."]
@@ -29,7 +29,7 @@ def test_one_object_a_sentence(shared, command, lines, model):
     assert found[0]["score"] < 0
 
 
-def test_lines_of_standard_input_with_a_bad_one_among_them(shared, command, lines, monkeypatch):
+def test_lines_of_standard_input_one_of_them_invalid(shared, command, lines, monkeypatch):
     feed(monkeypatch, b"A red star.\r\n\nwhat a \xff mess\n" + b"A car.\n" * 40)
     assert command("predict", "--model", shared.run, "-", "--beam-size", "1") == 1
     found = lines()
@@ -53,7 +53,7 @@ def test_warm_start_and_candidates(shared, command, lines):
     assert row["candidates"][0] == row["translation"] and len(row["candidates"]) == 7
 
 
-def test_draws(shared, command, lines):
+def test_sampling(shared, command, lines):
     arguments = ["predict", "--model", shared.run, "A red star.", "A car.", "--temperature", "2.5", "--top-p", "0.95"]
     assert command(*arguments, "--seed", "3") == 0
     first = lines()
@@ -83,13 +83,13 @@ def test_pictures_of_the_words_and_a_map(shared, command, lines, tmp_path):
         ({"length_penalty": -0.5}, "--length-penalty is -0.5, but must be at least 0"),
     ],
 )
-def test_searches_that_make_no_sense(options, message):
+def test_invalid_decoding_options(options, message):
     with pytest.raises(UserError) as found:
         DecodingOptions(**options)
     assert message in str(found.value)
 
 
-def test_models_that_are_none(shared, command, capsys, tmp_path):
+def test_invalid_models(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),

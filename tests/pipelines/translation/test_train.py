@@ -31,7 +31,7 @@ def batch_of(trained) -> dict:
     return {"source": source, "target": target, "real": tf.constant([1.0, 1.0, 0.0])}
 
 
-def test_a_run_explains_itself(shared):
+def test_the_files_of_a_run(shared):
     stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("translation", "sample")
     assert from_json(Config, stored["config"]).model.layers == 2
@@ -53,7 +53,7 @@ def test_a_finished_run_is_reported(shared, command, tiny, capsys):
     assert "units was 16 and is now 6" in capsys.readouterr().err
 
 
-def test_the_loss_is_that_of_the_equations(trained):
+def test_the_loss_equals_its_equation(trained):
     batch = batch_of(trained)
     total, weight = make_loss(trained.model, trained.config.loss, TrainingOptions())(batch, False)["loss"]
     target = batch["target"].numpy()
@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_the_equations(trained):
     assert float(smoothed["loss"][0]) > expected
 
 
-def test_scheduled_sampling_replaces_as_many_inputs_as_its_schedule_says(trained):
+def test_scheduled_sampling_follows_its_schedule(trained):
     model, batch = trained.model, batch_of(trained)
     inputs = tf.concat([tf.fill([64, 1], START), tf.tile(batch["target"][:1], [64, 1])], axis=1)
     state = model.encode(tf.tile(batch["source"][:1], [64, 1]))
@@ -105,7 +105,7 @@ OPTIONS = """
 
 @pytest.mark.extra
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
-def test_every_option_trains_and_translates(shared, command, tiny, tmp_path, options, capsys):
+def test_crossed_options_train_and_translate(shared, command, tiny, tmp_path, options, capsys):
     arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
@@ -114,7 +114,7 @@ def test_every_option_trains_and_translates(shared, command, tiny, tmp_path, opt
 
 @pytest.mark.parametrize("initial_range", [0, pytest.param(0.05, marks=pytest.mark.extra)])
 def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path, initial_range):
-    """But where a range says how all weights begin; the learning rate is next to nothing."""
+    """Except if --initial-range sets all weights. The learning rate is almost zero."""
     run = tmp_path / "run"
     changes = ["--epochs", "1", "--layers", "1", "--learning-rate", "1e-12", "--initial-range", initial_range]
     assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *changes) == 0
@@ -129,8 +129,8 @@ def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, t
     np.testing.assert_allclose(np.exp(bias), counts / counts.sum(), rtol=1e-4)
 
 
-def test_fine_tuning_on_new_words_keeps_what_is_known(shared, trained, command, make, tmp_path):
-    """Vocabularies grow, ids and answers stay: with a learning rate of next to nothing nothing changes."""
+def test_fine_tuning_on_new_words_keeps_the_known_ones(shared, trained, command, make, tmp_path):
+    """Vocabularies grow; with a learning rate of almost zero, ids and answers do not change."""
     make_pairs, write_parallel = make
     write_parallel(tmp_path / "data", "train", [*make_pairs(30, 5), ("A brandnew star.", "Une étoile toute neuve.")])
     write_parallel(tmp_path / "data", "val", make_pairs(10, 6))
