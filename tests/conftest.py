@@ -15,7 +15,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # tests compare the last bit; a GPU adds in another order
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG = ("test_killing", "test_train", "test_training", "test_pretrain", "test_export")
+LONG = ("test_killing", "test_train", "test_training", "test_export")
 
 
 def pytest_collection_modifyitems(items):

@@ -10,7 +10,6 @@ this machine.
 """
 
 import argparse
-import dataclasses
 import os
 import statistics
 import sys
@@ -25,10 +24,13 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
+from pipelines.common.config import replace
+from pipelines.common.training import strategies
 from pipelines.common.training.updates import Updates
 from pipelines.sentiment.dataset import Texts
-from pipelines.sentiment.pretrain import build, make_step, make_streams
-from pipelines.sentiment.pretraining_config import PRESETS, PretrainingConfig
+from pipelines.sentiment.language_model.config import PRESETS, Config
+from pipelines.sentiment.language_model.model import make_model
+from pipelines.sentiment.language_model.train import make_step, make_streams
 from tests.benchmarks.bench_layers import machine_flops
 
 tf.get_logger().setLevel("ERROR")
@@ -45,11 +47,12 @@ def make_texts(words: int, vocabulary: int) -> Texts:
     return Texts(ids, np.minimum(np.arange(count + 1) * WORDS_OF_A_TEXT, words), 0)
 
 
-def make_updates(config: PretrainingConfig, updates: int):
+def make_updates(config: Config, updates: int):
     """Returns (a function that makes one update and waits for it, words of an update)."""
-    words = config.streams * config.k1
-    streams = make_streams(config, make_texts(words * updates, config.vocabulary_size))
-    model = build(config, Vocabulary([*GENERATION, *map(str, range(config.vocabulary_size - len(GENERATION)))]))
+    words, size = config.windows.streams * config.windows.k1, config.vocabulary.vocabulary_size
+    streams = make_streams(config, make_texts(words * updates, size))
+    vocabulary = Vocabulary([*GENERATION, *map(str, range(size - len(GENERATION)))])
+    model = strategies.build(config.training, lambda: make_model(config, vocabulary))
     data = streams.epoch(0)
     training = Updates(model, make_step(model, config), config.training, steps_per_epoch={0: streams.windows})
     training.prepare(data.element_spec)
@@ -62,14 +65,16 @@ def make_updates(config: PretrainingConfig, updates: int):
     return step, words
 
 
-def flops_of_a_word(config: PretrainingConfig) -> float:
+def flops_of_a_word(config: Config) -> float:
     """Returns the floating-point operations of an update for each new word."""
-    units, width = config.units, config.embedding_units if config.tied else config.units
-    layers = [config.embedding_units, *[units] * (config.layers - 1)]
-    recurrent = sum(2 * (features + units) * 4 * units for features in layers) * config.k2 / config.k1
-    readout = 2 * units * width * config.k2 / config.k1 if config.tied and width != units else 0
-    shown = config.softmax_samples if config.softmax == "sampled" else config.vocabulary_size
-    return 3 * len(config.directions) * (recurrent + readout + 2 * width * shown)
+    model, units, repeats = config.model, config.model.units, config.windows.k2 / config.windows.k1
+    width = model.embedding_units if model.tied else units
+    layers = [model.embedding_units, *[units] * (model.layers - 1)]
+    recurrent = sum(2 * (features + units) * 4 * units for features in layers) * repeats
+    readout = 2 * units * width * repeats if model.tied and width != units else 0
+    sampled = config.loss.softmax == "sampled"
+    shown = config.loss.softmax_samples if sampled else config.vocabulary.vocabulary_size
+    return 3 * (1 + model.bidirectional) * (recurrent + readout + 2 * width * shown)
 
 
 def main():
@@ -77,12 +82,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     for name in ("units", "streams", "k1", "k2", "vocabulary_size"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(preset, name))
-    parser.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=preset.bidirectional)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=argparse.SUPPRESS)
+    parser.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
     parser.add_argument("--full-softmax", action="store_true")
     given = vars(parser.parse_args())
-    rounds, softmax = given.pop("rounds"), "full" if given.pop("full_softmax") else preset.softmax
-    config = dataclasses.replace(preset, softmax=softmax, **given)
+    rounds, softmax = given.pop("rounds"), "full" if given.pop("full_softmax") else preset.loss.softmax
+    config = replace(preset, softmax=softmax, **given)
     peak = machine_flops()
     step, words = make_updates(config, rounds + 3)
     seconds = []
@@ -97,7 +102,8 @@ def main():
     print("| units | directions | streams | k1, k2 | softmax | seconds | words/s | share of the product's speed |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print(
-        f"| {config.units} | {len(config.directions)} | {config.streams} | {config.k1}, {config.k2} | {config.softmax}"
+        f"| {config.model.units} | {1 + config.model.bidirectional} | {config.windows.streams}"
+        f" | {config.windows.k1}, {config.windows.k2} | {softmax}"
         f" | {second:.2f} | {words / second:,.0f} | {flops / peak:.0%} |"
     )
 

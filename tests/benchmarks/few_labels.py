@@ -20,11 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS
-from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PretrainingConfig
+from pipelines.sentiment.language_model import config as language_model
 from pipelines.sentiment.reviews import Reviews
 from tests.benchmarks.commands import call
 
@@ -48,9 +49,10 @@ def main():
     parser.add_argument("--tested", type=int, default=5000)
     options = parser.parse_args()
     network = PRESETS["imdb-pretrained"][1]
-    learned = PretrainingConfig.from_json(Run.open(options.language_model, LANGUAGE_MODEL).config)
-    directions = "--bidirectional" if learned.bidirectional else "--no-bidirectional"
-    parts = dataset.load(network)
+    learned = from_json(language_model.Config, Run.open(options.language_model, language_model.TASK).config)
+    word_dropout = network.regularization.word_dropout
+    directions = "--bidirectional" if learned.model.bidirectional else "--no-bidirectional"
+    parts = dataset.load(network.data)
     test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]
     scores: dict[str, list[float]] = {"warm": [], "random": []}
     for seed in options.seeds:
@@ -61,7 +63,14 @@ def main():
         write(data / "test.csv", parts["test"], test)
         starts = {
             "warm": ["imdb-pretrained", "--init-from", options.language_model],
-            "random": ["imdb", directions, "--units", learned.units, "--word-dropout", network.word_dropout],
+            "random": [
+                "imdb",
+                directions,
+                "--units",
+                learned.model.units,
+                "--word-dropout",
+                network.regularization.word_dropout,
+            ],
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{options.reviews}-{seed}"

@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipelines.common.config import from_json
 from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
@@ -67,8 +68,8 @@ def main():
     parser.add_argument("--run", type=Path, required=True, help="a finished run of the preset imdb")
     parser.add_argument("--to", type=Path, required=True, help="a folder for the data and both runs")
     options = parser.parse_args()
-    config = Config.from_json(Run.open(options.run, "sentiment").require_weights().config)
-    parts = dataset.load(config)
+    config = from_json(Config, Run.open(options.run, "sentiment").require_weights().config)
+    parts = dataset.load(config.data)
     data = options.to / "data"
     data.mkdir(parents=True, exist_ok=True)
     own = three_labels(parts["validation"], TRAINING + VALIDATION, seed=1)

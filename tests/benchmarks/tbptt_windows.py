@@ -10,7 +10,6 @@ that is finished is only reported.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -19,11 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
 
+from layers.text import GENERATION
+from pipelines.common.config import replace
+from pipelines.common.data.loading import text_batches
 from pipelines.common.runs import Run
-from pipelines.sentiment import corpus, dataset
-from pipelines.sentiment.model import make_preprocessing
-from pipelines.sentiment.pretrain import fit, learn, make_streams
-from pipelines.sentiment.pretraining_config import LANGUAGE_MODEL, PRESETS, PretrainingConfig
+from pipelines.sentiment import dataset
+from pipelines.sentiment.language_model.config import PRESETS, TASK, Config
+from pipelines.sentiment.language_model.dataset import load
+from pipelines.sentiment.language_model.train import fit, make_streams
+from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
 from tests.benchmarks.bench_losses import memory_kilobytes
 
 
@@ -32,22 +35,22 @@ def pair(text: str) -> tuple[int, int]:
     return int(k1), int(k2)
 
 
-def configs(options) -> list[PretrainingConfig]:
+def configs(options) -> list[Config]:
     """Returns a configuration for each pair of windows; the number of epochs is not known yet."""
     preset = PRESETS["imdb"][1]
-    training = dataclasses.replace(preset.training, schedule="constant", tensorboard=False)
     return [
-        dataclasses.replace(
+        replace(
             preset,
-            data=options.data,
+            location=options.data,
             run=options.to / f"k1-{k1}-k2-{k2}",
-            group_column="movie" if options.data == preset.data else "",
+            group_column="movie" if options.data == preset.data.location else "",
             bidirectional=False,
             units=options.units,
             streams=options.streams,
             k1=k1,
             k2=k2,
-            training=training,
+            schedule="constant",
+            tensorboard=False,
         )
         for k1, k2 in options.windows
     ]
@@ -59,26 +62,28 @@ def main():
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--data", default="imdb")
     parser.add_argument("--windows", type=pair, nargs="+", default=[(50, 50), (100, 100), (400, 400), (50, 200)])
-    parser.add_argument("--units", type=int, default=PRESETS["imdb"][1].units)
-    parser.add_argument("--streams", type=int, default=PRESETS["imdb"][1].streams)
+    parser.add_argument("--units", type=int, default=PRESETS["imdb"][1].model.units)
+    parser.add_argument("--streams", type=int, default=PRESETS["imdb"][1].windows.streams)
     options = parser.parse_args()
     wanted = configs(options)
-    parts = corpus.load(wanted[0])
-    vocabulary = learn(wanted[0], parts["train"])
-    preprocessing = make_preprocessing(wanted[0], vocabulary)
-    encoded = {part: dataset.encode_texts(found, preprocessing) for part, found in parts.items()}
+    first = wanted[0]
+    parts = load(first.data, first.text.max_characters)
+    texts = text_batches(parts["train"].texts)
+    vocabulary = learn_vocabulary(texts, reserved=GENERATION, **vars(first.vocabulary), **vars(first.text))
+    preprocessing = Preprocessing(vocabulary, **vars(first.text))
+    encoded = {part: dataset.encode(found, preprocessing) for part, found in parts.items()}
     lines = []
     for config in wanted:
         epochs = options.updates / make_streams(config, encoded["train"]).windows
-        config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
-        with Run.start(config.run, LANGUAGE_MODEL, config) as run:
+        config = replace(config, epochs=epochs)
+        with Run.start(config.run, TASK, config) as run:
             Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             summary = fit(run, config, encoded, vocabulary)
             peak = memory_kilobytes("VmHWM") / 2**20
         perplexity = summary["scores"]["val_perplexity"]
-        words = summary["steps"] * config.k1 * config.streams
+        words = summary["steps"] * config.windows.k1 * config.windows.streams
         lines.append(
-            f"| {config.k1} | {config.k2} | {summary['steps']:,} | {words:,} | {perplexity:.1f}"
+            f"| {config.windows.k1} | {config.windows.k2} | {summary['steps']:,} | {words:,} | {perplexity:.1f}"
             f" | {summary['seconds']:.0f} | {peak:.1f} |"
         )
     print("\n| k1 | k2 | updates | words read | validation perplexity | seconds | peak memory, GiB |")
