@@ -10,11 +10,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """Turns the first Ctrl-C or SIGTERM into a flag, for `check` to read; the second one interrupts at once."""
+    """Turns the first Ctrl-C or SIGTERM into a flag for raise_if_received; the second one interrupts at once."""
 
     def __enter__(self):
         self.received = False
-        self.waiting = True  # whether the first signal waits for `check`
+        self.waiting = True  # whether the first signal waits for raise_if_received
         self.before = {}
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -32,15 +32,15 @@ class Signals:
         if not self.waiting:
             raise Interrupted
 
-    def check(self):
-        """Raises Interrupted if a signal was received."""
+    def raise_if_received(self):
+        """Raises Interrupted if a signal was received; called where a checkpoint can be written."""
         if self.received:
             raise Interrupted
 
     @contextlib.contextmanager
-    def immediate(self):
-        """Context in which the first signal interrupts at once: validation may be long, and does not call `check`."""
-        self.check()
+    def interrupt_immediately(self):
+        """Context in which the first signal raises Interrupted at once, for long functions such as the validation."""
+        self.raise_if_received()
         self.waiting = False
         try:
             yield

@@ -37,7 +37,7 @@ CURVES_SECONDS = 30  # between two drawings of the curves, each of which takes m
 
 @dataclasses.dataclass
 class Trainer:
-    """Trains a built model in a started run: `Trainer(model, run=run, …).train()`.
+    """Trains a built model, and writes everything into a run folder: `Trainer(model, run=run, …).train()`.
 
     Attributes:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
@@ -95,7 +95,7 @@ class Trainer:
                 return self._finish()
         except BaseException as error:
             if self.progress.rows:
-                with contextlib.suppress(OSError, UserError):  # report the first exception
+                with contextlib.suppress(OSError, UserError):  # or they would hide `error`
                     self._draw_curves()
             if isinstance(error, NotFiniteError):
                 last = self.checkpoints.files()[-1:]
@@ -154,14 +154,14 @@ class Trainer:
             self.updates.flush(progress.step)
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
-                with self.signals.immediate():
+                with self.signals.interrupt_immediately():
                     metrics |= {name: float(value) for name, value in self.validate().items()}
                 self._end_epoch(metrics)
         except Interrupted:
             self._save_checkpoint()
             raise
         self._save_checkpoint()
-        self.signals.check()
+        self.signals.raise_if_received()
         if time.monotonic() - self.drawn_at >= CURVES_SECONDS:
             self._draw_curves()
 
@@ -184,7 +184,7 @@ class Trainer:
         if now - self.metrics_at >= METRICS_SECONDS:
             self.metrics, self.metrics_at = self.updates.metrics(), now
         self.callback_list.on_train_batch_end(progress.batch - 1, self.metrics)
-        self.signals.check()
+        self.signals.raise_if_received()
         steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
         if (steps and progress.step % steps == 0) or (minutes and now - self.saved_at >= 60 * minutes):
             self._save_checkpoint()
@@ -208,12 +208,12 @@ class Trainer:
         progress.rows.append(row)
         write_history(self.run.history_file, progress.rows)
         progress.epoch, progress.batch, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
-        self.updates.sums = {}
+        self.updates.reset_metrics()
         self.callback_list.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
 
     def _keep_best(self, row: dict):
-        # Written before the checkpoint that refers to it, and named by its step: whenever the process is killed, the
-        # file that a checkpoint refers to exists.
+        # The file is named by its step and written before the checkpoint that refers to it: so a checkpoint never
+        # refers to a file that a kill prevented.
         file = f"best-{row['step']:09d}.weights.h5"
         runs.save_weights(self.model, self.run.checkpoints / file)
         files.publish(self.run.checkpoints / file, self.run.weights_file)
@@ -240,7 +240,7 @@ class Trainer:
         self._count_seconds()
         progress = self.progress
         progress.pending, progress.sums = self.updates.pending, tf.nest.map_structure(float, self.updates.sums)
-        # The best weights of each checkpoint stay on the disk as long as the checkpoint does.
+        # The weights file that was the best at a checkpoint is kept as long as the checkpoint.
         progress.best_files[str(progress.step)] = progress.best["file"] if progress.best else None
         progress.best_files = dict(sorted(progress.best_files.items(), key=lambda item: int(item[0]))[-KEEP:])
         self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
@@ -269,10 +269,10 @@ class Trainer:
         self._draw_curves()
         summary = self.progress.summary(self.monitor)
         if self.at_end:
-            # A kill from here on loses nothing: the resumed run restores the best weights, and calls at_end again.
-            with self.signals.immediate():
+            # After a kill, the resumed run restores the best weights as they were, and calls at_end again.
+            with self.signals.interrupt_immediately():
                 summary |= self.at_end()
             runs.save_weights(self.model, self.run.weights_file)
-        self.signals.check()
+        self.signals.raise_if_received()
         self.run.finish(summary)
         return summary

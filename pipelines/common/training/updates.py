@@ -248,6 +248,9 @@ class Updates:
         self.check_finite()
         return {name: float(total) / (float(weight) or 1.0) for name, (total, weight) in self.sums.items()}
 
+    def reset_metrics(self):
+        self.sums = {}
+
     def check_finite(self):
         """Raises NotFiniteError if the loss or its gradient was not finite at a step."""
         bad_step = int(self.bad_step.numpy())
