@@ -47,7 +47,7 @@ class WordSoftmax(keras.layers.Layer):
         """W, float32[words, width]: one row per word, as in an embedding."""
         return tf.convert_to_tensor(self.own_kernel if self.embedding is None else self.embedding.embeddings)
 
-    def begin_with(self, ids, texts: int):
+    def initialize_bias(self, ids, texts: int):
         """Sets b to the log frequency of each word, so that an untrained network, with x = 0, predicts the frequencies.
 
         Otherwise the first updates teach x a constant that predicts them: all gradients then point the same way and

@@ -62,7 +62,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     images = {part: prepare_images(config, parts[part], model, preprocessing, part) for part in parts}
     captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
     if not base:
-        model.softmax.begin_with(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
+        model.softmax.initialize_bias(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
     run = run or Run.start(config.run, "captioning", config, preset)
     with run:
         with atomic_write(run.path / VOCABULARY_FILE) as file:

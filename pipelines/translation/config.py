@@ -21,7 +21,7 @@ class DataConfig:
     """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
     source: str = "en"
-    """Source language: the ending of its files (train.en), or its name in a tfds: data set."""
+    """Source language: the extension of its files (train.en), or its name in a tfds: data set."""
 
     target: str = "fr"
     """Target language."""
@@ -64,7 +64,7 @@ class TextConfig:
     """Convert to lower case, translations included."""
 
     max_tokens: int = 100
-    """Maximum number of tokens of a sentence. Training leaves longer pairs out; translation reads the first ones."""
+    """Maximum number of tokens of a sentence. Training drops longer pairs; translation truncates the source."""
 
     max_characters: int = 5_000
     """Maximum number of characters of a sentence that are read."""
@@ -142,7 +142,7 @@ class RegularizationConfig:
     """Share of each token embedding dropped."""
 
     word_dropout: float = 0.0
-    """Share of the decoder's input tokens replaced by the unknown token in training: it then relies on the source."""
+    """Share of the decoder's input tokens replaced by the unknown token, so that it relies on the source."""
 
     initial_range: float = 0.0
     """Draw all weights from U(-r, r). With 0, each layer has its own initializer (Glorot, orthogonal)."""
@@ -166,10 +166,10 @@ class LossConfig:
     """Words that a sampled softmax draws for each batch."""
 
     loss_per: Literal["token", "sentence"] = "token"
-    """Divide the gradient by the number of tokens of the batch, or of sentences (Sutskever et al. 2014)."""
+    """Divide the loss by the number of tokens of the batch, or of sentences (Sutskever et al. 2014)."""
 
     teacher_forcing: Literal["always", "constant", "linear", "inverse-sigmoid"] = "always"
-    """Feed true tokens always, or with a probability that falls on this schedule (scheduled sampling, Bengio et al.
+    """Feed the true token always, or with a probability given by this schedule (scheduled sampling, Bengio et al.
     2015)."""
 
     teacher_probability: float = 0.75
@@ -232,10 +232,10 @@ class Config:
         return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), data=data)
 
 
-# A preset promises its command, hardware, time and score: README.md has what was measured.
+# The description of a preset states its training time and score on two cores, as measured in README.md.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample, English to French: under two minutes on two cores, 96 % of its test right.",
+        "The embedded sample, English to French: under two minutes on two cores, 96 % of the test exactly right.",
         Config(
             run=pathlib.Path("saved_models/translation/sample"),
             data=DataConfig(location="sample", batch_pairs=64),

@@ -4,8 +4,8 @@
                                                                              |
     target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-The decoder has two drivers for the same cells: `decoder_outputs` reads all true tokens at once (teacher forcing), and
-`step` reads one token at a time (decoding).
+The decoder cells run in two ways: `decoder_outputs` reads a whole sequence of tokens at once (training, with teacher
+forcing); `step` reads one token (decoding).
 """
 
 import dataclasses
@@ -48,9 +48,9 @@ class TranslationModel(keras.Model):
             that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
             encoder-decoder").
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
-        dropout: Share of units dropped between layers and before the softmax.
-        embedding_dropout: Share of each token embedding dropped.
-        word_dropout: Share of the decoder's input tokens replaced by UNKNOWN in training (Bowman et al. 2016).
+        dropout: Fraction of the units to drop between layers and before the softmax.
+        embedding_dropout: Fraction of each token embedding to drop.
+        word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
         initial_range: Draw all weights from U(-r, r); 0: Glorot for kernels, orthogonal for recurrent kernels.
         seed: Makes initial weights and dropout repeatable.
     """
@@ -84,7 +84,7 @@ class TranslationModel(keras.Model):
         self.reverse, self.residual, self.context = reverse, residual, context
         seeds = Seeds(seed)
 
-        def initializer(kind, **options):
+        def initializer(kind=None, **options):
             if initial_range:
                 return keras.initializers.RandomUniform(-initial_range, initial_range, seed=seeds())
             return kind(seed=seeds(), **options)
@@ -94,10 +94,10 @@ class TranslationModel(keras.Model):
             return keras.layers.Embedding(tokens, embedding_units, embeddings_initializer=start, name=name)
 
         def recurrent(width, name, **options):
-            # In the paper every weight is drawn from the same range, biases too; otherwise the forget gate begins open.
-            own = {"bias_initializer": initializer(None)} if initial_range else {}
-            if initial_range and cell == "lstm":
-                own["unit_forget_bias"] = False
+            if initial_range:  # Sutskever et al. draw the biases as well, that of the forget gate included
+                options["bias_initializer"] = initializer()
+                if cell == "lstm":
+                    options["unit_forget_bias"] = False
             return CELLS[cell](
                 width,
                 return_sequences=True,
@@ -105,7 +105,6 @@ class TranslationModel(keras.Model):
                 kernel_initializer=initializer(keras.initializers.GlorotUniform),
                 recurrent_initializer=initializer(keras.initializers.Orthogonal),
                 name=name,
-                **own,
                 **options,
             )
 
@@ -145,7 +144,8 @@ class TranslationModel(keras.Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        self.batches = self.add_weight(
+        # The number of batches whose inputs were sampled: the schedule of scheduled sampling.
+        self.sampled_batches = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="batches_trained_on"
         )
         self.built = True
@@ -245,14 +245,14 @@ def pool_over_time(outputs, mask, how: str):
         how: "last", "mean" or "max".
     """
     weights = tf.cast(mask[:, :, None], outputs.dtype)
-    any_step = tf.reduce_max(weights, axis=1)  # [batch, 1]
+    is_nonempty = tf.reduce_max(weights, axis=1)  # [batch, 1]
     if how == "last":
         last = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1) - 1, 0)
-        return tf.gather(outputs, last, batch_dims=1) * any_step
+        return tf.gather(outputs, last, batch_dims=1) * is_nonempty
     if how == "mean":
         return tf.reduce_sum(outputs * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1)
-    lowest = tf.reduce_min(outputs) * (1 - weights)
-    return tf.reduce_max(outputs * weights + lowest, axis=1) * any_step
+    masked = tf.where(mask[:, :, None], outputs, outputs.dtype.min)
+    return tf.reduce_max(masked, axis=1) * is_nonempty
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trains a run from scratch or from another run, and goes on with one that was stopped."""
+"""Trains a run from scratch, fine-tunes it from another run, or resumes it."""
 
 import sys
 
@@ -37,7 +37,7 @@ from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 
 
 def train(config: Config, preset: str | None = None) -> dict:
-    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
+    """Starts or resumes a run, and returns its summary. A finished run is only reported."""
     run = Run.prepare(config.run, "translation", config, preset)  # its folder is created after the data was checked
     if run.finished:
         report(run)
@@ -51,11 +51,11 @@ def train(config: Config, preset: str | None = None) -> dict:
         raise UserError(
             f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
         )
-    # The target's vocabulary is written last: with it, both are whole.
+    # The target vocabulary is written last: if it exists, both files are complete.
     stored = (run.path / TARGET_VOCABULARY_FILE).is_file()
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
     preprocessing = make_preprocessing(config, *vocabularies)
-    encoded = encode(config, pairs, preprocessing, base)
+    encoded = encode_parts(config, pairs, preprocessing, base)
     with run.create():
         for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
             with atomic_write(run.path / name) as file:
@@ -66,7 +66,7 @@ def train(config: Config, preset: str | None = None) -> dict:
 
 
 def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> list[Vocabulary]:
-    """The vocabularies of source and target; in fine-tuning those of the run it starts from, with new words behind."""
+    """Returns the vocabularies of source and target: in fine-tuning those of the base run, with new words appended."""
     vocabularies = []
     for side in ("source", "target"):
         field = f"{side}_vocabulary"
@@ -84,10 +84,10 @@ def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> li
     return vocabularies
 
 
-def encode(
+def encode_parts(
     config: Config, pairs: dict[str, Pairs], preprocessing: Preprocessing, base: Trained | None
 ) -> dict[str, dataset.Encoded]:
-    """The parts as ids; training's with a share of the pairs of the run that fine-tuning starts from."""
+    """Converts the parts to token ids. In fine-tuning, mixes pairs of the base run into the training part."""
     encoded = {
         part: dataset.encode(pairs[part], preprocessing, config.data.max_ratio) for part in ("train", "validation")
     }
@@ -112,9 +112,9 @@ def fit(
     model = build(config, preprocessing)
     if base:
         take_over(model, base.model)
-    elif not config.regularization.initial_range:  # which says how all weights begin
+    elif not config.regularization.initial_range:  # it initializes all weights
         targets = encoded["train"].targets
-        model.softmax.begin_with(targets.ids, len(targets))
+        model.softmax.initialize_bias(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
     greedy = make_decoder([trained]).batched(sort_key=len, beam_size=1, length_penalty=0.0)
     perplexity = Perplexity(model)
@@ -150,59 +150,59 @@ def fit(
 
 
 def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs: int):
-    """Says on standard error how many pairs were left out, and why; UserError when none is left."""
+    """Prints how many pairs were left out, and why, to standard error. Raises UserError if none is left."""
     if found.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
         print(f"{part}: left out {reasons}, of {all_pairs:,} pairs", file=sys.stderr)
     if not len(found):
         raise UserError(
-            f"--data {config.data.location} has no pair to use in the part {part}: none of {all_pairs:,} is whole"
+            f"--data {config.data.location} has no usable pair in the part {part}: all {all_pairs:,} were left out"
         )
 
 
 def build(config: Config, preprocessing: Preprocessing) -> TranslationModel:
-    """The model under the strategy and precision of the config, its random numbers from the config's seed."""
+    """Returns the model, built with the strategy, precision and seed of the configuration."""
     return strategies.build(config.training, lambda: make_model(config, preprocessing))
 
 
-def make_loss(model: TranslationModel, config: LossConfig, training: TrainingOptions):
-    """Returns loss(batch, training) -> name -> (total, weight).
+def make_loss(model: TranslationModel, config: LossConfig, options: TrainingOptions):
+    """Returns the function loss(batch, training) -> {name: (total, weight)}.
 
     `loss` is the cross-entropy in nats, with label smoothing, per token or per sentence. `nll` is per token, without
     smoothing; its exponential is the perplexity.
     """
 
-    def loss(batch, in_training: bool):
+    def loss(batch, training: bool):
         inputs, targets, weights = teacher_forcing(batch["target"], START, END)
         weights *= batch["real"][:, None]
-        state = model.encode(batch["source"], in_training)
-        if in_training and config.teacher_forcing != "always":
-            inputs = sampled_inputs(model, config, training.accumulate, inputs, state)
-        outputs = model.decoder_outputs(inputs, state, in_training)
+        state = model.encode(batch["source"], training)
+        if training and config.teacher_forcing != "always":
+            model.sampled_batches.assign_add(1)
+            updates = (model.sampled_batches - 1) // options.accumulate
+            inputs = sampled_inputs(model, config, updates, inputs, state)
+        outputs = model.decoder_outputs(inputs, state, training)
         outputs = tf.reshape(outputs, [-1, model.readout_width])  # [batch * time, width]
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)
         divisor = tf.reduce_sum(batch["real"]) if config.loss_per == "sentence" else tokens
-        softmax = (outputs, model.softmax.kernel, model.softmax.bias, targets, weights)
-        if in_training and config.softmax == "sampled":
+        softmax_and_targets = (outputs, model.softmax.kernel, model.softmax.bias, targets, weights)
+        if training and config.softmax == "sampled":
             samples = min(config.softmax_samples, model.softmax.words)
-            total = sampled_cross_entropy(*softmax, samples=samples, seed=model.random)
+            total = sampled_cross_entropy(*softmax_and_targets, samples=samples, seed=model.random)
             return {"loss": (total, divisor)}
         total, nll = losses.cross_entropy(
-            *softmax,
+            *softmax_and_targets,
             label_smoothing=config.label_smoothing,
-            training=in_training,
-            xla=training.xla,
+            training=training,
+            xla=options.xla,
         )
         return {"loss": (total, divisor), "nll": (nll, tokens)}
 
     return loss
 
 
-def sampled_inputs(model: TranslationModel, config: LossConfig, accumulate: int, inputs, state):
-    """Returns the decoder's inputs int32[batch, time], some of them predicted: scheduled sampling."""
-    updates = model.batches // accumulate
-    model.batches.assign_add(1)
+def sampled_inputs(model: TranslationModel, config: LossConfig, updates, inputs, state):
+    """Returns the decoder's inputs int32[batch, time], some of them replaced by predictions: scheduled sampling."""
     if config.teacher_forcing == "linear":
         slope = (1 - config.teacher_probability) / config.teacher_updates
         probability = teacher_probability("linear", updates, c=slope, eps=config.teacher_probability)
@@ -215,7 +215,7 @@ def sampled_inputs(model: TranslationModel, config: LossConfig, accumulate: int,
 
 
 def report(run: Run):
-    """One line about a finished run."""
+    """Prints one line about a finished run."""
     summary = run.summary
     scores = summary["scores"]
     print(

@@ -50,7 +50,6 @@ def main():
     options = parser.parse_args()
     network = PRESETS["imdb-pretrained"][1]
     learned = from_json(language_model.Config, Run.open(options.language_model, language_model.TASK).config)
-    word_dropout = network.regularization.word_dropout
     directions = "--bidirectional" if learned.model.bidirectional else "--no-bidirectional"
     parts = dataset.load(network.data)
     test = np.random.default_rng(0).permutation(len(parts["test"]))[: options.tested]

@@ -26,7 +26,7 @@ from pipelines.translation.config import PRESETS, Config
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import bleu
 from pipelines.translation.model import load_trained, make_preprocessing
-from pipelines.translation.train import build, encode, learn_vocabularies, make_loss, train
+from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss, train
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 PLAIN = {"bidirectional": False, "context": "none"}  # the network of the paper, with residual connections
@@ -57,7 +57,7 @@ def epochs(config: Config, minutes: float) -> float:
     """Returns the number of epochs that fit into the time."""
     pairs = dataset.load(config.data)
     preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs["train"], None))
-    encoded = encode(config, pairs, preprocessing, None)["train"]
+    encoded = encode_parts(config, pairs, preprocessing, None)["train"]
     limits = {
         "batch_pairs": config.data.batch_pairs,
         "batch_tokens": config.data.batch_tokens,

@@ -44,11 +44,11 @@ def test_logits_are_those_of_the_equation_in_float32(tied, precision):
     np.testing.assert_allclose(logits, x @ kernel.numpy().astype(np.float64).T + np.arange(7) / 7, atol=1e-6)
 
 
-def test_it_can_begin_with_the_frequencies_of_the_words():
+def test_it_can_initialize_bias_the_frequencies_of_the_words():
     """Two texts, "4 5 4" and "6": their ends (3) and one of each word count as well."""
     softmax = WordSoftmax(7)
     softmax.build((None, 3))
-    softmax.begin_with(np.array([4, 5, 4, 6]), texts=2)
+    softmax.initialize_bias(np.array([4, 5, 4, 6]), texts=2)
     np.testing.assert_allclose(tf.nn.softmax(softmax(tf.zeros([1, 3])))[0], np.array([1, 1, 1, 3, 3, 2, 2]) / 13, 1e-6)
 
 

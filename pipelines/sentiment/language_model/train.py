@@ -51,7 +51,7 @@ def train(config: Config, preset: str | None = None) -> dict:
 def fit(run: Run, config: Config, texts: dict[str, dataset.Texts], vocabulary: Vocabulary) -> dict:
     """Builds the model and trains it. Returns the summary of the run."""
     model = strategies.build(config.training, lambda: make_model(config, vocabulary))
-    model.softmax.begin_with(texts["train"].ids, len(texts["train"]))
+    model.softmax.initialize_bias(texts["train"].ids, len(texts["train"]))
     streams = make_streams(config, texts["train"])
     return Trainer(
         model,

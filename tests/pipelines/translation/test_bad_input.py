@@ -95,7 +95,7 @@ def test_empty_and_long_lines_are_left_out_and_counted(folder, tmp_path, command
 def test_only_empty_pairs(refused, folder):
     for language in ("en", "fr"):
         (folder / f"val.{language}").write_text("\n\n")
-    assert "has no pair to use in the part validation: none of 2 is whole" in refused(folder)
+    assert "has no usable pair in the part validation: all 2 were left out" in refused(folder)
 
 
 def test_no_network(refused, monkeypatch):

@@ -81,11 +81,9 @@ def test_scheduled_sampling_follows_its_schedule(trained):
     state = model.encode(tf.tile(batch["source"][:1], [64, 1]))
 
     def changed(**fields) -> float:
-        model.batches.assign(0)
         model.random.state.assign([1, 0])
-        mixed = sampled_inputs(model, LossConfig(**fields), 1, inputs, state)
+        mixed = sampled_inputs(model, LossConfig(**fields), 0, inputs, state)
         assert (mixed.numpy()[:, 0] == START).all()
-        assert int(model.batches) == 1
         return float((mixed.numpy()[:, 1:] != inputs.numpy()[:, 1:]).mean())
 
     assert changed(teacher_forcing="constant", teacher_probability=1.0) == 0
@@ -93,6 +91,14 @@ def test_scheduled_sampling_follows_its_schedule(trained):
     some = changed(teacher_forcing="constant", teacher_probability=0.5)
     everything = changed(teacher_forcing="constant", teacher_probability=0.0)
     assert 0 < some < everything
+
+
+def test_the_schedule_of_scheduled_sampling_counts_training_batches(trained):
+    trained.model.sampled_batches.assign(0)
+    loss = make_loss(trained.model, LossConfig(teacher_forcing="constant"), TrainingOptions(accumulate=2))
+    for training in (True, False, True):
+        loss(batch_of(trained), training)
+    assert int(trained.model.sampled_batches) == 2
 
 
 OPTIONS = """
