@@ -26,7 +26,7 @@ class Recurrence(NamedTuple):
         step: `step(a, state, W_h) -> (state, gates)`, one step forwards; a is float[batch, columns].
         factors: `factors(gates, states, previous_states) -> tuple`, the factors of the backward steps, for all steps
             at once: every argument is a tuple of float[time, batch, units].
-        step_back: `step_back(d_state, factors, W_h) -> (d_previous_state, dz)`, one step backwards.
+        step_back: `step_back(d_state, factors, W_h_transposed) -> (d_previous_state, dz)`, one step backwards.
         gates: number of gates that a step returns.
     """
 
@@ -63,12 +63,13 @@ def bptt(recurrence: Recurrence, a, mask, state, W_h, dropout_mask=None, *, unro
 
         def backward(dh, *d_last):
             previous_states = [previous(first, sequence) for first, sequence in zip(state, states, strict=True)]
+            W_h_transposed = tf.transpose(W_h)  # once: a product that transposes at every step is slower
             factors = recurrence.factors(gates, states, previous_states)
 
             def step_back(d_state, inputs):
                 dh_t, valid, *factors_t = inputs
                 d_state = (d_state[0] + dh_t, *d_state[1:])
-                (dh_previous, *others), dz = recurrence.step_back(d_state, factors_t, W_h)
+                (dh_previous, *others), dz = recurrence.step_back(d_state, factors_t, W_h_transposed)
                 d_previous = (dropped(dh_previous, dropout_mask), *others)
                 return select(valid, d_previous, d_state), (dz,)
 

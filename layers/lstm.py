@@ -88,13 +88,13 @@ def factors(gates, states, previous_states):
     return tf.concat([dc_to_dz_i, dc_to_dz_f, dc_to_dz_g, dh_to_dz_o], axis=-1), dh_to_dc, dc_to_dc_previous
 
 
-def step_back(d_state, factors, W_h):
+def step_back(d_state, factors, W_h_transposed):
     """Returns dh(t-1), dc(t-1) and dz(t): one step backwards.
 
     Args:
         d_state: (dh, dc'), each float[batch, units].
         factors: those of this step.
-        W_h: float[units, 4 units].
+        W_h_transposed: W_h^T, float[4 units, units].
 
     Returns:
         (dh(t-1), dc(t-1)), each float[batch, units], and dz = [dz_i, dz_f, dz_g, dz_o], float[batch, 4 units].
@@ -103,7 +103,7 @@ def step_back(d_state, factors, W_h):
     to_dz, dh_to_dc, dc_to_dc_previous = factors
     dc = dc + dh * dh_to_dc
     dz = tf.concat([dc, dc, dc, dh], axis=-1) * to_dz
-    return (tf.matmul(dz, W_h, transpose_b=True), dc * dc_to_dc_previous), dz
+    return (tf.matmul(dz, W_h_transposed), dc * dc_to_dc_previous), dz
 
 
 def sigmoid_grad(y, dy):

@@ -56,20 +56,20 @@ def factors(gates, states, previous_states):
     return (1 - h * h,)
 
 
-def step_back(d_state, factors, W_hh):
+def step_back(d_state, factors, W_hh_transposed):
     """Returns dh(t-1) and dz(t): one step backwards.
 
     Args:
         d_state: (dh,), float[batch, units].
         factors: that of this step.
-        W_hh: float[units, units].
+        W_hh_transposed: W_hh^T, float[units, units].
 
     Returns:
         (dh(t-1),) and dz, each float[batch, units].
     """
     (dh,), (dh_to_dz,) = d_state, factors
     dz = dh * dh_to_dz
-    return (tf.matmul(dz, W_hh, transpose_b=True),), dz
+    return (tf.matmul(dz, W_hh_transposed),), dz
 
 
 @keras.saving.register_keras_serializable(package="unfold")

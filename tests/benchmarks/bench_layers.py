@@ -59,24 +59,24 @@ def candidates(shape: tuple, masked: bool, train: bool) -> dict:
     return {(name, xla): make(layer, xla) for name, layer in layers.items() for xla in (False, True)}
 
 
+def seconds_of(function: Callable, clock: Callable) -> float:
+    start = clock()
+    function()
+    return clock() - start
+
+
 def ratio(functions: dict, seconds: float, clock: Callable) -> float:
     """Keras's time divided by ours."""
-
-    def seconds_of(function):
-        start = clock()
-        function()
-        return clock() - start
-
     first = {}
     for name, function in functions.items():
         function()  # traces and compiles
-        first[name] = seconds_of(function)
-    # With and without XLA differ by up to a factor of three: the slower way is not worth its time.
+        first[name] = seconds_of(function, time.process_time)
+    # Using XLA or not changes the time by up to a factor of three: the much slower way is not measured further.
     taken = {name: [] for name in functions if first[name] < 1.5 * first[name[0], not name[1]]}
     begun = time.perf_counter()
     while min(map(len, taken.values())) < ROUNDS or time.perf_counter() - begun < seconds:
         for name, times in taken.items():
-            times.append(seconds_of(functions[name]))
+            times.append(seconds_of(functions[name], clock))
     best = {}
     for (layer, _), times in taken.items():
         best[layer] = min(statistics.median(times), best.get(layer, float("inf")))

@@ -63,7 +63,7 @@ def test_factors_and_step_back_are_the_gradient_of_step(kind):
         new = list(new)
     wanted = tape.gradient(new, [a_t, W_h, *state], output_gradients=d_state)
     factors = module.factors(gates, new, state)
-    d_previous, dz = module.step_back(d_state, factors, W_h)
+    d_previous, dz = module.step_back(d_state, factors, tf.transpose(W_h))
     assert errors([dz, tf.matmul(state[0], dz, transpose_a=True), *d_previous], wanted) < 1e-12
 
 

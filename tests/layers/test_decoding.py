@@ -214,6 +214,7 @@ def examples(number):
     return settings(max_examples=number, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.extra
 @examples(50)
 @given(cases(longest=3))
 def test_a_beam_that_holds_everything_finds_the_best_of_all_sentences(case):
@@ -451,6 +452,7 @@ def test_sampling_of_the_best_alone_is_greedy(cut):
 # Ensembles and precision ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.extra
 def test_an_ensemble_averages_probabilities():
     tables = np.random.default_rng(0).normal(size=[3, 4, NODES, 6]).astype("float32") * 2
     members = [history_model(tf.constant(table)) for table in tables]
@@ -486,6 +488,7 @@ def test_half_precision_logits_are_summed_in_full(dtype, decoder):
 # Exports, and what is refused -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.extra
 def test_all_of_it_runs_in_a_saved_model(tmp_path):
     random = np.random.default_rng(0)
     module = tf.Module()
@@ -570,7 +573,7 @@ def test_all_of_it_runs_in_a_saved_model(tmp_path):
         (greedy, {"min_length": tf.constant(-2)}, "min_length is -2, expected 0 or more"),
         (greedy, {"forbidden": (0, END)}, r"end token 2 is among the forbidden \(0, 2\)"),
         (greedy, {"prefix": np.ones([3, 2], np.int32)}, "prefix has 3 rows and the state 2"),
-        (greedy, {"state": ()}, "state holds no tensor"),
+        (greedy, {"state": ()}, "state has no tensor"),
         (sample, {"seed": 0, "temperature": -0.5}, "temperature is -0.5"),
         (sample, {"seed": 0, "temperature": math.nan}, "temperature is nan"),
         (sample, {"seed": 0, "top_k": -1}, "top_k is -1"),

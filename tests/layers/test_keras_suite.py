@@ -9,6 +9,7 @@ import pytest
 from layers.lstm import LSTM, LSTMCell
 from layers.rnn import VanillaRNN, VanillaRNNCell
 
+EXTRA = pytest.mark.extra
 OURS = {"LSTM": LSTM, "LSTMCell": LSTMCell, "SimpleRNN": VanillaRNN, "SimpleRNNCell": VanillaRNNCell}
 
 
@@ -18,7 +19,7 @@ def keras_cases():
     ]
     cases = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
     return [
-        pytest.param(case, method, id=f"{case.__name__}-{method}")
+        pytest.param(case, method, id=f"{case.__name__}-{method}", marks=EXTRA if "Bidir" in case.__name__ else ())
         for case in cases
         if issubclass(case, keras.src.testing.TestCase)
         for method in dir(case)

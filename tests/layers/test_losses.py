@@ -103,6 +103,7 @@ def test_number_of_rows_unknown_when_traced(xla):
     assert error(tf.reshape(gradient, [12, 3]), expected[2]) < 1e-12
 
 
+@pytest.mark.extra
 @settings(max_examples=15, deadline=None)
 @given(
     rows=st.integers(0, 13),
@@ -427,6 +428,7 @@ def test_estimate_of_the_sum_is_unbiased():
         assert abs(np.mean(sums) - np.exp(z).sum()) < 4 * np.std(sums) / math.sqrt(len(sums))
 
 
+@pytest.mark.extra
 def test_more_samples_come_closer_to_the_exact_gradient():
     parameters, targets, weights = draw(30, 5, 400, spread=0.5)
     exact = values_and_gradients(plain, parameters, targets, weights)[2:]

@@ -29,6 +29,7 @@ def test_equations_and_gradients_over_all_options(examples):
     check()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("return_gates", [False, True])
 def test_finite_differences_of_the_layer_itself(return_gates):
     options = {"return_sequences": True, "return_state": True, "return_gates": return_gates}
@@ -56,6 +57,7 @@ def test_float32_at_a_common_size():
     assert errors(found[1], wanted[1]) < 1e-5
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 @pytest.mark.parametrize(
     ("options", "mask", "state"),
@@ -82,6 +84,7 @@ def test_functions_of_unknown_sizes_agree_with_eager(options, mask, state, jit_c
     assert errors(found[1], gradient) < 1e-12
 
 
+@pytest.mark.extra
 def test_one_unrolled_xla_program_agrees_with_eager():
     options = {"return_sequences": True, "unroll": True, "zero_output_for_mask": True}
     case = make_case("lstm", options, mask=HOLES, shape=SHAPE)

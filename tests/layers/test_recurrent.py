@@ -112,6 +112,7 @@ def test_another_batch_size_after_reset_starts_from_zeros(kind, mode):
         )
 
 
+@pytest.mark.extra
 @both_kinds
 def test_another_batch_size_after_reset_under_xla(kind):
     made = functools.partial(KINDS[kind].layer, 4, dtype="float64")
@@ -149,6 +150,7 @@ def test_another_batch_size_without_reset_is_refused(kind, first, second):
     layer(x[:first])
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("batch_size", ["known", "unknown"])
 @pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1)])
@@ -162,6 +164,7 @@ def test_xla_never_broadcasts_a_carried_state(kind, batch_size, first, second):
         call(x[:second])
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("mode", ["eager", "XLA"])
 def test_stateful_in_mixed_precision(kind, mode):
@@ -202,6 +205,7 @@ def test_bidirectional_resets_both_states(kind):
 # Dropout --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("mode", ["eager", "XLA"])
 def test_each_sequence_draws_new_dropout_masks(kind, mode):
@@ -282,6 +286,7 @@ def test_a_config_of_keras_makes_our_layer(kind):
     assert {name: ours.get_config()[name] for name in config} == config
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("copy", ["save", "clone"])
 @pytest.mark.parametrize("bidirectional", FLAGS)
@@ -325,6 +330,7 @@ def test_initial_states_of_a_functional_model_reload(kind, tmp_path):
     assert errors(loaded(zeros), wanted) > 1e-3
 
 
+@pytest.mark.extra
 @both_kinds
 def test_saved_model_takes_any_batch_and_time(kind, tmp_path):
     model = keras.Sequential([keras.Input([None, 2]), KINDS[kind].layer(3, return_sequences=True)])
@@ -376,6 +382,7 @@ def test_masking_and_embedding_in_front(kind):
         assert error(models[0](x), models[1](x), floor=1e-2) < 1e-5
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("merge_mode", ["concat", None])
 def test_bidirectional_is_that_of_keras(kind, merge_mode):
@@ -415,6 +422,7 @@ def shapes(value):
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), value)
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("own", FLAGS)
 def test_compute_output_shape_and_compute_mask(kind, own):
@@ -449,6 +457,7 @@ def test_compute_output_shape_and_compute_mask(kind, own):
 # In a model -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.extra
 @both_kinds
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_model_learns(kind, jit_compile):
