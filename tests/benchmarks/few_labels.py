@@ -62,14 +62,7 @@ def main():
         write(data / "test.csv", parts["test"], test)
         starts = {
             "warm": ["imdb-pretrained", "--init-from", options.language_model],
-            "random": [
-                "imdb",
-                directions,
-                "--units",
-                learned.model.units,
-                "--word-dropout",
-                network.regularization.word_dropout,
-            ],
+            "random": ["imdb", directions, "--units", learned.model.units, "--word-dropout", word_dropout],
         }
         for start, arguments in starts.items():
             run = options.to / f"{start}-{options.reviews}-{seed}"
