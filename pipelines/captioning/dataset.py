@@ -20,7 +20,7 @@ from pipelines.captioning.captions import (
 from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data import sources
-from pipelines.common.data.loading import text_batches, without_autograph, without_autotune
+from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_tsv
@@ -235,13 +235,11 @@ class Captions:
 
 def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
     """Encodes captions as ids; those without a word or longer than the limits are left out."""
-    texts = captioned.captions
     counts = [len(each) for each in captioned.references.values()]
     owners = np.repeat(np.arange(len(counts)), counts)
-    encoded = list(text_batches(texts).map(without_autograph(preprocessing.encode), num_parallel_calls=2))
-    ids = tf.concat([batch for batch, _ in encoded], axis=0)
-    cut = np.concatenate([was_cut.numpy() for _, was_cut in encoded])
-    empty = np.asarray(ids.row_lengths()) == 0
+    ids, splits, cut = encode_texts(captioned.captions, preprocessing.encode)
+    empty = np.diff(splits) == 0
     left_out = {"without a word": int(empty.sum()), "too long": int((cut & ~empty).sum())}
     good = np.flatnonzero(~cut & ~empty)
-    return Captions(tf.gather(ids, good), owners[good], len(counts), {reason: n for reason, n in left_out.items() if n})
+    kept = tf.gather(tf.RaggedTensor.from_row_splits(ids, splits, validate=False), good)
+    return Captions(kept, owners[good], len(counts), {reason: n for reason, n in left_out.items() if n})

@@ -38,9 +38,8 @@ LEFT_OUT_FILE = "left_out.tsv"
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains a run, or resumes it, or reports it if it is finished; returns its summary."""
-    # An existing run is opened at once; a new one is only created after its data was read without errors.
-    run = Run.start(config.run, "captioning", config, preset) if (config.run / "config.json").is_file() else None
-    if run and run.finished:
+    run = Run.prepare(config.run, "captioning", config, preset)  # its folder is created after the data was checked
+    if run.finished:
         report(run)
         return run.summary
     base = load_trained(Run.open(config.base, "captioning")) if config.base else None
@@ -53,8 +52,8 @@ def train(config: Config, preset: str | None = None) -> dict:
             f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
         )
     dataset.report_without_captions(parts)
-    stored = run and (run.path / VOCABULARY_FILE).is_file()
-    vocabulary = load_vocabulary(run.path / VOCABULARY_FILE) if stored else learn(config, parts["train"], base)
+    stored = run.path / VOCABULARY_FILE
+    vocabulary = load_vocabulary(stored) if stored.is_file() else learn(config, parts["train"], base)
     preprocessing = make_preprocessing(config, vocabulary)
     model = build(config, preprocessing, base)
     parts = {part: parts[part] for part in ("train", "validation")}
@@ -62,8 +61,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
     if not base:
         model.softmax.begin_with(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
-    run = run or Run.start(config.run, "captioning", config, preset)
-    with run:
+    with run.create():
         with atomic_write(run.path / VOCABULARY_FILE) as file:
             file.write(vocabulary.to_text())
         dataset.write_left_out(run.path / LEFT_OUT_FILE, images)

@@ -97,14 +97,14 @@ def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_p
     arguments = ["--data", folder, "--run", run, *tiny, "--epochs", "1", "--finetune-cnn-after", finetune]
     assert command("train", "sample", *arguments) == 0
     err = capsys.readouterr().err
-    assert "train: left out 4 of 10 images; the first, train000.png, is no JPEG or PNG image" in err or (
+    assert "train: left out 4 of 10 images; the first, train000.png, is not a JPEG or PNG image" in err or (
         "train: left out 4 of 10 images; the first, train004.png, could not be read" in err
     )
     assert "1 images without captions are not used" in err
     with open(run / "left_out.tsv", newline="") as file:
         rows = {row["image"]: row["reason"] for row in csv.DictReader(file, delimiter="\t")}
     assert sorted(rows) == [f"train00{n}.png" for n in (0, 1, 2, 3, 4) if n != 2]
-    assert "is no JPEG or PNG image" in rows["train000.png"] and rows["train001.png"] == "is truncated or damaged"
+    assert "is not a JPEG or PNG image" in rows["train000.png"] and rows["train001.png"] == "is truncated or damaged"
     assert rows["train003.png"] == "has 11000 x 11000 pixels: expected at most 50000000"
     assert rows["train004.png"] == "could not be read: No such file or directory"
 
@@ -117,7 +117,7 @@ def test_too_many_bad_images(refused, scenes, tmp_path, finetune):
         (tmp_path / "data" / "images" / name).write_text("no image")
     message = refused(tmp_path / "data", "--finetune-cnn-after", finetune)
     assert "2 of 100 images cannot be used, 2.0%, expected at most 1%; the first, " in message
-    assert "train000.png, is no JPEG or PNG image: it begins with b'no image'" in message
+    assert "train000.png, is not a JPEG or PNG image: it begins with b'no image'" in message
 
 
 def test_no_image_at_all(refused, folder):
@@ -153,7 +153,7 @@ def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
 
 def test_no_network(refused, monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to fetch" in refused("tfds:coco_captions")
+    assert "there is no network to download" in refused("tfds:coco_captions")
 
 
 def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
