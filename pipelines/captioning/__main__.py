@@ -1,4 +1,4 @@
-"""python -m pipelines.captioning: parses the command line and calls what does the work."""
+"""python -m pipelines.captioning: parses the command line and runs a command."""
 
 import dataclasses
 import sys
@@ -16,7 +16,7 @@ TASK = "captioning"
 
 
 def train(arguments: list[str]):
-    """Train a preset on images with captions, or go on where it stopped."""
+    """Train a preset on images with captions, or resume its training."""
     preset, config = cli.parse_preset(TASK, "train", PRESETS, arguments)
     with cli.quiet_imports():
         from pipelines.captioning.train import train
@@ -25,7 +25,7 @@ def train(arguments: list[str]):
 
 
 def fine_tune(arguments: list[str]):
-    """Train on from another run, on other images."""
+    """Fine-tune a trained run on other images."""
     config = cli.parse_fine_tuning(TASK, Config, arguments, "the images with captions")
     with cli.quiet_imports():
         from pipelines.captioning.train import train
@@ -41,16 +41,16 @@ class Evaluate:
     """The run to score."""
 
     data: str | None = None
-    """Images with captions to score it on, a captions file as a whole; the run's own data if not given."""
+    """Images with captions to score it on, a captions file as a whole; the data of the run if not given."""
 
     split: str = "test"
     """The part of the data: train, validation, test, or NAME of a file captions_NAME."""
 
     beam_size: tuple[int, ...] = (1, 3, 5)
-    """Hypotheses kept; 1 without a length penalty is greedy. Several are compared."""
+    """Number of hypotheses of the beam search; 1 without a length penalty is greedy search. Several are compared."""
 
     length_penalty: float | None = None
-    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; that of the run if not given."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; as in the run if not given."""
 
 
 def evaluate(arguments: list[str]):
@@ -66,17 +66,17 @@ def evaluate(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Write a SavedModel that describes images; of several runs, one that averages their probabilities."""
+    """Write a SavedModel that captions images; it averages the probabilities of several runs."""
 
     run: tuple[Path, ...]
-    """The run, or runs that share their vocabulary."""
+    """The run, or several runs with the same vocabulary."""
 
     to: Path | None = None
     """The folder of the export; the folder export/ of the first run if not given."""
 
 
 def export(arguments: list[str]):
-    """Write a SavedModel that describes images, of a run or of the average of several."""
+    """Write a SavedModel that captions images, of a run or the average of several."""
     options = cli.parse(TASK, "export", Export, arguments)
     if not options.run:
         raise UserError("export needs --run DIR: a trained run")
@@ -88,24 +88,24 @@ def export(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Describe images with an export: one JSON object a line."""
+    """Caption images with an export: prints one JSON object per image."""
 
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
-    """JPEG and PNG files, folders of them, patterns such as 'holiday/*.jpg'; - reads one of these a line from standard
-    input."""
+    """JPEG and PNG files, folders of them, patterns such as 'holiday/*.jpg'; - reads these from standard input, one
+    per line."""
 
     model: Path
-    """A run that was exported, or an export."""
+    """An exported run, or an export."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
     """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
 
     picture: Path | None = None
-    """Draw the images with their captions into this PNG file."""
+    """Draw the images with their captions to this PNG file."""
 
 
 def predict(arguments: list[str]) -> int:
-    """Describe images with an export, one JSON object a line."""
+    """Caption images with an export; prints one JSON object per image."""
     options = cli.parse(TASK, "predict", Predict, arguments)
     if not options.input:
         raise UserError("predict needs INPUT: images, folders or patterns, or - for the lines of standard input")

@@ -1,11 +1,11 @@
 """Batches of images with captions.
 
-Where the CNN rests, training reads the features of an image, computed once (`feature_batches`: captions of similar
-length meet). Where it learns, or never does and images are augmented, it reads pixels (`image_batches`: an image
-with all its captions, so that the CNN runs once for all of them).
+While the CNN is frozen, training reads the features of images, which are computed once (`feature_batches`: captions of
+similar length are in a batch). While it is trained, or if images are augmented, training reads pixels (`image_batches`:
+an image comes with all of its captions, so that the CNN encodes it once).
 
-A batch is a dict: `image`, features float32[rows, units] or pixels number[rows, size, size, 3]; `target`
-int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a caption that only fills up.
+A batch is a dict of `image`, features float32[rows, features] or pixels number[rows, size, size, 3]; `target`
+int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a caption that only fills the batch.
 """
 
 import sys
@@ -29,12 +29,12 @@ def feature_batches(
     epoch: int = 0,
     xla: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of captions of similar length, one a row, each with the features of its image.
+    """Returns batches of captions of similar length, one per row, each with the features of its image.
 
     Args:
-        features: float32[images, units].
-        seed: with `epoch`, decides the order of the batches and which captions meet in one; None: longest first.
-        xla: let fewer shapes occur, as each is compiled.
+        features: float32[images, features].
+        seed: with `epoch`, determines the batches and their order; None: longest first.
+        xla: use fewer shapes, as XLA compiles each one.
     """
     lengths = captions.lengths
     plan = plan_batches(lengths, max_rows=batch_pairs, max_steps=sys.maxsize, seed=seed, epoch=epoch)
@@ -57,7 +57,7 @@ def feature_batches(
 
 
 def padded(sentences: tf.RaggedTensor, xla: bool):
-    """int32[rows, time]: as long as the longest, with `xla` rounded up to a multiple of eight."""
+    """Returns int32[rows, time], padded to the longest sentence; with `xla` to a multiple of eight."""
     longest = tf.maximum(tf.reduce_max(sentences.row_lengths()), 1)
     if xla:
         longest = -(-longest // 8) * 8
@@ -66,7 +66,7 @@ def padded(sentences: tf.RaggedTensor, xla: bool):
 
 def image_batches(
     captions: Captions,
-    found: Images,
+    images: Images,
     preprocessing: Preprocessing,
     *,
     batch_images: int,
@@ -75,18 +75,18 @@ def image_batches(
     augment: float = 0.0,
     xla: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of images, each with all its captions; images without any are left out.
+    """Returns batches of images, each with all of its captions; images without captions are left out.
 
     Args:
-        seed: with `epoch`, decides the order and the augmentation; None: in the order of the data.
+        seed: with `epoch`, determines the order and the augmentation; None: the order of the data.
         augment: see `augmented`.
-        xla: let fewer shapes occur, as each is compiled.
+        xla: use fewer shapes, as XLA compiles each one.
     """
     counts = np.bincount(captions.owners, minlength=captions.images)
     order = np.flatnonzero(counts)
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
-    pixels = pixel_rows(found, preprocessing, order)
+    pixels = pixel_rows(images, preprocessing, order)
     if augment:
         rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
         seeds = rows.map(without_autograph(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
@@ -94,11 +94,11 @@ def image_batches(
             without_autograph(lambda image, seed: augmented(image, seed, augment)), num_parallel_calls=2
         )
     by_image = captions.by_image()
-    most = int(counts.max())
+    max_count = int(counts.max())
 
     def targets(rows):
         chosen = tf.gather(by_image, rows)
-        count = tf.cast(most if xla else tf.maximum(tf.reduce_max(chosen.row_lengths()), 1), tf.int64)
+        count = tf.cast(max_count if xla else tf.maximum(tf.reduce_max(chosen.row_lengths()), 1), tf.int64)
         longest = tf.cast(tf.maximum(tf.reduce_max(chosen.values.row_lengths()), 1), tf.int64)
         if xla:
             longest = -(-longest // 8) * 8
@@ -113,27 +113,27 @@ def image_batches(
     return both.map(without_autograph(lambda image, texts: {"image": image, **texts})).prefetch(2)
 
 
-def pixel_rows(found: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
-    """The pixels of the images `order`, number[size, size, 3] each."""
+def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
+    """Returns the pixels of images in the given order, a number[size, size, 3] each."""
     rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
-    if found.pixels is not None:
-        pixels = tf.constant(found.pixels)
+    if images.pixels is not None:
+        pixels = tf.constant(images.pixels)
         return rows.map(without_autograph(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
-    paths = tf.constant([str(path) for path in found.captioned.paths.values()])
+    paths = tf.constant([str(path) for path in images.captioned.paths.values()])
     return rows.map(
         without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
         num_parallel_calls=2,
     )
 
 
-def augmented(pixels, seed, most: float):
-    """number[size, size, 3] moved by up to `most` of its side (the edge is mirrored) and up to so much brighter or
-    darker: float32[size, size, 3], by the seed int[2] alone."""
+def augmented(pixels, seed, strength: float):
+    """Returns an image shifted by up to `strength` of its side (the edge is mirrored), and brighter or darker by up to
+    this share: float32[size, size, 3] for a number[size, size, 3] and a seed int[2]."""
     size = pixels.shape[0]
     pixels = tf.cast(pixels, tf.float32)
-    reach = round(most * size)
+    limit = round(strength * size)
     draws = tf.random.stateless_uniform([3], tf.cast(seed, tf.int64), -1.0, 1.0)
-    top, left = tf.unstack(tf.cast(tf.round(draws[:2] * reach), tf.int32) + reach)
-    wide = tf.pad(pixels, [[reach, reach], [reach, reach], [0, 0]], mode="SYMMETRIC")
-    moved = tf.slice(wide, [top, left, 0], [size, size, 3])
-    return tf.clip_by_value(moved * (1 + draws[2] * most), 0, 255)
+    top, left = tf.unstack(tf.cast(tf.round(draws[:2] * limit), tf.int32) + limit)
+    padded_image = tf.pad(pixels, [[limit, limit], [limit, limit], [0, 0]], mode="SYMMETRIC")
+    shifted = tf.slice(padded_image, [top, left, 0], [size, size, 3])
+    return tf.clip_by_value(shifted * (1 + draws[2] * strength), 0, 255)

@@ -1,4 +1,4 @@
-"""Images with their captions as they are found: tables, Flickr8k token files, COCO's JSON, tensorflow-datasets."""
+"""Reads images with captions: tables, Flickr8k token files, COCO's JSON, tensorflow-datasets."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
-from pipelines.captioning.config import Config
+from pipelines.captioning.config import DataConfig
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_lines
@@ -14,7 +14,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 
 PARTS = ("train", "validation", "test")
-NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}  # of files
+FILE_NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}
 PACKED = ("", ".gz", ".xz")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 LAYOUTS = "captions_train.tsv (.gz, .xz), captions.tsv, *.token.txt or captions_train*.json"
@@ -23,11 +23,11 @@ TOKEN = re.compile(r"(.+)#(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Captioned:
-    """Images and what is said of each.
+    """Images with their captions, in the order of the data.
 
     Attributes:
-        paths: image, by the name it has in the captions -> its file, which need not be there.
-        references: image -> its captions, one or more, as they are written. The order of both is that of the data.
+        paths: the name of the image in the captions -> its file, which may be missing.
+        references: the name -> its captions, one or more, as they are written.
     """
 
     paths: dict[str, pathlib.Path]
@@ -37,52 +37,53 @@ class Captioned:
         return len(self.paths)
 
     def take(self, names: Iterable[str]) -> "Captioned":
+        """Returns the images with these names."""
         names = list(names)
         return Captioned({name: self.paths[name] for name in names}, {name: self.references[name] for name in names})
 
     @property
     def captions(self) -> list[str]:
-        """All captions, those of an image behind each other."""
+        """All captions, those of an image one after the other."""
         return [caption for each in self.references.values() for caption in each]
 
 
-# What there is ----------------------------------------------------------------------------------------------------
+# Parts and files ----------------------------------------------------------------------------------------------------
 
 
-def own_parts(where: pathlib.Path | str, config: Config) -> tuple[str, ...]:
-    """The parts that the data itself has; a single file is all "train"."""
+def own_parts(where: pathlib.Path | str, data: DataConfig) -> tuple[str, ...]:
+    """Returns the parts that the data has; a single file has only "train"."""
     if isinstance(where, str):
-        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), config.manual_dir).info.splits
+        splits = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir).info.splits
         return tuple(part for part in PARTS if split_of(part, splits) in splits or not splits)
     if where.is_file():
         return ("train",)
     parts = tuple(part for part in PARTS if files_of(where, part))
     if "train" in parts or "test" in parts:
         return parts
-    raise UserError(f"{where} holds no captions: expected {LAYOUTS}")
+    raise UserError(f"{where} has no captions: expected {LAYOUTS}")
 
 
 def split_of(part: str, splits) -> str:
-    """What tensorflow-datasets calls a part."""
-    names = NAMES.get(part, (part,))
+    """Returns the name of a part in tensorflow-datasets."""
+    names = FILE_NAMES.get(part, (part,))
     return next((name for name in names if name in splits), names[0])
 
 
 def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
-    """(captions,), (captions of several parts, list of the part's images), or () where the folder has no such part."""
-    for name in NAMES.get(part, (part,)):
+    """Returns (captions file,), (captions file of all parts, list of images of the part), or () without this part."""
+    for name in FILE_NAMES.get(part, (part,)):
         tables = [folder / f"captions_{name}.tsv{packed}" for packed in PACKED]
-        found = [path for path in tables if path.is_file()]
-        found += [path for below in (folder, folder / "annotations") for path in below.glob(f"captions_{name}*.json")]
-        if found:
-            return (sorted(found)[0],)
+        files = [path for path in tables if path.is_file()]
+        files += [path for place in (folder, folder / "annotations") for path in place.glob(f"captions_{name}*.json")]
+        if files:
+            return (sorted(files)[0],)
     tokens = [path for path in folder.glob("*.txt") if "token" in path.name.lower()]
-    # Beside Flickr8k.token.txt comes Flickr8k.lemma.token.txt, of the same captions with every word in its basic form.
+    # Flickr8k also contains Flickr8k.lemma.token.txt, with the same captions in which every word is lemmatized.
     tokens.sort(key=lambda path: ("lemma" in path.name.lower(), path))
     lists = sorted(
         path
         for path in folder.glob("*.txt")
-        for name in NAMES.get(part, (part,))
+        for name in FILE_NAMES.get(part, (part,))
         if name in path.name.lower() and path not in tokens
     )
     if tokens and lists:
@@ -93,8 +94,8 @@ def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
 
 
 def list_of_validation(where: pathlib.Path) -> list[str]:
-    """The images of `dev_all.txt` (or `val_all.txt`) in its order; none where there is no such file."""
-    for name in NAMES["validation"]:
+    """Returns the images of `dev_all.txt` or `val_all.txt`, in its order; none without such a file."""
+    for name in FILE_NAMES["validation"]:
         path = where / f"{name}_all.txt"
         if path.is_file():
             return [line.strip() for line in read_lines(path) if line.strip()]
@@ -102,7 +103,7 @@ def list_of_validation(where: pathlib.Path) -> list[str]:
 
 
 def without_captions(captioned: Iterable[Captioned]) -> int:
-    """How many of the images beside those with captions have none."""
+    """Returns the number of images in the same folders that have no caption."""
     used = {path for each in captioned for path in each.paths.values()}
     folders = {path.parent for path in used}
     return sum(
@@ -116,31 +117,31 @@ def without_captions(captioned: Iterable[Captioned]) -> int:
 # Reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(where: pathlib.Path | str, part: str, config: Config) -> Captioned:
-    """Reads one part ("train", "validation", "test", or another NAME for which there is captions_NAME).
+def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Captioned:
+    """Reads one part: "train", "validation", "test", or another NAME if there is a file captions_NAME.
 
     Raises:
-        UserError: there is no such part, or the file is of another layout.
+        UserError: There is no such part, or the file has another layout.
     """
     if isinstance(where, str):
-        return read_tfds(where, part, config)
+        return read_tfds(where, part, data)
     if where.is_file():
         return read_file(where)
     files = files_of(where, part)
     if not files:
         raise UserError(f"{where} has no part {part}: expected captions_{part}.tsv or captions_{part}*.json")
-    found = read_file(files[0])
+    captioned = read_file(files[0])
     if len(files) == 1:
-        return found
+        return captioned
     listed = [line.strip() for line in read_lines(files[1]) if line.strip()]
-    missing = [name for name in listed if name not in found.references]
+    missing = [name for name in listed if name not in captioned.references]
     if missing:
         raise UserError(f"{files[1]} lists {missing[0]}, which has no caption in {files[0]}")
-    return found.take(dict.fromkeys(listed))
+    return captioned.take(dict.fromkeys(listed))
 
 
 def read_file(path: pathlib.Path) -> Captioned:
-    """Reads one captions file, of any layout."""
+    """Reads a captions file of any layout."""
     rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path)
     references: dict[str, list[str]] = {}
     for place, image, caption in rows:
@@ -148,7 +149,7 @@ def read_file(path: pathlib.Path) -> Captioned:
             raise UserError(f"{path}, {place}: the caption of {image} is empty")
         references.setdefault(image, []).append(caption.strip())
     if not references:
-        raise UserError(f"{path} is empty: expected an image, a tab, a number, a tab and a caption a line")
+        raise UserError(f"{path} is empty: expected lines of an image, a tab, a number, a tab and a caption")
     folders = image_folders(path)
     paths = {}
     for image in references:
@@ -158,17 +159,17 @@ def read_file(path: pathlib.Path) -> Captioned:
 
 
 def image_folders(captions: pathlib.Path) -> list[pathlib.Path]:
-    """Where the images of a captions file may be, the likeliest first: `images` beside it, COCO's `train2014`, the
-    folder itself."""
+    """Returns the folders that may contain the images of a captions file, the likeliest first: `images` beside it,
+    COCO's `train2014`, the folder itself."""
     folder = captions.parent.parent if captions.parent.name == "annotations" else captions.parent
     stem = captions.name.split(".")[0].removeprefix("captions_")
-    found = [place for place in (folder / "images", folder / stem, folder) if place.is_dir()]
-    return found or [folder]
+    folders = [place for place in (folder / "images", folder / stem, folder) if place.is_dir()]
+    return folders or [folder]
 
 
 def read_table(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
-    """(line, image, caption) of `image TAB number TAB caption`, or of Flickr8k's `image#number TAB caption`; which of
-    the two it is, the first line says."""
+    """Yields (line, image, caption) of lines `image TAB number TAB caption`, or `image#number TAB caption` as in
+    Flickr8k; the first line determines which."""
     columns = 0
     for number, line in enumerate(read_lines(path), start=1):
         cells = line.rstrip("\r\n").split("\t")
@@ -191,18 +192,18 @@ def read_table(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
 
 
 def read_coco(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
-    """(place, image, caption) of COCO's captions JSON: `images` with id and file_name, `annotations` with image_id and
-    caption."""
+    """Yields (place, image, caption) of COCO's captions JSON: `images` with id and file_name, `annotations` with
+    image_id and caption."""
     try:
         content = json.loads("".join(read_lines(path)))
         names = {image["id"]: image["file_name"] for image in content["images"]}
         rows = [(names.get(row["image_id"]), row["image_id"], row["caption"]) for row in content["annotations"]]
     except ValueError as error:
-        raise UserError(f"{path} is no JSON file: {error}") from error
+        raise UserError(f"{path} is not a JSON file: {error}") from error
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is no captions file of COCO ({error} is missing or of another kind): expected images with id and"
-            " file_name, and annotations with image_id and caption"
+            f"{path} is not a captions file of COCO ({error} is missing or of another type): expected images with id"
+            " and file_name, and annotations with image_id and caption"
         ) from error
     for number, (name, image_id, caption) in enumerate(rows, start=1):
         if name is None:
@@ -210,30 +211,30 @@ def read_coco(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
         yield f"annotation {number}", name, str(caption)
 
 
-def read_tfds(name: str, part: str, config: Config) -> Captioned:
-    """Reads a captions set of tensorflow-datasets, such as coco_captions: features image and captions (text).
+def read_tfds(name: str, part: str, data: DataConfig) -> Captioned:
+    """Reads a data set of tensorflow-datasets with the features image and captions (text), such as coco_captions.
 
-    Its images lie in archives that cannot be read in another order, so they are taken out once, as they are encoded,
-    into the folder of the cache; the captions are written last, and say that all are there.
+    Its images are in archives without random access, so they are extracted once, still encoded, into the cache folder.
+    The captions are written last and mark that the images are complete.
     """
     import tensorflow_datasets as tfds
 
-    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), config.manual_dir)
+    builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
     features = builder.info.features
     if "image" not in features or "captions" not in features:
         raise UserError(f"{name} has the features {', '.join(features)}: expected image and captions")
     splits = builder.info.splits
     split = split_of(part, splits)
-    if splits and split not in splits:  # a set may not say which it has
+    if splits and split not in splits:  # some data sets do not list their splits
         raise UserError(f"{name} has no part {part}: it has {', '.join(splits)}")
-    folder = config.cache / "tfds" / builder.info.full_name.replace("/", "-")
+    folder = data.cache / "tfds" / builder.info.full_name.replace("/", "-")
     table = folder / f"captions_{split}.tsv"
     if not table.is_file():
         lines = []
         rows = without_autotune(builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}))
         for number, row in enumerate(rows.as_numpy_iterator()):
-            given = row.get("image/filename", b"").decode()
-            image = f"{split}-{pathlib.PurePath(given).name or number}"  # parts may use a name twice
+            file_name = row.get("image/filename", b"").decode()
+            image = f"{split}-{pathlib.PurePath(file_name).name or number}"  # different parts may use the same name
             with atomic_write(folder / "images" / image, "wb") as file:
                 file.write(row["image"])
             texts = [" ".join(text.decode(errors="replace").split()) for text in row["captions"]["text"]]

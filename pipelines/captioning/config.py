@@ -1,89 +1,114 @@
-"""Everything a captioning run can be told, and the presets. A default is written here and nowhere else."""
+"""The configuration of a captioning run, and the presets. A default is written here and nowhere else."""
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from pipelines.common.config import check, from_json
+from pipelines.common.config import check, check_at_least, check_shares, replace
 from pipelines.common.errors import UserError
 from pipelines.common.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What to train on, how to read images and captions, the model, its training, and how it searches for a caption."""
+class DataConfig:
+    """Images with captions: where they are, how they are split and batched."""
 
-    data: str = "sample"
-    """Where images and captions are: sample, a folder, a captions file, tfds:NAME, or a public set by
+    location: Annotated[str, tyro.conf.arg(name="data")] = "sample"
+    """Where images and captions are: sample, a folder, a captions file, tfds:NAME, or a public data set by
     name (data/README.md)."""
 
-    run: pathlib.Path = pathlib.Path("saved_models/captioning/sample")
-    """The folder of the run: config, vocabulary, weights, scores."""
+    manual_dir: pathlib.Path | None = None
+    """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
     cache: pathlib.Path = pathlib.Path("saved_models/captioning/cache")
-    """The folder where features of images are kept, for all runs."""
-
-    manual_dir: pathlib.Path | None = None
-    """Folder with the archive of a tfds: data set that was fetched by hand."""
+    """Folder of the computed features of images, for all runs."""
 
     validation_share: float = 0.05
-    """Share of the training images split off for validation, where the data has no such part of its own."""
+    """Share of the training images split off for validation, if the data has no validation part."""
 
     test_share: float = 0.05
-    """Share of the training images split off for the test, where the data has neither a test nor a validation part."""
+    """Share of the training images split off for the test, if the data has neither a test nor a validation part."""
 
     split_seed: int = 1
-    """Seed of these splits; the same for runs that are compared or averaged, whatever their --seed."""
+    """Seed of these splits. Use the same one for runs that are compared or averaged, whatever their --seed."""
+
+    batch_pairs: int = 128
+    """Maximum number of captions in a batch, each with the features of its image."""
+
+    batch_images: int = 32
+    """Number of images in a batch, each with all of its captions, if the CNN runs during training."""
+
+    def __post_init__(self):
+        check_shares(self, "validation_share", "test_share")
+        check_at_least(self, split_seed=0, batch_pairs=1, batch_images=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagesConfig:
+    """Decoding of images: arguments of Preprocessing."""
+
+    image_size: int = 224
+    """Height and width that images are scaled to, in pixels."""
+
+    fit: Literal["squeeze", "crop"] = "squeeze"
+    """Squeeze the whole image into a square, or take the largest square from its middle."""
+
+    pixel_limit: int = 50_000_000
+    """Maximum number of pixels of an image; larger ones are left out without being decoded."""
+
+    def __post_init__(self):
+        check_at_least(self, image_size=1, pixel_limit=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Limits of captions: arguments of Preprocessing."""
+
+    max_tokens: int = 40
+    """Maximum number of words of a caption. Training leaves out longer ones, and reports how many; generated captions
+    are not longer."""
+
+    max_characters: int = 1_000
+    """Maximum number of characters of a caption that are read."""
+
+    def __post_init__(self):
+        check_at_least(self, max_tokens=1, max_characters=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabularyConfig:
+    """The vocabulary, which is learned from the training captions."""
+
+    vocabulary: int = 30_000
+    """Maximum size of the vocabulary, the reserved tokens included."""
+
+    min_count: int = 5
+    """Minimum number of occurrences in the training captions of a word of the vocabulary."""
+
+    def __post_init__(self):
+        check(self, "vocabulary", self.vocabulary >= 5, "at least 5: four are reserved")
+        check_at_least(self, min_count=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Architecture: arguments of CaptioningModel that fine-tuning keeps."""
 
     encoder: Literal["mobilenet_v2", "inception_v3", "efficientnet_b0", "resnet50", "small", "peaks"] = "mobilenet_v2"
-    """The CNN that turns an image into features: one of keras.applications, or a small one for small pictures: small or
+    """CNN that turns an image into features: one of keras.applications, or a small one for small pictures, small or
     peaks."""
 
     weights: str = "imagenet"
-    """What the CNN knows beforehand: imagenet, none, or the path of a file .weights.h5."""
-
-    image_size: int = 224
-    """Height and width, in pixels, that the CNN is given."""
-
-    fit: Literal["squeeze", "crop"] = "squeeze"
-    """How an image becomes a square: squeezed, so that all of it is seen, or cropped to its middle."""
-
-    pixel_limit: int = 50_000_000
-    """Most pixels of an image; one that has more is left out before it is decoded."""
-
-    augment: float = 0.0
-    """Training moves every image by up to this share of its side, and changes its brightness by as much; 0: neither.
-    With --finetune-cnn-after it begins with that epoch; else the CNN reads the images in every epoch, not once."""
-
-    finetune_cnn_after: int | None = None
-    """Epochs after which the CNN is trained, too, at its own rate; 0: from the beginning; None: never."""
-
-    cnn_learning_rate: float = 3e-5
-    """The highest learning rate of the CNN, on the schedule of the others."""
-
-    finetune_cnn_from: str | None = None
-    """The first layer of the CNN that is trained, such as block_13_expand; None: all are."""
-
-    vocabulary: int = 30_000
-    """Most words of the vocabulary, padding and the unknown word included."""
-
-    min_count: int = 5
-    """Words that occur less often in the training captions are unknown."""
-
-    max_tokens: int = 40
-    """Most words of a caption: training leaves longer ones out and says how many, and none longer is written."""
-
-    max_characters: int = 1_000
-    """Characters read of a caption, before it is split."""
+    """Initial weights of the CNN: imagenet, none for random ones, or a file .weights.h5."""
 
     image: Literal["first", "state", "merge"] = "first"
-    """How the decoder is given the image: once, before the first word (Vinyals et al. 2015); as the state it starts
-    from; or merged with what it gives to the softmax (Tanti et al. 2017)."""
+    """How the decoder reads the image: once, before the first word (Vinyals et al. 2015); as its initial state; or
+    merged with its output before the softmax (Tanti et al. 2017)."""
 
     cell: Literal["lstm", "rnn"] = "lstm"
-    """The recurrent layer: LSTM, or the vanilla RNN."""
+    """Recurrent layer: LSTM or vanilla RNN."""
 
     layers: int = 1
     """Recurrent layers of the decoder."""
@@ -92,117 +117,162 @@ class Config:
     """Units of a recurrent layer."""
 
     embedding_units: int = 512
-    """Units of a word's vector."""
+    """Size of the word embeddings."""
 
     tied: bool = True
-    """The softmax shares its weights with the words' vectors (Press & Wolf 2017)."""
+    """Use the word embeddings as the weights of the softmax (Press & Wolf 2017)."""
+
+    def __post_init__(self):
+        check_at_least(self, layers=1, units=1, embedding_units=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RegularizationConfig:
+    """Dropout: the other arguments of CaptioningModel."""
 
     dropout: float = 0.3
-    """Share of units dropped: of the image's features, between layers and before the softmax."""
+    """Share of units dropped of the image features, between layers and before the softmax."""
 
     embedding_dropout: float = 0.3
-    """Share of the units of each word's vector dropped."""
+    """Share of each word embedding dropped."""
+
+    def __post_init__(self):
+        check_shares(self, "dropout", "embedding_dropout")
+
+
+@dataclasses.dataclass(frozen=True)
+class CNNConfig:
+    """Training of the CNN, and augmentation of the images."""
+
+    augment: float = 0.0
+    """Training shifts every image by up to this share of its side, and changes its brightness by as much. With
+    --finetune-cnn-after this starts in that epoch; otherwise the frozen CNN encodes the images in every epoch. 0: no
+    augmentation."""
+
+    finetune_cnn_after: int | None = None
+    """Number of epochs after which the CNN is trained as well, with its own learning rate; 0: from the start; None:
+    never."""
+
+    cnn_learning_rate: float = 3e-5
+    """Maximum learning rate of the CNN, on the schedule of the other weights."""
+
+    finetune_cnn_from: str | None = None
+    """First layer of the CNN that is trained, such as block_13_expand; None: all layers are."""
+
+    def __post_init__(self):
+        check(self, "augment", 0 <= self.augment <= 0.5, "from 0 to 0.5")
+        check(self, "cnn_learning_rate", self.cnn_learning_rate > 0, "greater than 0")
+        if self.finetune_cnn_after is None and self.finetune_cnn_from:
+            raise UserError(f"--finetune-cnn-from is {self.finetune_cnn_from}, but needs --finetune-cnn-after EPOCHS")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the CNN is trained in any epoch."""
+        return self.finetune_cnn_after is not None
+
+    def is_trained_in(self, epoch: int) -> bool:
+        """Whether the CNN is trained in an epoch, the first of which is 0."""
+        return self.finetune_cnn_after is not None and epoch >= self.finetune_cnn_after
+
+    def runs_in(self, epoch: int) -> bool:
+        """Whether training reads pixels in an epoch: the CNN is trained, or is never trained but images are
+        augmented."""
+        return self.is_trained_in(epoch) or (not self.is_trained and bool(self.augment))
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Loss."""
 
     label_smoothing: float = 0.0
     """Share of a target's probability spread over the vocabulary."""
 
-    batch_pairs: int = 128
-    """Most captions in a batch, each with the features of its image."""
+    def __post_init__(self):
+        check_shares(self, "label_smoothing")
 
-    batch_images: int = 32
-    """Images in a batch, each with all its captions, where the CNN reads them in training."""
 
-    monitor: Literal["cider", "bleu4", "exact_match", "perplexity"] = "cider"
-    """Which validation score chooses the best weights; the first three are of greedy captions."""
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Beam search of evaluation and of the export, unless they are given other values."""
 
     beam_size: int = 3
-    """Hypotheses that the export keeps unless told otherwise."""
+    """Number of hypotheses."""
 
     length_penalty: float = 0.0
-    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016): 0 for
-    none, larger for longer ones."""
-
-    base: tyro.conf.Suppress[pathlib.Path | None] = None
-    """The run that fine-tuning starts from; set by the command fine-tune."""
-
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
-    """The training loop."""
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016). 0: no
+    penalty; a larger value favours longer captions."""
 
     def __post_init__(self):
-        for field in ("validation_share", "test_share", "label_smoothing", "dropout", "embedding_dropout"):
-            check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
-        check(self, "augment", 0 <= self.augment <= 0.5, "from 0 to 0.5")
-        for field in (
-            "image_size", "pixel_limit", "max_tokens", "max_characters", "min_count", "layers", "units",
-            "embedding_units", "batch_pairs", "batch_images", "beam_size",
-        ):  # fmt: skip
-            check(self, field, getattr(self, field) >= 1, "at least 1")
-        for field in ("split_seed", "length_penalty"):
-            check(self, field, getattr(self, field) >= 0, "at least 0")
-        check(self, "vocabulary", self.vocabulary >= 5, "at least 5: four are reserved")
-        check(self, "cnn_learning_rate", self.cnn_learning_rate > 0, "greater than 0")
-        after, epochs = self.finetune_cnn_after, self.training.epochs
+        check_at_least(self, beam_size=1, length_penalty=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Configuration of a captioning run."""
+
+    run: pathlib.Path = pathlib.Path("saved_models/captioning/sample")
+    """Folder of the run: configuration, vocabulary, weights, scores."""
+
+    monitor: Literal["cider", "bleu4", "exact_match", "perplexity"] = "cider"
+    """Validation score that chooses the best weights; the first three are scores of greedy captions."""
+
+    base: tyro.conf.Suppress[pathlib.Path | None] = None
+    """Run that fine-tuning starts from; set by the command fine-tune."""
+
+    data: tyro.conf.OmitArgPrefixes[DataConfig] = DataConfig()
+    images: tyro.conf.OmitArgPrefixes[ImagesConfig] = ImagesConfig()
+    text: tyro.conf.OmitArgPrefixes[TextConfig] = TextConfig()
+    words: tyro.conf.OmitArgPrefixes[VocabularyConfig] = VocabularyConfig()
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = ModelConfig()
+    regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
+    cnn: tyro.conf.OmitArgPrefixes[CNNConfig] = CNNConfig()
+    loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
+    search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+
+    def __post_init__(self):
+        after, epochs = self.cnn.finetune_cnn_after, self.training.epochs
         good = after is None or 0 <= after < epochs
-        check(self, "finetune_cnn_after", good, f"None, or from 0 to below --epochs, {epochs:g}")
-        if after is not None and self.training.precision == "mixed_float16":
+        check(self.cnn, "finetune_cnn_after", good, f"None, or from 0 to below --epochs, {epochs:g}")
+        if self.cnn.is_trained and self.training.precision == "mixed_float16":
             raise UserError("--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16")
-        if after is None and self.finetune_cnn_from:
-            raise UserError(f"--finetune-cnn-from is {self.finetune_cnn_from}, but needs --finetune-cnn-after EPOCHS")
-
-    @property
-    def reading(self) -> dict:
-        """How images and captions are read: what the preprocessing is told."""
-        fields = ("image_size", "fit", "pixel_limit", "max_tokens", "max_characters")
-        return {field: getattr(self, field) for field in fields}
-
-    @classmethod
-    def from_json(cls, stored: dict) -> "Config":
-        """The config that a run's config.json holds; UserError when a field is missing, unknown or of no use."""
-        return from_json(cls, stored)
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
-        """What fine-tuning from the run `base` of this config does unless told otherwise: the same, on other data."""
-        return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), manual_dir=None)
+        """Returns the default configuration of fine-tuning from the run `base`, which has this configuration."""
+        data = dataclasses.replace(self.data, manual_dir=None)
+        return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), data=data)
 
 
-# A preset promises its command, hardware, time and score: README.md has what was measured.
+# A preset states its command, hardware, time and score: README.md has the measured results.
 PRESETS: dict[str, tuple[str, Config]] = {
     "sample": (
-        "The embedded sample, all of it from nothing: one minute on two cores, 95 % of its test right.",
+        "The embedded sample, trained from random weights: one minute on two cores, 95 % of its test right.",
         Config(
-            data="sample",
             run=pathlib.Path("saved_models/captioning/sample"),
-            encoder="peaks",
-            weights="none",
-            image_size=64,
-            finetune_cnn_after=0,
-            cnn_learning_rate=2.5e-3,
-            min_count=1,
-            image="state",
-            units=128,
-            embedding_units=64,
-            dropout=0.0,
-            embedding_dropout=0.0,
             monitor="exact_match",
+            data=DataConfig(location="sample"),
+            images=ImagesConfig(image_size=64),
+            words=VocabularyConfig(min_count=1),
+            model=ModelConfig(encoder="peaks", weights="none", image="state", units=128, embedding_units=64),
+            regularization=RegularizationConfig(dropout=0.0, embedding_dropout=0.0),
+            cnn=CNNConfig(finetune_cnn_after=0, cnn_learning_rate=2.5e-3),
             training=TrainingOptions(epochs=7, learning_rate=2.5e-3, schedule="linear"),
         ),
     ),
     "flickr8k": (
         "6,000 photos with five captions each, MobileNetV2 frozen: 20 minutes on two cores, BLEU-4 18.8.",
         Config(
-            data="flickr8k",
-            beam_size=5,
-            length_penalty=1.0,
             run=pathlib.Path("saved_models/captioning/flickr8k"),
-            dropout=0.5,
-            embedding_dropout=0.3,
+            data=DataConfig(location="flickr8k"),
+            regularization=RegularizationConfig(dropout=0.5, embedding_dropout=0.3),
+            search=SearchConfig(beam_size=5, length_penalty=1.0),
             training=TrainingOptions(epochs=15, learning_rate=1e-3, schedule="linear", ema=0.998),
         ),
     ),
 }
 PRESETS["flickr8k-tuned"] = (
-    "The same, then its later half trained, too, and the image merged: 42 minutes, BLEU-4 21.1.",
-    dataclasses.replace(
+    "The same, then the later half of the CNN is trained as well, and the image merged: 42 minutes, BLEU-4 21.1.",
+    replace(
         PRESETS["flickr8k"][1],
         run=pathlib.Path("saved_models/captioning/flickr8k-tuned"),
         augment=0.1,
@@ -210,6 +280,6 @@ PRESETS["flickr8k-tuned"] = (
         finetune_cnn_from="block_13_expand",
         cnn_learning_rate=1e-4,
         image="merge",
-        training=dataclasses.replace(PRESETS["flickr8k"][1].training, epochs=16),
+        epochs=16,
     ),
 )

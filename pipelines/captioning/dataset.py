@@ -1,4 +1,4 @@
-"""Images and captions made ready for the model: split, the bad images found, captions read as ids."""
+"""Images and captions prepared for the model: split, checked, and encoded as ids."""
 
 import dataclasses
 import functools
@@ -17,91 +17,89 @@ from pipelines.captioning.captions import (
     read,
     without_captions,
 )
-from pipelines.captioning.config import Config
+from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data import sources
-from pipelines.common.data.loading import text_batches, without_autograph, without_autotune
+from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_tsv
-from pipelines.common.vision import encoders, feature_cache, images
+from pipelines.common.vision import encoders, feature_cache
+from pipelines.common.vision import images as image_files
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
-IMAGES_AT_ONCE = 32
-KEPT_BYTES = 2**29  # of decoded images that may stay in memory
-MOST_BAD, FROM_IMAGES = 0.01, 100  # the share of bad images that stops, and from how many images on
+BATCH_IMAGES = 32
+MAX_BYTES = 2**29  # of decoded images in memory
+MAX_BAD_SHARE, MIN_IMAGES = 0.01, 100  # maximum share of unusable images, in data of at least so many images
 
 
 # Parts --------------------------------------------------------------------------------------------------------------
 
 
-def locate(config: Config) -> pathlib.Path | str:
-    return sources.locate(config.data, "captioning", NAMED)
+def locate(data: DataConfig) -> pathlib.Path | str:
+    return sources.locate(data.location, "captioning", NAMED)
 
 
-def load(config: Config) -> dict[str, Captioned]:
-    """What the config's data holds, by part: train, and validation and test, which are made where they are missing.
+def load(data: DataConfig) -> dict[str, Captioned]:
+    """Returns the parts of the data: train, and validation and test, which are split off if they are missing.
 
-    Of data with a validation part and no test, the first half of the validation images validates and the rest tests,
-    in the order of `dev_all.txt` where there is one, as it is in Flickr8k. Of data with neither, shares of the training
-    images are drawn by the split's seed. So a later call finds the same parts.
+    If the data has a validation part but no test part, the first half of the validation images is used for validation
+    and the rest for the test, in the order of `dev_all.txt` if there is one, as in Flickr8k. If it has neither, shares
+    of the training images are drawn by the split seed only, so that a later call finds the same parts.
     """
-    where = locate(config)
-    own = own_parts(where, config)
+    where = locate(data)
+    own = own_parts(where, data)
     if "train" not in own:
-        raise UserError(f"--data {config.data} has no part train: it has {', '.join(own)}")
-    parts = {part: read(where, part, config) for part in own}
+        raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
+    parts = {part: read(where, part, data) for part in own}
     if "validation" in parts and "test" not in parts:
-        parts["validation"], parts["test"] = halves(parts["validation"], where, config)
-    for part in ("test", "validation"):
-        share = getattr(config, f"{part}_share")
+        parts["validation"], parts["test"] = halves(parts["validation"], where, data)
+    for part, share in (("test", data.test_share), ("validation", data.validation_share)):
         if part not in parts and share:
             names = list(parts["train"].paths)
             size, expected = round(share * len(names)), "two images with captions or more"
-            rows = split(range(len(names)), size, config.split_seed, config.data, expected)
+            rows = split(range(len(names)), size, data.split_seed, data.location, expected)
             parts["train"], parts[part] = (parts["train"].take(names[row] for row in some) for some in rows)
     return parts
 
 
-def load_part(config: Config, part: str) -> Captioned:
-    """One part of the config's data: train, validation, test, or NAME of a file captions_NAME."""
-    where = locate(config)
-    if part not in PARTS:
-        return read(where, part, config)
-    if own_parts(where, config) == PARTS:
-        return read(where, part, config)
-    parts = load(config)
+def load_part(data: DataConfig, part: str) -> Captioned:
+    """Returns one part of the data: train, validation, test, or NAME of a file captions_NAME."""
+    where = locate(data)
+    if part not in PARTS or own_parts(where, data) == PARTS:
+        return read(where, part, data)
+    parts = load(data)
     if part not in parts:
-        raise UserError(f"--data {config.data} has no part {part}: it has {', '.join(parts)}")
+        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(parts)}")
     return parts[part]
 
 
-def load_all(config: Config, part: str) -> Captioned:
-    """The captions of data that no run was trained on: a file as a whole, of a folder the part, or all where it has
-    one part alone."""
-    where = locate(config)
+def load_all(data: DataConfig, part: str) -> Captioned:
+    """Returns the captions of data that was not used in training: a file as a whole; of a folder the part, or
+    everything if it has only one part."""
+    where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file():
-        return read(where, "train", config)
-    own = own_parts(where, config)
+        return read(where, "train", data)
+    own = own_parts(where, data)
     if part in PARTS and part not in own and len(own) > 1:
-        return load_part(config, part)
-    return read(where, own[0] if part in PARTS and part not in own else part, config)
+        return load_part(data, part)
+    return read(where, own[0] if part in PARTS and part not in own else part, data)
 
 
-def halves(validation: Captioned, where: pathlib.Path | str, config: Config) -> tuple[Captioned, Captioned]:
+def halves(validation: Captioned, where: pathlib.Path | str, data: DataConfig) -> tuple[Captioned, Captioned]:
     listed = list_of_validation(where) if isinstance(where, pathlib.Path) else []
     names = [name for name in listed if name in validation.paths] or list(validation.paths)
     if len(names) < 2:
-        raise UserError(f"--data {config.data} has one image for validation and test: expected two or more")
+        raise UserError(f"--data {data.location} has one image for validation and test: expected two or more")
     middle = len(names) // 2
     return validation.take(names[:middle]), validation.take(names[middle:])
 
 
 def report_without_captions(parts: dict[str, Captioned]):
-    """Says on standard error how many images beside those of the data have no caption."""
+    """Prints to standard error how many images in the folders of the data have no caption."""
     count = without_captions(parts.values())
     if count:
-        print(f"{count:,} images beside those with captions have none, and are not used", file=sys.stderr)
+        print(f"{count:,} images without captions are not used", file=sys.stderr)
 
 
 # Images -------------------------------------------------------------------------------------------------------------
@@ -109,13 +107,13 @@ def report_without_captions(parts: dict[str, Captioned]):
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """The images of a part that can be used.
+    """The usable images of a part, with features or pixels.
 
     Attributes:
-        captioned: they and their captions.
-        left_out: the others -> why, as the end of a sentence.
-        features: float32[images, units], or None where the CNN has not seen them.
-        pixels: uint8 or float32 [images, size, size, 3], or None: then they are decoded as they are used.
+        captioned: these images and their captions.
+        left_out: the name of each other image -> the reason, as the end of a sentence.
+        features: float32[images, features], or None.
+        pixels: uint8 or float32 [images, size, size, 3], or None: then images are decoded as they are used.
     """
 
     captioned: Captioned
@@ -128,26 +126,27 @@ class Images:
 
 
 def with_features(captioned: Captioned, encoder: keras.Model, config: Config) -> Images:
-    """The images with what the CNN says of each; from the cache where it was computed before."""
-    options = {"size": config.image_size, "fit": config.fit, "pixel_limit": config.pixel_limit}
-    found = feature_cache.fill(
-        config.cache,
-        {"encoder": config.encoder, "weights": encoders.digest(encoder), **options},
+    """Returns the images with their features, which are read from the cache if they were computed before."""
+    images = config.images
+    options = {"size": images.image_size, "fit": images.fit, "pixel_limit": images.pixel_limit}
+    features = feature_cache.fill(
+        config.data.cache,
+        {"encoder": config.model.encoder, "weights": encoders.digest(encoder), **options},
         captioned.paths,
         functools.partial(encoders.encode_files, encoder, **options),
         log=lambda line: print(line, file=sys.stderr),
     )
-    good = usable(captioned, found.failures, config)
-    return Images(good, found.failures, features=np.concatenate([found[name] for name in good.paths]))
+    good = usable(captioned, features.failures, config.data.location)
+    return Images(good, features.failures, features=np.concatenate([features[name] for name in good.paths]))
 
 
 def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Config) -> Images:
-    """The images, each decoded once to see whether it can be; kept in memory where all of them are small."""
-    names, size = list(captioned.paths), config.image_size
-    kept = None
-    if len(names) * size * size * 3 <= KEPT_BYTES:
-        kept = np.zeros([len(names), size, size, 3], np.uint8)
-    # One pipeline for all: `preprocessing.pixels` sets one up in every call, which takes longer than small images do.
+    """Returns the images after decoding each one as a check; with their pixels if these fit into memory."""
+    names, size = list(captioned.paths), config.images.image_size
+    stored = None
+    if len(names) * size * size * 3 <= MAX_BYTES:
+        stored = np.zeros([len(names), size, size, 3], np.uint8)
+    # One dataset for all images: `preprocessing.pixels` creates one in every call, which is slow for small images.
     paths = without_autotune(tf.data.Dataset.from_tensor_slices([str(path) for path in captioned.paths.values()]))
     pixels = paths.enumerate().map(
         without_autograph(lambda number, path: (number, preprocessing.pixels_of_one(tf.io.read_file(path)))),
@@ -155,42 +154,43 @@ def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Conf
         deterministic=False,
     )
     good = np.zeros(len(names), bool)
-    for numbers, batch in pixels.ignore_errors().batch(IMAGES_AT_ONCE).as_numpy_iterator():
+    for numbers, batch in pixels.ignore_errors().batch(BATCH_IMAGES).as_numpy_iterator():
         good[numbers] = True
-        # An image that is resized has pixels between two whole numbers: rounding them would train on other pixels than
-        # the export sees.
-        if kept is not None and kept.dtype == np.uint8 and (batch != np.rint(batch)).any():
-            kept = kept.astype(np.float32) if 4 * kept.nbytes <= KEPT_BYTES else None
-        if kept is not None:
-            kept[numbers] = batch
+        # The pixels of a resized image are not integers: rounding them would train on other pixels than the export
+        # computes.
+        if stored is not None and stored.dtype == np.uint8 and (batch != np.rint(batch)).any():
+            stored = stored.astype(np.float32) if 4 * stored.nbytes <= MAX_BYTES else None
+        if stored is not None:
+            stored[numbers] = batch
     left_out = {
-        name: images.check(captioned.paths[name], config.pixel_limit) or "could not be decoded"
-        for name, was_good in zip(names, good, strict=True)
-        if not was_good
+        name: image_files.check(captioned.paths[name], config.images.pixel_limit) or "could not be decoded"
+        for name, decoded in zip(names, good, strict=True)
+        if not decoded
     }
-    usable_ones = usable(captioned, left_out, config)
-    return Images(usable_ones, left_out, pixels=kept if kept is None or good.all() else kept[good])
+    pixels = stored if stored is None or good.all() else stored[good]
+    return Images(usable(captioned, left_out, config.data.location), left_out, pixels=pixels)
 
 
-def usable(captioned: Captioned, left_out: dict[str, str], config: Config) -> Captioned:
-    """The images that are not left out; UserError when those are too many, or all."""
+def usable(captioned: Captioned, left_out: dict[str, str], location: str) -> Captioned:
+    """Returns the images that are not left out; raises UserError when too many are, or all."""
     good = captioned.take(name for name in captioned.paths if name not in left_out)
     share = len(left_out) / max(len(captioned), 1)
-    if not len(good) or (len(captioned) >= FROM_IMAGES and share > MOST_BAD):
+    if not len(good) or (len(captioned) >= MIN_IMAGES and share > MAX_BAD_SHARE):
         name, reason = next(iter(left_out.items()))
         raise UserError(
-            f"--data {config.data}: {len(left_out):,} of {len(captioned):,} images cannot be used, {share:.1%},"
-            f" expected at most {MOST_BAD:.0%}; the first, {captioned.paths[name]}, {reason}"
+            f"--data {location}: {len(left_out):,} of {len(captioned):,} images cannot be used, {share:.1%},"
+            f" expected at most {MAX_BAD_SHARE:.0%}; the first, {captioned.paths[name]}, {reason}"
         )
     return good
 
 
-def report_left_out(part: str, found: Images):
-    if found.left_out:
-        name, reason = next(iter(found.left_out.items()))
-        total = len(found) + len(found.left_out)
+def report_left_out(part: str, images: Images):
+    """Prints to standard error how many images of a part were left out."""
+    if images.left_out:
+        name, reason = next(iter(images.left_out.items()))
+        total = len(images) + len(images.left_out)
         print(
-            f"{part}: left out {len(found.left_out):,} of {total:,} images; the first, {name}, {reason}",
+            f"{part}: left out {len(images.left_out):,} of {total:,} images; the first, {name}, {reason}",
             file=sys.stderr,
         )
 
@@ -205,43 +205,41 @@ def write_left_out(path: pathlib.Path, parts: dict[str, Images]):
 
 @dataclasses.dataclass(frozen=True)
 class Captions:
-    """The captions of some images as ids.
+    """The captions of images as ids.
 
     Attributes:
-        ids: int32[captions, (words)], those of an image behind each other.
-        owners: int64[captions], the number of each one's image.
-        images: how many images there are.
-        dropped: why captions were left out -> how many.
+        ids: int32[captions, (words)], those of an image one after the other.
+        owners: int64[captions], the number of the image of each caption.
+        images: number of images.
+        left_out: the reason why captions were left out -> how many.
     """
 
     ids: tf.RaggedTensor
     owners: np.ndarray
     images: int
-    dropped: dict[str, int]
+    left_out: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.owners)
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64[captions]: words of each caption."""
+        """int64[captions]: number of words of each caption."""
         return np.asarray(self.ids.row_lengths())
 
     def by_image(self) -> tf.RaggedTensor:
-        """int32[images, (captions), (words)]."""
+        """Returns int32[images, (captions), (words)]."""
         counts = np.bincount(self.owners, minlength=self.images)
         return tf.RaggedTensor.from_row_lengths(self.ids, counts, validate=False)
 
 
 def encode(captioned: Captioned, preprocessing: Preprocessing) -> Captions:
-    """Captions as ids, without those that have no word or are longer than the limits."""
-    texts = captioned.captions
+    """Encodes captions as ids; those without a word or longer than the limits are left out."""
     counts = [len(each) for each in captioned.references.values()]
     owners = np.repeat(np.arange(len(counts)), counts)
-    read = list(text_batches(texts).map(without_autograph(preprocessing.encode), num_parallel_calls=2))
-    ids = tf.concat([found for found, _ in read], axis=0)
-    cut = np.concatenate([was_cut.numpy() for _, was_cut in read])
-    empty = np.asarray(ids.row_lengths()) == 0
-    dropped = {"without a word": int(empty.sum()), "too long": int((cut & ~empty).sum())}
+    ids, splits, cut = encode_texts(captioned.captions, preprocessing.encode)
+    empty = np.diff(splits) == 0
+    left_out = {"without a word": int(empty.sum()), "too long": int((cut & ~empty).sum())}
     good = np.flatnonzero(~cut & ~empty)
-    return Captions(tf.gather(ids, good), owners[good], len(counts), {reason: n for reason, n in dropped.items() if n})
+    kept = tf.gather(tf.RaggedTensor.from_row_splits(ids, splits, validate=False), good)
+    return Captions(kept, owners[good], len(counts), {reason: n for reason, n in left_out.items() if n})

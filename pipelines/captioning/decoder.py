@@ -54,9 +54,9 @@ def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: 
         output="caption",
         invalid_score=decoding.NEVER,
         defaults={
-            "beam_size": config.beam_size,
-            "length_penalty": config.length_penalty,
-            "max_length": config.max_tokens,
-            "pixel_limit": min(member.config.pixel_limit for member in members),
+            "beam_size": config.search.beam_size,
+            "length_penalty": config.search.length_penalty,
+            "max_length": config.text.max_tokens,
+            "pixel_limit": min(member.config.images.pixel_limit for member in members),
         },
     )

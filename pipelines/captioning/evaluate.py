@@ -17,12 +17,13 @@ from pipelines.captioning.decoder import feature_decoder
 from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
+from pipelines.common.config import replace
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
 
-SHEET = 6  # images of a row of the contact sheet
+ROW_IMAGES = 6  # in a row of the contact sheet
 
 
 def evaluate(
@@ -40,15 +41,19 @@ def evaluate(
     """
     run = Run.open(run_path, "captioning")
     trained = load_trained(run)
-    config = Config.from_json({**run.config, **({"data": data} if data else {})})
-    penalty = config.length_penalty if length_penalty is None else length_penalty
-    captioned = dataset.load_all(config, part) if data else dataset.load_part(config, part)
+    config = replace(trained.config, location=data) if data else trained.config
+    location, batch_pairs = config.data.location, config.data.batch_pairs
+    penalty = config.search.length_penalty if length_penalty is None else length_penalty
+    captioned = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
     images = dataset.with_features(captioned, trained.model.encoder, config)
     dataset.report_left_out(part, images)
     references = list(images.captioned.references.values())
-    loss = Perplexity(trained.model)(dataset.encode(images.captioned, trained.preprocessing), images.features, config)
+    captions = dataset.encode(images.captioned, trained.preprocessing)
+    if not len(captions):
+        raise UserError(f"--data {location} has no usable caption to compute the perplexity of")
+    loss = Perplexity(trained.model)(captions, images.features, batch_pairs)
     scores = {
-        "data": config.data,
+        "data": location,
         "split": part,
         "images": len(images),
         "references": sum(map(len, references)),
@@ -57,10 +62,10 @@ def evaluate(
         "perplexity": float(np.exp(loss)),
         "beams": {},
     }
-    training = training_images(Config.from_json(run.config), trained.model)
+    training = training_images(trained.config, trained.model)
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
-    for beam_size in beam_sizes or (config.beam_size,):
+    for beam_size in beam_sizes or (config.search.beam_size,):
         decode = decoder.batched(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
         texts, _ = decode(images.features)
@@ -75,7 +80,7 @@ def evaluate(
     write_json(run.metrics_file, scores)
     each = scores_of_each(texts, references)
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
-    draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{config.data}, {part}")
+    draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
     print(table(scores))
     return scores
 
@@ -100,14 +105,12 @@ class Perplexity:
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
-    def __call__(self, captions: dataset.Captions, features: np.ndarray, config: Config) -> float:
-        if not len(captions):
-            raise UserError(f"--data {config.data} has no whole caption to compute the perplexity of")
-        found = [
+    def __call__(self, captions: dataset.Captions, features: np.ndarray, batch_pairs: int) -> float:
+        sums = [
             self.total(batch["image"], batch["target"], batch["real"])
-            for batch in batches.feature_batches(captions, features, batch_pairs=config.batch_pairs)
+            for batch in batches.feature_batches(captions, features, batch_pairs=batch_pairs)
         ]
-        return float(sum(total for total, _ in found) / sum(words for _, words in found))
+        return float(sum(total for total, _ in sums) / sum(words for _, words in sums))
 
 
 class FeatureExtractor:
@@ -133,18 +136,18 @@ class FeatureExtractor:
 def training_images(config: Config, model: CaptioningModel) -> dataset.Images | None:
     """Returns the training images with their features; if they no longer exist, says so and returns None."""
     try:
-        return dataset.with_features(dataset.load(config)["train"], model.encoder, config)
+        return dataset.with_features(dataset.load(config.data)["train"], model.encoder, config)
     except UserError as error:
         print(f"no baseline of the nearest training image, and no share of novel captions: {error}", file=sys.stderr)
         return None
 
 
 def nearest_captions(features: np.ndarray, training: dataset.Images) -> list[str]:
-    """Returns for each row of float32[images, units] the first caption of the most similar training image, by the
-    cosine of the features."""
+    """Returns for each image of features float32[images, features] the first caption of the training image with the
+    highest cosine similarity of the features."""
     similarity = unit_length(features) @ unit_length(training.features).T
-    captions = [each[0] for each in training.captioned.references.values()]
-    return [captions[number] for number in similarity.argmax(axis=1)]
+    first_captions = [each[0] for each in training.captioned.references.values()]
+    return [first_captions[number] for number in similarity.argmax(axis=1)]
 
 
 def unit_length(rows: np.ndarray) -> np.ndarray:
@@ -172,8 +175,8 @@ def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: 
     """Draws some random images, the best and the worst ones, with their captions and references."""
     files, references = list(captioned.paths.values()), list(captioned.references.values())
     order = np.argsort(each, kind="stable")
-    drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:SHEET])
-    rows = {"drawn at random": drawn, "the best by CIDEr-D": order[::-1][:SHEET], "the worst": order[:SHEET]}
+    drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:ROW_IMAGES])
+    rows = {"drawn at random": drawn, "the best by CIDEr-D": order[::-1][:ROW_IMAGES], "the worst": order[:ROW_IMAGES]}
     draw_contact_sheet(
         {
             name: [(files[number], texts[number], references[number]) for number in numbers]
@@ -191,7 +194,7 @@ def table(scores: dict) -> str:
         f" perplexity {scores['perplexity']:.2f}, length penalty {scores['length_penalty']:g}",
         "beam      BLEU-1 BLEU-2 BLEU-3 BLEU-4   CIDEr-D ROUGE-L  exact  novel  words  images/s",
     ]
-    greedy = "1" if scores["length_penalty"] else "greedy"  # with a penalty, a longer caption may win later on
+    greedy = "1" if scores["length_penalty"] else "greedy"  # with a penalty, search with one hypothesis is not greedy
     rows = {greedy if beam == "1" else beam: row for beam, row in scores["beams"].items()}
     if "nearest_neighbour" in scores:
         rows["nearest"] = scores["nearest_neighbour"]

@@ -1,9 +1,9 @@
-"""Scores of captions against all references of their images, computed as coco-caption does (Chen et al. 2015,
-"Microsoft COCO captions: data collection and evaluation server").
+"""Scores of captions given the references of their images, computed as in coco-caption (Chen et al. 2015, "Microsoft
+COCO captions: data collection and evaluation server").
 
-Texts are lower-cased, contractions are cut as in the Penn treebank and punctuation is removed, so "A dog's ball." and
-"a dog 's ball" are the same. Everywhere `captions` is a list of strings and `references` holds for each of them a list
-of one or more strings.
+Texts are converted to lower case, contractions are split as in the Penn treebank and punctuation is removed, so that
+"A dog's ball." and "a dog 's ball" are equal. `captions` is a list of strings, and `references` contains a list of one
+or more strings for each of them.
 """
 
 import collections
@@ -12,16 +12,16 @@ import re
 
 import numpy as np
 
-WORDS = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*|'[^\W_]+|[&$%#@+=*/]")  # a hyphen or a dot inside of a word belongs to it
+WORDS = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*|'[^\W_]+|[&$%#@+=*/]")  # a hyphen or dot inside a word is a part of it
 CONTRACTION = re.compile(r"(?<=[^\W_])(n't|'(?:s|m|d|ll|re|ve))\b")
-N = 4  # the longest n-grams
-TINY, SMALL = 1e-15, 1e-9  # what coco-caption adds to matches and to n-grams, so that no logarithm is of zero
-SIGMA = 6.0  # CIDEr-D: how quickly the score falls with the difference of lengths
-BETA = 1.2  # ROUGE-L: how much more recall counts
+N = 4  # length of the longest n-grams
+TINY, SMALL = 1e-15, 1e-9  # added by coco-caption to matches and numbers of n-grams, to avoid the logarithm of zero
+SIGMA = 6.0  # CIDEr-D: standard deviation of the Gaussian penalty of the length difference
+BETA = 1.2  # ROUGE-L: weight of recall
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are compared."""
+    """Returns the words of a text that are compared."""
     text = CONTRACTION.sub(r" \1 ", text.lower().replace("’", "'"))
     return [word for word in re.findall(r"n't|" + WORDS.pattern, text) if word]
 
@@ -31,7 +31,7 @@ def ngrams(words: list[str], n: int) -> collections.Counter:
 
 
 def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """bleu1 … bleu4, cider, rouge_l, exact_match (each at most 1, cider at most 10), and distinct_words."""
+    """Returns bleu1 … bleu4, cider, rouge_l, exact_match (each at most 1, cider at most 10) and distinct_words."""
     words = [words_of(caption) for caption in captions]
     others = [[words_of(reference) for reference in each] for each in references]
     return {
@@ -44,19 +44,19 @@ def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, fl
 
 
 def novel(captions: list[str], known: list[str]) -> float:
-    """The share of captions that are not among the known ones, such as those of training."""
+    """Returns the share of captions that are not among the known ones, such as those of training."""
     seen = {tuple(words_of(caption)) for caption in known}
     return float(np.mean([tuple(words_of(caption)) not in seen for caption in captions]))
 
 
 def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[float]:
-    """BLEU-1 to BLEU-4 of all captions together (Papineni et al. 2002).
+    """Returns BLEU-1 to BLEU-4 of all captions together (Papineni et al. 2002).
 
         BLEU-N = BP exp(mean over n <= N of log p(n))
 
-    p(n) is the share of n-grams that occur in a reference, each counted at most as often as in the reference that has
-    it most; BP = min(1, exp(1 - r / c)), c the length of all captions, r that of the references nearest in length, of
-    two equally near the shorter.
+    p(n) is the share of n-grams that occur in a reference, each counted at most as often as in the reference with most
+    occurrences; BP = min(1, exp(1 - r / c)), where c is the length of all captions and r that of the references with
+    the closest length (the shorter one of two that are equally close).
     """
     matches, totals = np.zeros(N), np.zeros(N)
     length, nearest = 0, 0
@@ -76,13 +76,13 @@ def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[f
 
 
 def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> list[float]:
-    """CIDEr-D of each caption (Vedantam et al. 2015, "CIDEr: consensus-based image description evaluation", section
-    6); that of all is the mean.
+    """Returns the CIDEr-D of each caption, whose mean is that of all captions (Vedantam et al. 2015, "CIDEr:
+    consensus-based image description evaluation", section 6).
 
         CIDEr-D = 10 / (4 R) sum over n and references of exp(-(l - l')^2 / (2 sigma^2)) min(g, g') g' / (|g| |g'|)
 
-    g and g' weigh the n-grams of caption and reference by how often they occur, times log(images / df), df the number
-    of images in whose references the n-gram occurs. (As in coco-caption, lengths are counted in pairs of words.)
+    g and g' are the TF-IDF vectors of the n-grams of caption and reference: their counts times log(images / df), where
+    df is the number of images with the n-gram in a reference. (As in coco-caption, lengths are numbers of bigrams.)
     """
     counted = [[count_all(other) for other in others] for others in references]
     frequency: collections.Counter = collections.Counter()
@@ -91,7 +91,7 @@ def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> lis
     images = math.log(len(references))
 
     def weigh(counts):
-        """For each n (weights by n-gram, their norm)."""
+        """Returns for each n (weights by n-gram, their norm), and the length."""
         vectors = []
         for of_length in counts:
             vector = {g: times * (images - math.log(max(frequency[g], 1))) for g, times in of_length.items()}
@@ -107,8 +107,8 @@ def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> lis
             near = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
             for (mine_n, norm), (other_n, other_norm) in zip(vectors, other_vectors, strict=True):
                 if norm and other_norm:
-                    # In the order of the words: that of a set would be another one in every process, and so the last
-                    # digit, by which a run that goes on could choose another epoch.
+                    # In the order of the words: the order of a set differs between processes, and so would the last
+                    # digit of the sum, by which a resumed run could choose another epoch.
                     shared = sum(min(weight, other_n[g]) * other_n[g] for g, weight in mine_n.items() if g in other_n)
                     total += near * shared / (norm * other_norm)
         scores.append(10 * total / (N * len(others)))
@@ -120,12 +120,12 @@ def count_all(words: list[str]) -> list[collections.Counter]:
 
 
 def rouge_l(captions: list[list[str]], references: list[list[list[str]]]) -> float:
-    """ROUGE-L (Lin 2004), the mean over the captions.
+    """Returns the mean ROUGE-L of the captions (Lin 2004).
 
         F = (1 + beta^2) P R / (R + beta^2 P)
 
-    with P and R the greatest length, over the references, of the longest common subsequence, divided by the length of
-    the caption and of the reference.
+    P and R are the maximum over the references of the length of the longest common subsequence, divided by the length
+    of the caption (P) or of the reference (R).
     """
     scores = []
     for mine, others in zip(captions, references, strict=True):
@@ -138,7 +138,7 @@ def rouge_l(captions: list[list[str]], references: list[list[list[str]]]) -> flo
 
 
 def longest_common(first: list[str], second: list[str]) -> int:
-    """The length of the longest common subsequence."""
+    """Returns the length of the longest common subsequence."""
     row = [0] * (len(second) + 1)
     for a in first:
         diagonal = 0

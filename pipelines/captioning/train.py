@@ -1,4 +1,4 @@
-"""Trains a run from scratch or from another run, and goes on with one that was stopped."""
+"""Training from random weights, and fine-tuning from another run."""
 
 import sys
 
@@ -33,29 +33,27 @@ from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.vision import encoders
 
-# What a run inherits from the one it is fine-tuned from: another value would not fit its weights, or not be read.
-INHERITED = (
-    "encoder", "weights", "image_size", "fit", "image", "cell", "layers", "units", "embedding_units", "tied",
-)  # fmt: skip
 LEFT_OUT_FILE = "left_out.tsv"
 
 
 def train(config: Config, preset: str | None = None) -> dict:
-    """Trains the run of a config, or goes on with it, or reports it when it is finished; gives its summary."""
-    # A run that exists answers at once; a new one is made only when its data was found good.
-    run = Run.start(config.run, "captioning", config, preset) if (config.run / "config.json").is_file() else None
-    if run and run.finished:
+    """Trains a run, or resumes it, or reports it if it is finished; returns its summary."""
+    run = Run.prepare(config.run, "captioning", config, preset)  # its folder is created after the data was checked
+    if run.finished:
         report(run)
         return run.summary
     base = load_trained(Run.open(config.base, "captioning")) if config.base else None
     if base:
-        refuse_changes(config, base.config, INHERITED)
-    parts = dataset.load(config)
+        refuse_changes(config.model, base.config.model)
+        refuse_changes(config.images, base.config.images, ("image_size", "fit"))
+    parts = dataset.load(config.data)
     if "validation" not in parts:
-        raise UserError(f"--data {config.data} has no part validation: expected one, or a --validation-share above 0")
+        raise UserError(
+            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
+        )
     dataset.report_without_captions(parts)
-    stored = run and (run.path / VOCABULARY_FILE).is_file()
-    vocabulary = load_vocabulary(run.path / VOCABULARY_FILE) if stored else learn(config, parts["train"], base)
+    stored = run.path / VOCABULARY_FILE
+    vocabulary = load_vocabulary(stored) if stored.is_file() else learn(config, parts["train"], base)
     preprocessing = make_preprocessing(config, vocabulary)
     model = build(config, preprocessing, base)
     parts = {part: parts[part] for part in ("train", "validation")}
@@ -63,8 +61,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     captions = {part: encode(config, images[part], preprocessing, part) for part in parts}
     if not base:
         model.softmax.initialize_bias(captions["train"].ids.flat_values.numpy(), len(captions["train"]))
-    run = run or Run.start(config.run, "captioning", config, preset)
-    with run:
+    with run.create():
         with atomic_write(run.path / VOCABULARY_FILE) as file:
             file.write(vocabulary.to_text())
         dataset.write_left_out(run.path / LEFT_OUT_FILE, images)
@@ -74,61 +71,55 @@ def train(config: Config, preset: str | None = None) -> dict:
 
 
 def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabulary:
-    """The vocabulary of the captions; in fine-tuning that of the run it starts from, with new words behind."""
-    found = learn_vocabulary(
+    """Returns the vocabulary of the captions; in fine-tuning that of the base run, extended by new words."""
+    vocabulary = learn_vocabulary(
         text_batches(captioned.captions),
-        size=config.vocabulary,
-        min_count=config.min_count,
-        max_characters=config.max_characters,
+        size=config.words.vocabulary,
+        min_count=config.words.min_count,
+        max_characters=config.text.max_characters,
     )
-    return base.preprocessing.tokenizer.vocabulary.extend(found) if base else found
+    return base.preprocessing.tokenizer.vocabulary.extend(vocabulary) if base else vocabulary
 
 
 def build(config: Config, preprocessing: Preprocessing, base: Trained | None) -> CaptioningModel:
-    """The model under the strategy and precision of the config, its random numbers from the config's seed, with what
-    the run it starts from has learned."""
-    weights = "none" if base else config.weights
-    model = strategies.build(config.training, lambda: make_model(config, preprocessing, encoder_weights=weights))
+    """Returns the model, built with the strategy, precision and seed of the configuration; in fine-tuning with the
+    weights of the base run."""
+    changes = {"weights": "none"} if base else {}
+    model = strategies.build(config.training, lambda: make_model(config, preprocessing, **changes))
     if base:
         take_over(model, base.model)
-    encoders.set_trainable(model.encoder, config.finetune_cnn_after is not None, config.finetune_cnn_from)
+    encoders.set_trainable(model.encoder, config.cnn.is_trained, config.cnn.finetune_cnn_from)
     return model
-
-
-def reads_pixels(config: Config, epoch: int) -> bool:
-    """Whether training reads pixels in an epoch: the CNN learns in it, or never does and what it sees changes."""
-    after = config.finetune_cnn_after
-    return bool(config.augment) if after is None else epoch >= after
 
 
 def prepare_images(
     config: Config, captioned: Captioned, model: CaptioningModel, preprocessing: Preprocessing, part: str
 ) -> dataset.Images:
-    """The images of a part that can be used, with their features where an epoch of training reads these."""
-    # What the CNN says of validation images holds as long as it does not learn.
-    fixed = config.finetune_cnn_after != 0 if part == "validation" else not reads_pixels(config, 0)
-    if fixed:
-        found = dataset.with_features(captioned, model.encoder, config)
+    """Returns the usable images of a part, with their features if the CNN is frozen in the first epoch."""
+    # The features of validation images remain valid until the CNN is trained.
+    pixels = config.cnn.is_trained_in(0) if part == "validation" else config.cnn.runs_in(0)
+    if pixels:
+        images = dataset.with_pixels(captioned, preprocessing, config)
     else:
-        found = dataset.with_pixels(captioned, preprocessing, config)
-    dataset.report_left_out(part, found)
-    return found
+        images = dataset.with_features(captioned, model.encoder, config)
+    dataset.report_left_out(part, images)
+    return images
 
 
 def encode(config: Config, images: dataset.Images, preprocessing: Preprocessing, part: str) -> dataset.Captions:
-    """The captions of the images as ids; says on standard error how many were left out, and why."""
-    found = dataset.encode(images.captioned, preprocessing)
+    """Returns the captions of the images as ids; prints to standard error how many were left out, and why."""
+    captions = dataset.encode(images.captioned, preprocessing)
     total = len(images.captioned.captions)
-    if found.dropped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
+    if captions.left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in captions.left_out.items())
         print(f"{part}: left out {reasons}, of {total:,} captions", file=sys.stderr)
-    if not len(found):
-        raise UserError(f"--data {config.data} has no caption to use in the part {part}: none of {total:,} is whole")
-    return found
+    if not len(captions):
+        raise UserError(f"--data {config.data.location} has no usable caption in the part {part}, of {total:,}")
+    return captions
 
 
 class Training:
-    """What the training loop is given: the data of every epoch, the loss, and the validation."""
+    """The data of every epoch, the loss and the validation of the training loop."""
 
     def __init__(
         self,
@@ -140,18 +131,18 @@ class Training:
     ):
         self.config, self.preprocessing, self.model = config, preprocessing, model
         self.images, self.captions = images, captions
-        # Made once: each traces a graph, which takes longer than a small validation.
+        # Created once: each traces a graph, which takes longer than a small validation.
         decoder = feature_decoder(Trained(config, preprocessing, model))
         self.greedy = decoder.batched(beam_size=1, length_penalty=0.0)
         self.features, self.perplexity = FeatureExtractor(model, preprocessing), Perplexity(model)
-        self.epoch = 0  # the last that was begun
+        self.epoch = 0  # the last one that was started
 
     def fit(self, run: Run) -> dict:
         config = self.config
         groups = []
-        if config.finetune_cnn_after is not None:
+        if config.cnn.is_trained:
             weights = self.model.encoder.trainable_variables
-            groups = [ParameterGroup(weights, config.cnn_learning_rate, config.finetune_cnn_after)]
+            groups = [ParameterGroup(weights, config.cnn.cnn_learning_rate, config.cnn.finetune_cnn_after)]
         return Trainer(
             self.model,
             run=run,
@@ -164,25 +155,23 @@ class Training:
             parameter_groups=groups,
         ).train()
 
-    def cnn_learns(self) -> bool:
-        after = self.config.finetune_cnn_after
-        return after is not None and self.epoch >= after
-
     def data(self, epoch: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch."""
         self.epoch = epoch
         config, images, captions = self.config, self.images["train"], self.captions["train"]
         options = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
-        if reads_pixels(config, epoch):
-            options |= {"batch_images": config.batch_images, "augment": config.augment}
+        if config.cnn.runs_in(epoch):
+            options |= {"batch_images": config.data.batch_images, "augment": config.cnn.augment}
             return batches.image_batches(captions, images, self.preprocessing, **options)
-        return batches.feature_batches(captions, images.features, batch_pairs=config.batch_pairs, **options)
+        return batches.feature_batches(captions, images.features, batch_pairs=config.data.batch_pairs, **options)
 
     def validate(self) -> dict[str, float]:
+        """Returns the validation scores."""
         images = self.images["validation"]
         features = images.features
-        if features is None or self.cnn_learns():
+        if features is None or self.config.cnn.is_trained_in(self.epoch):
             features = self.features(images)
-        loss = self.perplexity(self.captions["validation"], features, self.config)
+        loss = self.perplexity(self.captions["validation"], features, self.config.data.batch_pairs)
         captions, _ = self.greedy(features)
         references = list(images.captioned.references.values())
         scores = all_scores(captions, references)
@@ -195,14 +184,17 @@ class Training:
 
 
 def make_loss(model: CaptioningModel, config: Config):
-    """loss(batch, training) -> name -> (total, weight): cross-entropy in nats, with label smoothing, for each word; and
-    `nll`, without smoothing, whose exponential is the perplexity. A CNN that does not learn runs as in evaluation."""
+    """Returns a function loss(batch, training) -> name -> (total, weight).
+
+    "loss" is the cross-entropy of words in nats, with label smoothing; "nll" is without it, and its exponential is the
+    perplexity.
+    """
 
     def loss(batch, training: bool):
         features, captions = batch["image"], tf.shape(batch["target"])[1]
         if len(features.shape) == 4:
-            # Pixels come where the CNN learns, and where it never does and images are augmented: see reads_pixels.
-            features = model.encode_images(features, training and config.finetune_cnn_after is not None)
+            # Pixels, see CNNConfig.runs_in: a CNN that is never trained runs in inference mode.
+            features = model.encode_images(features, training and config.cnn.is_trained)
         state = model.initial_state(features, training)
         state = tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
@@ -215,7 +207,7 @@ def make_loss(model: CaptioningModel, config: Config):
             model.softmax.bias,
             tf.reshape(targets, [-1]),
             tf.reshape(weights, [-1]),
-            label_smoothing=config.label_smoothing,
+            label_smoothing=config.loss.label_smoothing,
             training=training,
             xla=config.training.xla,
         )
@@ -226,7 +218,7 @@ def make_loss(model: CaptioningModel, config: Config):
 
 
 def report(run: Run):
-    """One line about a finished run."""
+    """Prints one line about a finished run."""
     summary = run.summary
     scores = summary["scores"]
     print(

@@ -1,4 +1,4 @@
-"""Labels for videos, by an export alone: TensorFlow, reading of videos and pictures, no training code."""
+"""Labels videos with an export: only TensorFlow, no training code."""
 
 import itertools
 import json
@@ -21,23 +21,23 @@ def predict(
     video: pathlib.Path | None = None,
     folder_fps: float = 25.0,
 ) -> int:
-    """Writes one JSON object a video to standard output: video, fps, labels (one a frame), segments (start and end in
-    seconds, the end exclusive); gives the exit status.
+    """Prints one JSON object per video: video, fps, labels (one per frame), segments (start and end in seconds, the end
+    exclusive). Returns the exit status.
 
     Args:
         model: an export, or a run that has one.
         inputs: video files, and folders of JPEG or PNG frames; "-" stands for the lines of standard input.
-        picture: where to draw the labels in time; of several videos, the second goes to NAME-2.png.
-        video: where to write the video with its labels on it; of several, the second goes to NAME-2.mp4.
-        folder_fps: frames a second that the pictures of a folder were taken at.
+        picture: PNG file for a drawing of the labels over time; that of a second video is NAME-2.png.
+        video: file for the video with its labels in the picture; that of a second video is NAME-2.mp4.
+        folder_fps: frames per second at which the pictures of a folder were taken.
 
-    Frames are read and labelled in stacks, so that the memory does not grow with the length of the video; a model of
-    two directions keeps what the encoder made of each frame, and labels them at the end. A video that cannot be read
-    gives an object with `error`, and the exit status 1.
+    Frames are read and labelled in stacks, so that memory does not depend on the length of a video; a bidirectional
+    model stores the features of all frames and labels them at the end. For a video that cannot be read, the object has
+    the field `error`, and the exit status is 1.
     """
     loaded = exports.load(model, "video", {"labels", "probabilities"})
     if video:
-        container_of(video)  # a wrong name is told before the work, not after it
+        container_of(video)  # raises for a wrong name before the work, not after it
     settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
     names = [name.decode() for name in settings["classes"]]
     status = 0
@@ -68,20 +68,20 @@ def reason_of(error: UserError) -> str:
 
 
 def label(loaded, source: Video, strip: Strip) -> list[str]:
-    """The label of each frame."""
+    """Returns the label of each frame."""
 
-    def seen() -> Iterator[np.ndarray]:
+    def frames() -> Iterator[np.ndarray]:
         for frame in source:
             strip.add(frame)
             yield frame
 
-    given = stacks(seen())
+    given = stacks(frames())
     found = label_window_by_window(loaded, given) if "window" in loaded.signatures else label_at_once(loaded, given)
     return [each.decode() for each in found]
 
 
 def label_window_by_window(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
-    """With a model of one direction: the state goes on from stack to stack."""
+    """Labels stacks of frames with a unidirectional model, which carries over its state."""
     window = loaded.signatures["window"]
     _, takes = window.structured_input_signature
     state = {
@@ -98,7 +98,7 @@ def label_window_by_window(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
 
 
 def label_at_once(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
-    """With a model of two directions: from the features of all frames."""
+    """Labels the features of all frames with a bidirectional model."""
     encode, name_frames = loaded.signatures["encode"], loaded.signatures["label"]
     features = [encode(frames=tf.constant(stack[None]))["features"] for stack in given]
     whole = tf.concat(features, axis=1)
@@ -118,7 +118,7 @@ def answer(name: str, fps: float, labels: list[str]) -> dict:
 
 
 def labelled(own: Video, labels: list[str], source: Video, names: list[str]) -> Iterator[np.ndarray]:
-    """The frames of a video at its own rate, each with the label that it has at its time."""
+    """Yields the frames of a video at its own rate, each with its label in the picture."""
     for number, frame in zip(itertools.count(), own, strict=False):
         place = min(int(number / own.rate * source.rate + 1e-9), len(labels) - 1)
         yield write_label(frame, labels[place], names)

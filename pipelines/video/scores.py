@@ -1,6 +1,6 @@
-"""Scores of labels in time: segments, the edit score, F1 at an overlap, delays; and the majority filter.
+"""Scores of frame labels: segments, edit score, F1 at an overlap, delays; and the majority filter.
 
-A track is a sequence of labels, one a frame. A segment is a run of equal labels; segments of the background are none.
+A track is a sequence of labels, one per frame. A segment is a run of equal labels other than the background label.
 Edit score and F1@k as in Lea et al. 2017, "Temporal convolutional networks for action segmentation and detection".
 """
 
@@ -13,11 +13,11 @@ from pipelines.common import metrics
 
 OVERLAPS = (10, 25, 50)  # per cent
 
-Segment = tuple[int, int, int]  # label, first frame, frame behind the last
+Segment = tuple[int, int, int]  # label, first frame, frame after the last
 
 
 def segments(track: np.ndarray, background: int | None = None) -> list[Segment]:
-    """The segments of int[frames], without those of the label `background`."""
+    """Returns the segments of int[frames], without those of the label `background`."""
     track = np.asarray(track)
     if not len(track):
         return []
@@ -28,15 +28,15 @@ def segments(track: np.ndarray, background: int | None = None) -> list[Segment]:
 
 
 def edit_score(true: np.ndarray, predicted: np.ndarray, background: int | None = None) -> float:
-    """100 (1 - d / longest): d insertions, deletions and replacements make one list of segment labels of the other
-    (Levenshtein 1966), `longest` is the length of the longer. 100 where both are empty."""
+    """Returns 100 (1 - d / n): d insertions, deletions and replacements turn one list of segment labels into the other
+    (Levenshtein 1966), and n is the length of the longer list. 100 if both are empty."""
     one, other = ([label for label, _, _ in segments(track, background)] for track in (true, predicted))
     longest = max(len(one), len(other))
     return 100 * (1 - distance(one, other) / longest) if longest else 100.0
 
 
 def distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Levenshtein distance, row by row of its table."""
+    """Returns the Levenshtein distance, computed row by row."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         diagonal, row[0] = row[0], i
@@ -46,11 +46,10 @@ def distance(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def overlap_counts(true: np.ndarray, predicted: np.ndarray, k: float, background: int | None = None) -> np.ndarray:
-    """int[3]: segments that are right, predicted ones that are not, true ones that are missed.
+    """Returns int[3]: true positives, false positives and false negatives among the predicted segments.
 
-    In the order of time, a predicted segment is right when its overlap (frames of the intersection over those of the
-    union) with a true segment of its label that is not used yet is at least k per cent; it uses the one with the
-    largest overlap.
+    In the order of time, a predicted segment is matched with the unmatched true segment of its label with the largest
+    overlap (intersection over union of their frames), and is a true positive if this is at least k per cent.
     """
     unused = segments(true, background)
     right = wrong = 0
@@ -71,14 +70,17 @@ def overlap_counts(true: np.ndarray, predicted: np.ndarray, k: float, background
 
 
 def f1(counts: np.ndarray) -> float:
-    """100 * 2 right / (2 right + wrong + missed); 100 where there is nothing to find and nothing was found."""
+    """Returns 100 * 2 right / (2 right + wrong + missed); 100 if there are neither true nor predicted segments."""
     right, wrong, missed = (int(count) for count in counts)
     return 100 * 2 * right / (2 * right + wrong + missed) if right + wrong + missed else 100.0
 
 
 def delays(true: np.ndarray, predicted: np.ndarray) -> tuple[list[int], int]:
-    """For each change of the true label, the frames until the new label is first predicted within the new segment (0:
-    at once, or it was predicted already); and how many changes are never noticed within theirs."""
+    """Returns the delay of each change of the true label, and the number of missed changes.
+
+    The delay is the number of frames in the new segment before its label is predicted; a change is missed if it is not
+    predicted within the segment.
+    """
     found, missed = [], 0
     for label, start, end in segments(true)[1:]:
         hits = np.flatnonzero(np.asarray(predicted[start:end]) == label)
@@ -90,8 +92,8 @@ def delays(true: np.ndarray, predicted: np.ndarray) -> tuple[list[int], int]:
 
 
 def majority_filter(track: np.ndarray, frames: int, classes: int) -> np.ndarray:
-    """The most frequent label among the `frames` (odd) around each frame, fewer at the ends; of labels as frequent, the
-    frame's own if it is one, else the first. int[frames] -> int[frames]."""
+    """Returns for each frame the most frequent label of the `frames` (odd) around it, fewer at the ends; in a tie, the
+    label of the frame itself if it is among them, else the first. int[frames] -> int[frames]."""
     track = np.asarray(track)
     totals = np.concatenate([np.zeros((1, classes), int), np.cumsum(np.eye(classes, dtype=int)[track], axis=0)])
     places = np.arange(len(track))
@@ -101,8 +103,8 @@ def majority_filter(track: np.ndarray, frames: int, classes: int) -> np.ndarray:
 
 
 def temporal(true: Sequence[np.ndarray], predicted: Sequence[np.ndarray], background: int | None) -> dict:
-    """Frame accuracy (over all frames), edit (mean over videos), f1@10, f1@25, f1@50 (counts summed over videos), the
-    mean delay in frames of the changes that are noticed, and how many are not. Percentages; None where nothing is."""
+    """Returns in per cent the frame accuracy (over all frames), edit (mean over videos) and f1@10, f1@25, f1@50 (counts
+    summed over videos); the mean delay in frames of the noticed changes, or None; and the number of missed changes."""
     pairs = list(zip(true, predicted, strict=True))
     waits = [delays(*pair) for pair in pairs]
     noticed = [delay for found, _ in waits for delay in found]
@@ -119,12 +121,13 @@ def temporal(true: Sequence[np.ndarray], predicted: Sequence[np.ndarray], backgr
 def clip_accuracy(
     true: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], bounds: Sequence[Sequence[int]]
 ) -> tuple[float | None, int]:
-    """(per cent of the clips of one label that are recognised, how many there are). A clip's label is the one with the
-    highest mean probability over its frames (Donahue et al. 2015).
+    """Returns (per cent of the clips with a single label that are recognised, the number of these clips). The predicted
+    label of a clip is the one with the highest mean probability over its frames (Donahue et al. 2015).
 
     Args:
-        true: int[frames] a video. probabilities: float[frames, classes] a video.
-        bounds: where the clips of each video begin, and its end.
+        true: int[frames] of each video.
+        probabilities: float[frames, classes] of each video.
+        bounds: the frames at which the clips of each video start, and its end.
     """
     right = []
     for labels, video, cuts in zip(true, probabilities, bounds, strict=True):
@@ -135,14 +138,14 @@ def clip_accuracy(
 
 
 def cross_entropy(probabilities: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
-    """Mean over all frames of -log probability of the true label, in nats."""
+    """Returns the mean over all frames of -log probability of the true label, in nats."""
     labels = np.concatenate(true)
     likelihood = np.concatenate(probabilities)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(likelihood, 1e-30)).mean())
 
 
 def all_scores(true, probabilities, bounds, names: Sequence[str], background: str, frames: int) -> dict:
-    """Every score by name, as JSON values; "smoothed" holds those of the labels after a majority filter of `frames`."""
+    """Returns all scores by name, as JSON values; "smoothed" are those after a majority filter of `frames`."""
     predicted = [video.argmax(axis=1).astype(np.int32) for video in probabilities]
     number = list(names).index(background) if background in names else None
     smoothed = [majority_filter(track, frames, len(names)) for track in predicted]

@@ -8,7 +8,6 @@ with the preset's beam size and length penalty. A run that exists is continued, 
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import make_preprocessing
 from pipelines.captioning.train import build, encode, learn, make_loss, prepare_images, train
+from pipelines.common.config import replace
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
 VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "state", "merge")]
@@ -29,19 +29,18 @@ VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "st
 
 def variant(cell: str, image: str, options) -> Config:
     preset = PRESETS["flickr8k"][1]
-    training = dataclasses.replace(preset.training, tensorboard=False)
     run = options.to / f"{cell}-{image}"
-    return dataclasses.replace(preset, run=run, cache=options.cache, training=training, cell=cell, image=image)
+    return replace(preset, run=run, cache=options.cache, tensorboard=False, cell=cell, image=image)
 
 
 def epochs(config: Config, minutes: float) -> float:
     """Returns the number of epochs that fit into the time."""
-    captioned = dataset.load(config)["train"]
+    captioned = dataset.load(config.data)["train"]
     preprocessing = make_preprocessing(config, learn(config, captioned, None))
     model = build(config, preprocessing, None)
     images = prepare_images(config, captioned, model, preprocessing, "train")
     captions = encode(config, images, preprocessing, "train")
-    limits = {"batch_pairs": config.batch_pairs, "xla": config.training.xla}
+    limits = {"batch_pairs": config.data.batch_pairs, "xla": config.training.xla}
     data = batches.feature_batches(captions, images.features, **limits)
     loss = make_loss(model, config)
     return epochs_that_fit(model, loss, data, config.training, minutes)
@@ -51,7 +50,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, required=True, help="a folder for the runs")
     parser.add_argument("--minutes", type=float, default=5, help="of training, for each")
-    parser.add_argument("--cache", type=Path, default=PRESETS["flickr8k"][1].cache, help="a folder for the features")
+    parser.add_argument(
+        "--cache", type=Path, default=PRESETS["flickr8k"][1].data.cache, help="a folder for the features"
+    )
     options = parser.parse_args()
     lines = []
     for cell, image in VARIANTS:

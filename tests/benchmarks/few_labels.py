@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--tested", type=int, default=5000)
     options = parser.parse_args()
     network = PRESETS["imdb-pretrained"][1]
+    word_dropout = network.regularization.word_dropout
     learned = from_json(language_model.Config, Run.open(options.language_model, language_model.TASK).config)
     directions = "--bidirectional" if learned.model.bidirectional else "--no-bidirectional"
     parts = dataset.load(network.data)

@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--to", type=Path, required=True, help="a folder for the data and the runs")
     parser.add_argument("--epochs", type=int, default=4, help="of the model that is fine-tuned")
     options = parser.parse_args()
-    parts = dataset.load(PRESETS["flickr8k"][1])
+    parts = dataset.load(PRESETS["flickr8k"][1].data)
     topic = [name for name, captions in parts["train"].references.items() if of_topic(captions)]
     chosen = [topic[row] for row in np.random.default_rng(1).permutation(len(topic))[: TRAINING + TEST]]
     rest = [name for name in parts["train"].paths if name not in set(topic)]

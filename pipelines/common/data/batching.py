@@ -1,24 +1,24 @@
-"""Batches of sequences of similar length: little padding, few shapes, and an order that the seed and epoch decide."""
+"""Batches of sequences of similar length: little padding, few shapes, in an order given by seed and epoch."""
 
 import numpy as np
 
-JITTER = 0.1  # by how much of its length a sequence may stray from its place in the order of lengths
-FILLER = -1
+JITTER = 0.1  # share of its length by which a sequence may move in the order of lengths
+FILLER = -1  # the row of a sequence that only fills the last batch
 
 
 def padded_length(length: int, shapes_per_octave: int = 8) -> int:
-    """`length`, rounded up so that between a power of two and the next only `shapes_per_octave` lengths occur, and
-    only multiples of four."""
-    octave = 1 << max(int(length) - 1, 1).bit_length() - 1  # the power of two below
+    """Returns `length` rounded up to a multiple of four, so that at most `shapes_per_octave` different lengths occur
+    between two powers of two."""
+    octave = 1 << max(int(length) - 1, 1).bit_length() - 1  # the next lower power of two
     step = max(octave // shapes_per_octave, 4)
     return max(-(-int(length) // step), 1) * step
 
 
 def batch_sizes(lengths: np.ndarray, max_rows: int, max_steps: int, shapes_per_octave: int = 8) -> list[int]:
-    """How many sequences each batch takes, of `lengths` int[sequences] that begin with the longest.
+    """Returns the number of sequences of each batch, for `lengths` int[sequences] in descending order.
 
-    A batch takes at most `max_rows` sequences, and at most `max_steps` steps with its padding (one sequence at
-    least). The last batch counts as many as fit, though fewer are left: it is filled up.
+    A batch has at most `max_rows` sequences, and at most `max_steps` time steps with padding (but at least one
+    sequence). The last batch has this size as well, although fewer sequences may be left: it is filled up.
     """
     sizes, start = [], 0
     while start < len(lengths):
@@ -36,13 +36,14 @@ def plan_batches(
     epoch: int = 0,
     shapes_per_octave: int = 8,
 ) -> list[tuple[np.ndarray, int]]:
-    """Which sequences meet in a batch, and to how many steps each batch is padded: [(int64[rows], steps)].
+    """Returns the sequences of each batch, and the time steps to which it is padded: [(int64[rows], steps)].
 
-    Every sequence is in one batch; the last batch planned is filled up with FILLER. The number of batches depends on
-    `lengths` alone, their order and what is in them on (seed, epoch) alone; without a seed the longest come first.
+    Every sequence is in one batch; the last batch is filled up with FILLER. The number of batches depends only on
+    `lengths`; their order and contents also depend on (seed, epoch). Without a seed, the longest come first.
 
     Args:
         lengths: int[sequences].
+        max_rows, max_steps, shapes_per_octave: see `batch_sizes` and `padded_length`.
     """
     lengths = np.maximum(lengths, 1)
     sizes = batch_sizes(np.sort(lengths)[::-1], max_rows, max_steps, shapes_per_octave)

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSON-lines files, plain or compressed; every error names the file and the line."""
+"""Reads CSV, TSV and JSON-lines files, plain or compressed; every error names the file and the line."""
 
 import contextlib
 import csv
@@ -14,17 +14,17 @@ from pipelines.common.errors import UserError
 FORMATS = (".csv", ".tsv", ".jsonl")
 COMPRESSIONS: dict[str, Callable] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = tuple(kind + packed for kind in FORMATS for packed in COMPRESSIONS)
-LONGEST_CELL = 1 << 30  # bytes; the csv module stops at 128 KB unless told
+MAX_CELL_BYTES = 1 << 30  # the default of the csv module is 128 KB
 
 
 def read_rows(path, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
-    """Gives (line, row) for each row of a table; a row has at least the fields `columns`.
+    """Yields (line, row) for each row of a table; a row has at least the fields `columns`.
 
-    CSV and TSV begin with a line of column names, and their values are strings. A JSON-lines file has one object a
+    CSV and TSV start with a line of column names, and their values are strings. A JSON-lines file has one object per
     line, with values of any type. Blank lines are skipped. The text is UTF-8, with or without a byte-order mark.
 
     Raises:
-        UserError: the file is missing, of another format, damaged, empty, not UTF-8, or a column or field is missing.
+        UserError: The file is missing, empty, damaged, not UTF-8 or of another format, or a column or field is missing.
     """
     path = pathlib.Path(path)
     kind = format_of(path)
@@ -38,17 +38,17 @@ def read_rows(path, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
 
 
 def format_of(path: pathlib.Path) -> str:
-    """ ".csv", ".tsv" or ".jsonl", by the file's name; UserError for another."""
+    """Returns ".csv", ".tsv" or ".jsonl", by the name of the file; raises UserError for another name."""
     endings = [suffix.lower() for suffix in path.suffixes[-2:]]
     if endings and endings[-1] in (".gz", ".xz"):
         endings.pop()
     if not endings or endings[-1] not in FORMATS:
-        raise UserError(f"{path} is of no known format: expected a name that ends in {', '.join(ENDINGS)}")
+        raise UserError(f"{path} has an unknown format: expected a name that ends in {', '.join(ENDINGS)}")
     return endings[-1]
 
 
 def read_lines(path: pathlib.Path) -> Generator[str]:
-    """The lines of a text file, with their ends, decoded one by one so that an error can name the line."""
+    """Yields the lines of a text file with their ends, each decoded by itself so that an error can name the line."""
     number = 0
     try:
         with COMPRESSIONS.get(path.suffix.lower(), open)(path, "rb") as file:
@@ -67,8 +67,8 @@ def read_lines(path: pathlib.Path) -> Generator[str]:
 
 
 def read_cells(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
-    """Rows of a CSV or TSV file, with the line each one begins at."""
-    csv.field_size_limit(LONGEST_CELL)
+    """Yields the rows of a CSV or TSV file, with the line at which each one starts."""
+    csv.field_size_limit(MAX_CELL_BYTES)
     with contextlib.closing(read_lines(path)) as lines:
         rows = csv.reader(lines, delimiter="," if kind == ".csv" else "\t", strict=True)
         try:
@@ -88,7 +88,7 @@ def read_cells(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Iterato
 
 
 def read_objects(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
-    """Objects of a JSON-lines file, with their lines."""
+    """Yields the objects of a JSON-lines file, with their lines."""
     with contextlib.closing(read_lines(path)) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -96,9 +96,9 @@ def read_objects(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Itera
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise UserError(f"{path}, line {number}: no JSON ({error}); expected one object a line") from error
+                raise UserError(f"{path}, line {number}: not JSON ({error}); expected one object per line") from error
             if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: {line.strip()[:40]} is no JSON object with {columns[0]}")
+                raise UserError(f"{path}, line {number}: {line.strip()[:40]} is not a JSON object with {columns[0]}")
             require(columns, row, f"{path}, line {number}", "fields")
             yield number, row
 

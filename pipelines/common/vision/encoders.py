@@ -1,7 +1,8 @@
-"""Convolutional networks that turn pixels into features: those of keras.applications, and the small ones by name.
+"""Convolutional networks that turn pixels into features: those of keras.applications, and small ones.
 
-Pixels go in as images.py gives them, 0 to 255: each network's own scaling is inside. The networks are the same whatever
-their weights come from, so that weights saved with a run fit the network that is built anew for its export.
+The input is pixels from 0 to 255, as images.py returns them: each network contains its own scaling. The architecture
+does not depend on where the weights come from, so that the weights of a run fit the network that is built for its
+export.
 """
 
 import dataclasses
@@ -22,19 +23,26 @@ from pipelines.common.errors import UserError
 from pipelines.common.vision import images, small_encoders
 
 STORAGE = "https://storage.googleapis.com"
-CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red: what ResNet50's weights expect to be taken off
+CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red: subtracted for the weights of ResNet50
 EFFICIENTNET_DEVIATION = (0.229, 0.224, 0.225)  # red, green, blue
 
 
 @dataclasses.dataclass(frozen=True)
 class Application:
-    """A network of keras.applications: its builder, the pixels it was trained with and its least, how it wants pixels
-    of 0 to 255 scaled, and where its ImageNet weights are."""
+    """A network of keras.applications.
+
+    Attributes:
+        build: its builder.
+        size: the image size it was trained with.
+        min_size: the smallest image size that it supports.
+        scaling: of pixels from 0 to 255. "unit": to -1 ... 1; "caffe": to BGR minus the mean; "inside": by the network.
+        address: of its ImageNet weights.
+    """
 
     build: Callable
     size: int
-    least: int
-    scaling: str  # "unit": -1 to 1; "caffe": blue first, mean taken off; "inside": it scales by itself
+    min_size: int
+    scaling: str
     address: str
 
 
@@ -74,29 +82,31 @@ NAMES = (*APPLICATIONS, *small_encoders.BUILDERS)
 
 
 def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "avg") -> keras.Model:
-    """A CNN from pixels, a number [batch, image_size, image_size, 3] from 0 to 255, to features.
+    """Returns a CNN from pixels, a number [batch, image_size, image_size, 3] from 0 to 255, to features.
 
     Args:
         name: one of NAMES.
         weights: "imagenet" (a file `NAME_*imagenet_notop.weights.h5` in the folder `weights` of the real data; else
             what Keras has downloaded, or downloads), the path of a .weights.h5 or .h5 file, or "none" (random).
-        pooling: "avg" gives float32[batch, features], the mean over the image; "none" float32[batch, places, features],
-            the places of the last layer row by row. The networks for the samples do not average, as what is asked
-            there is where things are: the "avg" of `small` is a projection of all places, that of `peaks` says of each
-            channel how high its peaks are, and where.
+        pooling: "avg" returns float32[batch, features], the mean over the image; "none" float32[batch, positions,
+            features], the positions of the last layer row by row. The networks for the samples do not average, as the
+            captions are about positions: the "avg" of `small` is a projection of all positions, that of `peaks` the
+            height and position of the peaks of each channel.
 
     Raises:
-        UserError: no such network, an image too small for it, no network to download from (found out within seconds),
-            or a file that does not hold its weights.
-        ValueError: no such pooling.
+        UserError: There is no such network, the image is too small for it, there is no network connection to download
+            from (detected within seconds), or a file does not contain its weights.
+        ValueError: There is no such pooling.
     """
     if pooling not in ("avg", "none"):
         raise ValueError(f"pooling is {pooling!r}, expected 'avg' or 'none'")
     if name not in NAMES:
         raise UserError(f"there is no encoder {name}: expected one of {', '.join(NAMES)}")
-    least = APPLICATIONS[name].least if name in APPLICATIONS else 16
-    if image_size < least:
-        raise UserError(f"images of {image_size} x {image_size} pixels are too small for {name}: it takes {least} up")
+    min_size = APPLICATIONS[name].min_size if name in APPLICATIONS else 16
+    if image_size < min_size:
+        raise UserError(
+            f"images of {image_size} x {image_size} pixels are too small for {name}: expected at least {min_size}"
+        )
     if name in small_encoders.BUILDERS:
         if weights == "imagenet":
             raise UserError(f"the {name} encoder has no ImageNet weights: expected none or a file .h5")
@@ -120,7 +130,7 @@ def build_encoder(name: str, *, weights: str, image_size: int, pooling: str = "a
 
 
 def scaled(pixels, scaling: str):
-    """Pixels of 0 to 255 as a network of keras.applications wants them."""
+    """Returns pixels from 0 to 255 scaled for a network of keras.applications."""
     if scaling == "unit":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
     if scaling == "caffe":
@@ -129,11 +139,11 @@ def scaled(pixels, scaling: str):
 
 
 def load_file(network: keras.Model, path):
-    """Reads weights from a file (with or without the classifier on top, which is left out)."""
+    """Loads weights from a file, with or without those of the classifier on top, which are ignored."""
     if not str(path).endswith(".h5"):
-        raise UserError(f"{path} is no file of weights for {network.name}: expected imagenet, none or a file .h5")
+        raise UserError(f"{path} is not a file of weights for {network.name}: expected imagenet, none or a file .h5")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # that some layers keep their random weights
+        warnings.simplefilter("error", UserWarning)  # if some layers keep their random weights
         try:
             runs.load_weights(network, path)
         except UserWarning as warning:
@@ -143,7 +153,7 @@ def load_file(network: keras.Model, path):
 
 
 def load_imagenet(network: keras.Model, application: Application):
-    """Gives the network its ImageNet weights: beside the real data, downloaded before, or downloaded now."""
+    """Loads the ImageNet weights: from the folder of the real data, from a previous download, or downloaded now."""
     beside = sorted((real_data() / "weights").glob(f"{network.name}_*imagenet_notop.weights.h5"))
     if beside:
         load_file(network, beside[0])
@@ -151,7 +161,7 @@ def load_imagenet(network: keras.Model, application: Application):
     home = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if not (home / "models" / application.address.rpartition("/")[2]).is_file() and not reachable(application.address):
         raise UserError(
-            f"there is no network to fetch {application.address}, the ImageNet weights of {network.name}:"
+            f"there is no network to download {application.address}, the ImageNet weights of {network.name}:"
             " download it on another machine and give the file as the weights, or none"
         )
     shape = (application.size, application.size, 3)
@@ -159,21 +169,21 @@ def load_imagenet(network: keras.Model, application: Application):
         original = application.build(include_top=False, weights="imagenet", input_shape=shape)
     except Exception as error:  # Keras raises a bare Exception for a failed download
         reason = " ".join(str(error).split())
-        raise UserError(f"the ImageNet weights of {network.name} could not be fetched: {reason}") from error
+        raise UserError(f"the ImageNet weights of {network.name} could not be downloaded: {reason}") from error
     network.set_weights(original.get_weights())
     correct_scaling(network)
 
 
 def correct_scaling(network: keras.Model):
-    """Puts into EfficientNet's variances what Keras adds as a layer, only for weights="imagenet".
+    """Corrects the variances of EfficientNet, as Keras does with another layer, but only for weights="imagenet".
 
-    Its published weights hold standard deviations where variances belong; Keras makes good for that by another division
-    by their square roots: (x - mean) / sqrt(v) / sqrt(d) = (x - mean) / sqrt(v d).
+    Its published weights contain standard deviations in the place of variances; Keras then divides again by the square
+    roots of these: (x - mean) / sqrt(v) / sqrt(d) = (x - mean) / sqrt(v d).
     """
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):
             mean, variance, *rest = layer.get_weights()
-            if np.any(variance != 1):  # 1: the network was trained from nothing, without that layer
+            if np.any(variance != 1):  # 1: trained from random weights, without that layer
                 layer.set_weights([mean, variance * np.asarray(EFFICIENTNET_DEVIATION, "float32"), *rest])
                 layer.finalize_state()
 
@@ -189,34 +199,33 @@ def encode_batch(network, pixels):
 
 
 def set_trainable(encoder: keras.Model, trainable: bool, first: str | None = None):
-    """Freezes an encoder, or sets it free to be trained; the batch normalisation of keras.applications stays frozen
-    either way, that of a network which learns from nothing does not.
+    """Freezes or unfreezes an encoder. The batch normalization of keras.applications always stays frozen.
 
-    A frozen BatchNormalization runs in inference mode even with training=True: the statistics of a few photos in a
-    batch would replace those of ImageNet. (Setting `trainable` of a model around the encoder thaws all of it: set that
-    first.) Dropout inside of the encoder follows `training`: give training=False while it is frozen.
+    A frozen BatchNormalization runs in inference mode even with training=True: otherwise the statistics of the few
+    images of a batch would replace those of ImageNet. (Setting `trainable` of a model around the encoder unfreezes all
+    of it: set that first.) Dropout in the encoder depends on `training`: pass training=False while it is frozen.
 
     Args:
-        first: name of the first layer that is fine-tuned (such as block_13_expand), earlier ones stay frozen; None: all
-            are.
+        first: name of the first layer that is trained, such as block_13_expand; earlier layers stay frozen. None: all
+            are trained.
 
     Raises:
-        UserError: there is no such layer.
+        UserError: There is no such layer.
     """
     encoder.trainable = trainable
-    layers_inside = inner_layers(encoder)
-    names = [layer.name for layer in layers_inside]
+    all_layers = inner_layers(encoder)
+    names = [layer.name for layer in all_layers]
     if first is not None and first not in names:
         raise UserError(f"the encoder has no layer {first}: expected one such as {names[-1]}")
-    begins = names.index(first) if first is not None else 0
-    learned_before = any(layer.name in APPLICATIONS for layer in encoder.layers)
-    for place, layer in enumerate(layers_inside):
-        keeps_statistics = learned_before and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = trainable and place >= begins and not keeps_statistics
+    start = names.index(first) if first is not None else 0
+    pretrained = any(layer.name in APPLICATIONS for layer in encoder.layers)
+    for place, layer in enumerate(all_layers):
+        keeps_statistics = pretrained and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = trainable and place >= start and not keeps_statistics
 
 
 def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers of a model in their order, those of the models in it instead of these."""
+    """Returns all layers of a model in order, with nested models replaced by their layers."""
     found = []
     for layer in model.layers:
         found += inner_layers(layer) if isinstance(layer, keras.Model) else [layer]
@@ -224,7 +233,7 @@ def inner_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def digest(encoder: keras.Model) -> str:
-    """The SHA-256 of all weights, whatever file they came from: what a feature cache is keyed by."""
+    """Returns the SHA-256 of all weights, for the key of a feature cache."""
     sums = hashlib.sha256()
     for value in encoder.get_weights():
         sums.update(f"{value.dtype} {value.shape}".encode())
@@ -235,8 +244,8 @@ def digest(encoder: keras.Model) -> str:
 def encode_files(
     encoder: keras.Model, paths: Sequence, *, size: int, fit: str, pixel_limit: int, batch: int = 32
 ) -> Iterator[np.ndarray | str]:
-    """For each image file in turn its features, float32[rows, features] (one row, or one a place of the image), or why
-    there are none, as the end of a sentence: what feature_cache.fill computes with."""
+    """Yields for each image file its features float32[rows, features] (one row, or one per position), or the reason why
+    there are none, as the end of a sentence; see feature_cache.fill."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)], autograph=False)
     def encode(pixels):
@@ -250,7 +259,7 @@ def encode_files(
     def decode(number, encoded):
         return number, images.decode_one(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
 
-    # One pipeline for all: images.decode makes a new one at each call, which takes longer than small images do.
+    # One dataset for all images: images.decode creates one in every call, which is slow for small images.
     signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
     decoded = without_autotune(tf.data.Dataset.from_generator(contents, output_signature=signature))
     decoded = decoded.map(without_autograph(decode), num_parallel_calls=CORES).ignore_errors().batch(batch).prefetch(1)

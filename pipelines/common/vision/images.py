@@ -1,15 +1,15 @@
-"""Encoded images become pixels: one function for training, evaluation and the exported graph, equal to the last bit.
+"""Decoding of images to pixels: one function for training, evaluation and the exported graph, equal to the last bit.
 
-What is read: JPEG (baseline, progressive, greyscale, CMYK) and PNG (any depth and colour type; of 16 bits the upper 8;
-of an animation the first picture). Anything else is refused, GIF and BMP included, and so is an image that is truncated
-or has more pixels than a limit: the header is looked at first, so that a small file cannot ask for a lot of memory.
+Supported are JPEG (baseline, progressive, greyscale, CMYK) and PNG (any depth and colour type; the upper 8 of 16 bits;
+the first picture of an animation). Other formats such as GIF and BMP are refused, and so are truncated images and those
+with more pixels than a limit: the header is checked first, so that a small file cannot take a lot of memory.
 
-* Transparent pixels are laid on white: what lies below a transparent pixel is arbitrary, and often black.
-* The Exif orientation is applied. (Cameras store a photo as the sensor lay and leave the turning to the reader;
-  tf.io.decode_image does not turn. Exif 2.32, section 4.6.4, tag 0x0112; PNG: the chunk eXIf.)
+* Transparent pixels are blended with white: the colour of a transparent pixel is arbitrary, and often black.
+* The Exif orientation is applied. (Cameras store photos in the orientation of the sensor; tf.io.decode_image does not
+  rotate them. Exif 2.32, section 4.6.4, tag 0x0112; PNG: the chunk eXIf.)
 * Colour profiles and gamma are not applied.
 
-All of it is core TensorFlow operations.
+Everything is implemented with core TensorFlow operations.
 """
 
 import pathlib
@@ -20,19 +20,22 @@ from pipelines.common.data.loading import without_autograph, without_autotune
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
-MOST_SEGMENTS = 1000  # that are walked in search of Exif data; real files have it within the first few
+MAX_SEGMENTS = 1000  # that are searched for Exif data; real files contain it in one of the first few
 
 
 def scale(images, size: int, fit: str):
-    """Resizes by antialiased bilinear interpolation: a number [..., height, width, 3] to float32[..., size, size, 3],
-    for one image or a batch of them (frames) alike.
+    """Resizes an image or a batch of them with antialiased bilinear interpolation.
 
     Args:
-        fit: "squeeze" changes the ratio of the sides, so that all of the image is seen; "crop" takes the largest square
-            from its middle, so that round things stay round.
+        images: a number [..., height, width, 3].
+        fit: "squeeze" changes the aspect ratio and keeps the whole image; "crop" takes the largest square from its
+            middle and keeps the aspect ratio.
+
+    Returns:
+        float32[..., size, size, 3].
 
     Raises:
-        ValueError: `fit` is something else.
+        ValueError: `fit` has another value.
     """
     if fit not in ("squeeze", "crop"):
         raise ValueError(f"fit is {fit!r}, expected 'squeeze' or 'crop'")
@@ -45,37 +48,35 @@ def scale(images, size: int, fit: str):
 
 
 def decode_one(encoded, *, size: int, fit: str, pixel_limit: int):
-    """The pixels of one image: string[] to float32[size, size, 3] from 0 to 255.
+    """Decodes one image: string[] -> float32[size, size, 3] from 0 to 255.
 
     Raises:
-        tf.errors.InvalidArgumentError: it cannot be read (see `refusal`), when the operation runs.
+        tf.errors.InvalidArgumentError: The image cannot be read (see `refusal`). Raised when the operation runs.
     """
     pixels = turn(read_pixels(encoded, pixel_limit), orientation(encoded))
     return tf.ensure_shape(scale(pixels, size, fit), [size, size, 3])
 
 
 def decode(encoded, *, size: int, fit: str, pixel_limit: int):
-    """The pixels of a batch: string[batch] to (float32[batch, size, size, 3], bool[batch]: could it be read).
+    """Decodes a batch: string[batch] -> (float32[batch, size, size, 3], bool[batch]: is it readable).
 
-    An image that cannot be read is black, and the others are right: an error of an operation fails all of its graph,
-    but within tf.data only its element. Works in the signature of a SavedModel.
+    An unreadable image is black and does not affect the others: an error of an operation fails its whole graph, but
+    within tf.data only the element. Works in the signature of a SavedModel.
     """
 
     def one(index, encoded):
         return index, decode_one(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
 
     count = tf.shape(encoded, tf.int64)[0]
-    read = (
+    decoded = (
         without_autotune(tf.data.Dataset.from_tensor_slices(encoded))
         .enumerate()
-        .map(
-            without_autograph(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
-        )  # as many as it has cores
+        .map(without_autograph(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         .ignore_errors()
         .batch(tf.maximum(count, 1))
     )
-    nothing = tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3])
-    indices, images = read.reduce(nothing, lambda _, batch: batch)  # no batch, when no image can be read
+    empty = tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3])
+    indices, images = decoded.reduce(empty, lambda _, batch: batch)  # there is no batch if no image can be read
     places = tf.ensure_shape(indices, [None])[:, None]
     images = tf.scatter_nd(places, images, tf.stack([count, size, size, 3]))
     valid = tf.tensor_scatter_nd_update(tf.zeros([count], tf.bool), places, tf.ones_like(indices, tf.bool))
@@ -83,16 +84,16 @@ def decode(encoded, *, size: int, fit: str, pixel_limit: int):
 
 
 def check(path, pixel_limit: int) -> str | None:
-    """Why the file cannot be used as an image, as the end of a sentence ("is empty"); None when it can be.
+    """Returns why a file cannot be used as an image, as the end of a sentence ("is empty"), or None.
 
-    Decodes it: the header of a truncated or damaged file is in order.
+    The file is decoded, as the header of a truncated or damaged file may be valid.
     """
     content = read(path)
     return content if isinstance(content, str) else refusal(content, pixel_limit)
 
 
 def read(path) -> bytes | str:
-    """The content of a file, or why there is none, as the end of a sentence."""
+    """Returns the content of a file, or the reason why it cannot be read, as the end of a sentence."""
     try:
         return pathlib.Path(path).read_bytes()
     except OSError as error:
@@ -100,11 +101,11 @@ def read(path) -> bytes | str:
 
 
 def refusal(encoded: bytes, pixel_limit: int) -> str | None:
-    """Why `decode` does not read these bytes, as the end of a sentence; None when it does."""
+    """Returns why `decode` does not read these bytes, as the end of a sentence, or None if it does."""
     if not encoded:
         return "is empty"
     if not encoded.startswith((JPEG, PNG)):
-        return f"is no JPEG or PNG image: it begins with {encoded[:8]!r}"
+        return f"is not a JPEG or PNG image: it begins with {encoded[:8]!r}"
     try:
         height, width = (int(side) for side in shape_in_header(encoded))
         if height * width > pixel_limit:
@@ -116,11 +117,11 @@ def refusal(encoded: bytes, pixel_limit: int) -> str | None:
 
 
 def read_pixels(encoded, pixel_limit: int):
-    """string[] to uint8[height, width, 3], as stored (not turned); raises tf.errors.InvalidArgumentError."""
+    """Decodes string[] to uint8[height, width, 3] without rotating it; raises tf.errors.InvalidArgumentError."""
     jpeg, png = begins_with(encoded, JPEG), begins_with(encoded, PNG)
     height, width = tf.unstack(tf.cond(jpeg | png, lambda: shape_in_header(encoded), lambda: tf.zeros([2], tf.int64)))
     allowed = (height > 0) & (width > 0) & (height * width <= pixel_limit)
-    # The decoders refuse the empty string. As their input depends on the check, no optimizer can have them run before.
+    # The decoders refuse an empty string. Their input depends on the check, so they cannot run before it.
     encoded = tf.where(allowed, encoded, "")
     return tf.cond(
         jpeg,
@@ -134,8 +135,8 @@ def begins_with(encoded, magic: bytes):
 
 
 def shape_in_header(encoded):
-    """int64[2], height and width, of the bytes of a JPEG or PNG image; raises tf.errors.InvalidArgumentError for a JPEG
-    without a header."""
+    """Returns int64[2], the height and width of the bytes of a JPEG or PNG image; raises tf.errors.InvalidArgumentError
+    for a JPEG without a header."""
 
     def png():
         width_and_height = tf.io.decode_raw(png_header(encoded, 16, 8), tf.int32, little_endian=False)
@@ -145,28 +146,28 @@ def shape_in_header(encoded):
 
 
 def png_header(encoded, at: int, length: int):
-    """string[]: some bytes of the header, zeros where the file ends before."""
+    """Returns string[], some bytes of the header; zeros after the end of the file."""
     return tf.strings.substr(tf.strings.join([tf.strings.substr(encoded, 0, 32), bytes(32)]), at, length)
 
 
 def opaque_alpha(encoded):
-    """uint8[]: the alpha that tf.io.decode_png gives the pixels of a PNG without transparency.
+    """Returns uint8[], the alpha that tf.io.decode_png returns for the pixels of a PNG without transparency.
 
-    Of one with fewer than 8 bits a channel (a palette of 16 colours, say) it is the largest number of so many bits, 15
-    for 4, where 255 belongs.
+    It should be 255, but with fewer than 8 bits per channel (as with a palette of 16 colours) it is the largest number
+    of this many bits, such as 15 for 4 bits.
     """
     depth = tf.cast(tf.io.decode_raw(png_header(encoded, 24, 1), tf.uint8)[0], tf.int32)
     return tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
 
 
 def on_white(rgba, opaque):
-    """uint8[height, width, 4] to uint8[height, width, 3], on a white ground and rounded; as it is where every alpha is
-    255 or is `opaque`."""
+    """Blends uint8[height, width, 4] with white to uint8[height, width, 3]; unchanged if every alpha is 255 or
+    `opaque`."""
 
     def blend():
         colour, alpha = tf.cast(rgba[..., :3], tf.uint16), tf.cast(rgba[..., 3:], tf.uint16)
         most = tf.constant(255, tf.uint16)
-        total = colour * alpha + most * (most - alpha)  # at most 255 * 255, which 16 bits hold, 127 more as well
+        total = colour * alpha + most * (most - alpha)  # at most 255 * 255, to which 127 can be added in 16 bits
         return tf.cast((total + tf.constant(127, tf.uint16)) // most, tf.uint8)
 
     alpha = rgba[..., 3]
@@ -174,37 +175,37 @@ def on_white(rgba, opaque):
 
 
 def turn(image, orientation):
-    """Turns an image [height, width, channels] upright by its Exif orientation, int64[] from 1 (upright) to 8."""
+    """Rotates an image [height, width, channels] by its Exif orientation, int64[] from 1 (upright) to 8."""
 
     def turned():
-        # In 5 to 8 rows and columns are exchanged; what then runs backwards is up and down in 3, 4, 7 and 8, left and
-        # right in 2, 3, 6 and 7.
+        # In 5 to 8 rows and columns are exchanged. After that, 3, 4, 7 and 8 are flipped vertically, and 2, 3, 6 and 7
+        # horizontally.
         upright = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-        backwards = tf.stack([(orientation - 1) // 2 % 2 == 1, orientation // 2 % 2 == 1])
-        return tf.reverse(upright, tf.boolean_mask(tf.constant([0, 1]), backwards))
+        flipped = tf.stack([(orientation - 1) // 2 % 2 == 1, orientation // 2 % 2 == 1])
+        return tf.reverse(upright, tf.boolean_mask(tf.constant([0, 1]), flipped))
 
     return tf.cond(orientation == 1, lambda: image, turned)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # traced once, not by every graph anew
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)  # traced once for all graphs
 def orientation(encoded):
-    """The Exif orientation in the bytes of an image, string[] to int64[] from 1 to 8; 1 when none is given."""
+    """Returns the Exif orientation of the bytes of an image, int64[] from 1 to 8; 1 if there is none."""
 
-    def given():
-        raw = tf.io.decode_raw(tf.strings.join([encoded, bytes(16)]), tf.uint8)  # reading on past the end finds zeros
+    def from_exif():
+        raw = tf.io.decode_raw(tf.strings.join([encoded, bytes(16)]), tf.uint8)  # zeros after the end
         start = tf.cond(begins_with(encoded, JPEG), lambda: exif_of_jpeg(raw), lambda: exif_of_png(raw))
         return tf.cond(start < 0, upright, lambda: orientation_tag(raw, start))
 
     def upright():
         return tf.constant(1, tf.int64)
 
-    # A walk along all segments takes longer than to see that these letters are nowhere, as in most files.
-    letters = tf.strings.regex_replace(encoded, "Exif|eXIf", "", replace_global=False) != encoded
-    return tf.cond(letters, given, upright)
+    # Searching for these letters, which most files do not contain, is faster than reading all segments.
+    has_letters = tf.strings.regex_replace(encoded, "Exif|eXIf", "", replace_global=False) != encoded
+    return tf.cond(has_letters, from_exif, upright)
 
 
 def number(raw, at, length: int, big_endian=True):
-    """Unsigned integers of `length` bytes at the places `at`, int64[...], in raw, uint8[bytes]: int64[...]."""
+    """Returns the unsigned integers int64[...] of `length` bytes at positions `at` int64[...] of raw uint8[bytes]."""
     last = tf.size(raw, tf.int64) - 1
     places = tf.clip_by_value(at[..., None] + tf.range(length, dtype=tf.int64), 0, last)
     values = tf.constant([256**power for power in range(length)], tf.int64)
@@ -217,7 +218,7 @@ def as_number(letters: bytes) -> int:
 
 
 def exif_of_jpeg(raw):
-    """Where the Exif data begins in uint8[bytes], int64[]; -1: nowhere. It is in a segment APP1, before the scan."""
+    """Returns the position of the Exif data of a JPEG uint8[bytes], in a segment APP1 before the scan, or -1."""
 
     def in_header(at, found):
         marker = number(raw, at, 2)
@@ -229,11 +230,11 @@ def exif_of_jpeg(raw):
         # 0xFF may be repeated before the code of a marker.
         return tf.where(marker == 0xFFFF, at + 1, at + 2 + length), tf.where(exif, at + 10, found)
 
-    return walk(in_header, next_segment, first=2)
+    return find_segment(in_header, next_segment, first=2)
 
 
 def exif_of_png(raw):
-    """Where the Exif data begins in uint8[bytes], int64[]; -1: nowhere. It is in the chunk eXIf, before the pixels."""
+    """Returns the position of the Exif data of a PNG uint8[bytes], in the chunk eXIf before the pixels, or -1."""
 
     def in_header(at, found):
         kind = number(raw, at + 4, 4)
@@ -243,17 +244,17 @@ def exif_of_png(raw):
         exif = number(raw, at + 4, 4) == as_number(b"eXIf")
         return at + 12 + number(raw, at, 4), tf.where(exif, at + 8, found)
 
-    return walk(in_header, next_chunk, first=len(PNG))
+    return find_segment(in_header, next_chunk, first=len(PNG))
 
 
-def walk(going_on, step, first: int):
-    """Steps from segment to segment, (place, found), and gives what was found, int64[]; -1: nothing."""
+def find_segment(condition, body, first: int):
+    """Iterates over segments with the loop variables (position, found), and returns `found`, int64[]; -1 at first."""
     start = tf.constant(first, tf.int64), tf.constant(-1, tf.int64)
-    return tf.while_loop(going_on, step, start, maximum_iterations=MOST_SEGMENTS)[1]
+    return tf.while_loop(condition, body, start, maximum_iterations=MAX_SEGMENTS)[1]
 
 
 def orientation_tag(raw, start):
-    """The orientation in the Exif data at `start` (a TIFF header and its first directory); 1 when it is not there."""
+    """Returns the orientation in the Exif data at `start` (a TIFF header and its first directory), or 1."""
     order = number(raw, start, 2)
     big = order == as_number(b"MM")
     directory = start + number(raw, start + 4, 4, big)

@@ -1,4 +1,4 @@
-"""Small convolutional networks for the pictures of the samples, trained from nothing; see encoders.build_encoder."""
+"""Small convolutional networks for the pictures of the samples; see encoders.build_encoder."""
 
 import keras
 import numpy as np
@@ -6,9 +6,9 @@ import tensorflow as tf
 
 
 def build_small(image_size: int, pooling: str) -> keras.Model:
-    """Three convolutions of stride 2, trained from nothing on pictures of 48 or 64 pixels; where a place is is told to
-    each of them by two more channels, its x and y (Liu et al. 2018, An intriguing failing of convolutional neural
-    networks and the CoordConv solution)."""
+    """Returns three convolutions of stride 2, for pictures of 48 or 64 pixels; the input of each has two more channels,
+    the x and y coordinates (Liu et al. 2018, "An intriguing failing of convolutional neural networks and the CoordConv
+    solution")."""
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
     for number, filters in enumerate((32, 64, 64), start=1):
@@ -25,7 +25,7 @@ def build_small(image_size: int, pooling: str) -> keras.Model:
 
 
 def build_peaks(image_size: int, pooling: str) -> keras.Model:
-    """Four convolutions, trained from nothing on pictures of 64 pixels, and what `Peaks` says of 96 detectors."""
+    """Returns four convolutions, for pictures of 64 pixels, and the `Peaks` of 96 channels."""
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")(pixels)
     for number, (filters, strides) in enumerate(((24, 2), (48, 2), (64, 1), (64, 1)), start=1):
@@ -40,15 +40,15 @@ def build_peaks(image_size: int, pooling: str) -> keras.Model:
 
 @keras.saving.register_keras_serializable(package="unfold")
 class Peaks(keras.layers.Layer):
-    """Where each channel has its peak, and how high it is in the whole, the upper, lower, left and right half.
+    """Maximum of each channel, in the whole image and its halves, and the position of the maximum.
 
-    float[batch, height, width, channels] -> float[batch, 7 channels]: the maxima over all places and over the upper,
+    float[batch, height, width, channels] -> float[batch, 7 channels]: the maxima over all positions and over the upper,
     lower, left and right half (as in the spatial pyramids of Lazebnik et al. 2006, "Beyond bags of features"); then the
-    x and the y of the peak, -1 to 1, as the mean place under a softmax over the places (Levine et al. 2016, "End-to-end
-    training of deep visuomotor policies").
+    x and y coordinates of the peak, -1 to 1, the mean position under a softmax over all positions (Levine et al. 2016,
+    "End-to-end training of deep visuomotor policies").
 
     Args:
-        sharpness: what the channel is multiplied with before that softmax.
+        sharpness: factor of the channel in that softmax.
     """
 
     def __init__(self, sharpness: float = 4.0, **kwargs):
@@ -74,12 +74,12 @@ class Peaks(keras.layers.Layer):
 
 
 def coordinates(x):
-    """float32[batch, height, width, 2]: the x and y of each place of x [batch, height, width, channels], -1 to 1."""
+    """Returns the coordinates float32[batch, height, width, 2] of x [batch, height, width, channels]; see `grid`."""
     return keras.ops.zeros_like(x[..., :1]) + grid(*x.shape[1:3])
 
 
 def grid(height: int, width: int) -> np.ndarray:
-    """float32[height, width, 2]: the x and y of each place, -1 to 1."""
+    """Returns float32[height, width, 2]: the x and y coordinate of each position, -1 to 1."""
     rows, columns = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     return np.stack([columns, rows], axis=-1).astype("float32")
 

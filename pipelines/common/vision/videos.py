@@ -1,11 +1,11 @@
-"""Videos as frames, read one after the other in bounded memory: files that PyAV reads, and folders of pictures.
+"""Reads the frames of videos one by one, in bounded memory: files that PyAV reads, and folders of pictures.
 
-Time comes from the presentation times of the frames. A video is read at a rate: its frame k is what is on the screen at
-the time k / rate, that is the newest frame that is no later. With the file's own rate that is every frame of it; at
-another rate, and where the times of the file are irregular, frames are left out or repeated.
+The times of frames are their presentation times. A video is read at a rate: frame k is the newest frame that is not
+later than k / rate. At the rate of the file these are all of its frames; at another rate, or if the times in the file
+are irregular, frames are left out or repeated.
 
-Frames are turned upright where the file says that the camera lay on its side. They may change in size on the way:
-`stacks` gives those of one size together.
+Frames are rotated if the file says that the camera was. Their size may change within a video: `stacks` groups frames of
+the same size.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from pipelines.common.files import atomic_path
 from pipelines.common.vision import images
 
 PICTURES = (".jpg", ".jpeg", ".png")
-MOST_PIXELS = 2**25  # of a frame; 8K video has as many
+MAX_PIXELS = 2**25  # of a frame, as in 8K video
 SLACK = 1.5e-3  # seconds; Matroska rounds times to milliseconds
-SHORTEST = 0.95  # of what a header promises; a file with fewer frames is cut off
+MIN_SHARE = 0.95  # of the frames that the header promises; a file with fewer is truncated
 STACK_FRAMES = 64
 STACK_BYTES = 2**24
 
 
 class Unreadable(UserError):
-    """A video that cannot be read; `reason` is the end of a sentence, such as "is no video"."""
+    """A video cannot be read; `reason` is the end of a sentence, such as "is not a video"."""
 
     def __init__(self, path, reason: str):
         super().__init__(f"{path} {reason}")
@@ -41,20 +41,20 @@ class Video:
     """The frames of a file or folder, uint8[height, width, 3] each; every iteration reads from the start.
 
     Attributes:
-        rate: frames a second, a Fraction.
-        expected: about how many frames there are, by the header; None where it does not say.
+        rate: frames per second, a Fraction.
+        expected: approximate number of frames according to the header, or None.
     """
 
     def __init__(self, path, fps: float = 0.0, folder_fps: float = 25.0):
         """
         Args:
             path: a video file, or a folder of JPEG and PNG pictures, read in the order of their names.
-            fps: frames a second to read; 0: the file's own.
-            folder_fps: frames a second that the pictures of a folder were taken at.
+            fps: frames per second to read; 0: the rate of the file.
+            folder_fps: frames per second at which the pictures of a folder were taken.
 
         Raises:
-            Unreadable: there is no such thing, or it is no video. Iterating raises it where a frame is damaged or the
-                file cut off.
+            Unreadable: The file does not exist or is not a video. Also raised by iteration, if a frame is damaged or
+                the file is truncated.
         """
         self.path = pathlib.Path(path)
         self.pictures = None
@@ -83,19 +83,19 @@ def as_rate(fps: float) -> Fraction:
 
 @contextlib.contextmanager
 def opened(path):
-    """(container, video stream) of a file; what PyAV says of a bad one becomes Unreadable, while it is read, too."""
+    """Yields (container, video stream) of a file; errors of PyAV in the `with` block are raised as Unreadable."""
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise Unreadable(path, "has no video in it")
             stream = container.streams.video[0]
             if stream.codec_context is None or not stream.codec_context.width:
-                raise Unreadable(path, "is no video: it names no size of its frames")
+                raise Unreadable(path, "is not a video: it has no frame size")
             refuse_large(path, stream.codec_context.width, stream.codec_context.height)
             yield container, stream
     except av.error.InvalidDataError as error:
         empty = os.path.isfile(path) and not os.path.getsize(path)
-        raise Unreadable(path, "is empty" if empty else "is no video, or is truncated or damaged") from error
+        raise Unreadable(path, "is empty" if empty else "is not a video, or is truncated or damaged") from error
     except av.error.EOFError as error:
         raise Unreadable(path, "has no frames") from error
     except av.FFmpegError as error:
@@ -103,20 +103,20 @@ def opened(path):
 
 
 def refuse_large(path, width: int, height: int):
-    if width * height > MOST_PIXELS:
-        raise Unreadable(path, f"has frames of {width} x {height} pixels: expected at most {MOST_PIXELS}")
+    if width * height > MAX_PIXELS:
+        raise Unreadable(path, f"has frames of {width} x {height} pixels: expected at most {MAX_PIXELS}")
 
 
 def own_rate(stream) -> Fraction:
-    """The regular rate of the stream where its frames keep to one, else their average."""
+    """Returns the regular frame rate of the stream, or the average rate if it is irregular."""
     average, base = stream.average_rate, stream.base_rate
     if average and base and abs(base / average - 1) < 0.1:
-        return Fraction(base)  # the average of a short file may count its last frame wrongly
+        return Fraction(base)  # the average rate of a short file may be wrong by its last frame
     return Fraction(average or base or 25)
 
 
 def length(stream) -> float | None:
-    """Seconds, by the header."""
+    """Returns the length in seconds according to the header."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     if stream.container.duration:
@@ -125,9 +125,9 @@ def length(stream) -> float | None:
 
 
 def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds since the first frame, uint8[height, width, 3]) of each frame of a file.
+    """Yields (seconds since the first frame, uint8[height, width, 3]) for each frame of a file.
 
-    Raises Unreadable at the end of a file that is shorter than it says, or has no frame.
+    Raises Unreadable at the end of a file that is shorter than its header says, or that has no frames.
     """
     with opened(path) as (container, stream):
         first, last, count = 0.0, -1 / float(rate), 0
@@ -143,32 +143,32 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
             count += 1
         if not count:
             raise Unreadable(path, "has no frames")
-        # Matroska counts its length from zero, however late the first frame comes; others count from that frame.
+        # The length of a Matroska file is counted from zero, of other files from the first frame.
         seconds, ends = length(stream), max(last, last - first) + 1 / float(rate)
-        # Where the header counts no frames, its length may be that of the sound.
-        fewer = count < SHORTEST * stream.frames if stream.frames else len(container.streams) == 1
-        if fewer and seconds is not None and ends < SHORTEST * seconds:
+        # Without a number of frames in the header, its length may be that of the sound.
+        fewer = count < MIN_SHARE * stream.frames if stream.frames else len(container.streams) == 1
+        if fewer and seconds is not None and ends < MIN_SHARE * seconds:
             raise Unreadable(path, f"is truncated: it ends at {ends:.2f} s of the {seconds:.2f} s that it promises")
 
 
 def upright(frame) -> np.ndarray:
-    """uint8[height, width, 3] as it is meant to be seen: `rotation` are degrees against the clock to the stored one."""
+    """Returns the rotated frame, uint8[height, width, 3]; `rotation` is in degrees, counterclockwise."""
     pixels = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def picture(path) -> np.ndarray:
-    """uint8[height, width, 3] of a picture of a folder."""
+    """Reads a picture of a folder, uint8[height, width, 3]."""
     content = images.read(path)
-    reason = content if isinstance(content, str) else images.refusal(content, MOST_PIXELS)
+    reason = content if isinstance(content, str) else images.refusal(content, MAX_PIXELS)
     if reason:
         raise Unreadable(path, reason)
-    return images.turn(images.read_pixels(content, MOST_PIXELS), images.orientation(content)).numpy()
+    return images.turn(images.read_pixels(content, MAX_PIXELS), images.orientation(content)).numpy()
 
 
 def resample(frames: Iterable, rate: Fraction, own: Fraction) -> Iterator[np.ndarray]:
-    """What is on the screen at 0, 1 / rate, 2 / rate, … of frames (seconds, pixels); the last is shown for 1 / own."""
+    """Yields the pixels at the times 0, 1 / rate, 2 / rate, … of frames (seconds, pixels); the last lasts 1 / own."""
     number, shown, ends = 0, None, 0.0
     for time, pixels in frames:
         while shown is not None and number / rate < time - SLACK:
@@ -180,12 +180,12 @@ def resample(frames: Iterable, rate: Fraction, own: Fraction) -> Iterator[np.nda
         number += 1
 
 
-def stacks(frames: Iterable[np.ndarray], most: int = STACK_FRAMES) -> Iterator[np.ndarray]:
-    """Consecutive frames of one size together: uint8[frames, height, width, 3], at most `most` of them, and fewer where
-    they are large, so that a stack takes bounded memory."""
+def stacks(frames: Iterable[np.ndarray], max_frames: int = STACK_FRAMES) -> Iterator[np.ndarray]:
+    """Yields stacks of consecutive frames of the same size, uint8[frames, height, width, 3]: at most `max_frames`, and
+    fewer large ones, so that a stack takes bounded memory."""
     stack: list[np.ndarray] = []
     for frame in frames:
-        full = len(stack) >= max(1, min(most, STACK_BYTES // max(frame.nbytes, 1)))
+        full = len(stack) >= max(1, min(max_frames, STACK_BYTES // max(frame.nbytes, 1)))
         if stack and (full or frame.shape != stack[0].shape):
             yield np.stack(stack)
             stack = []
@@ -195,8 +195,8 @@ def stacks(frames: Iterable[np.ndarray], most: int = STACK_FRAMES) -> Iterator[n
 
 
 def write(path, frames: Iterable[np.ndarray], rate: Fraction):
-    """Writes an H.264 video, whole or not at all. Frames uint8[height, width, 3] of another size than the first are
-    scaled to it; an odd last row or column, which the format has no place for, is left out."""
+    """Writes an H.264 video atomically. Frames uint8[height, width, 3] are scaled to the size of the first one; an odd
+    last row or column, which the format does not support, is left out."""
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format=container_of(path)) as container:
         stream = None
         for frame in frames:
@@ -216,14 +216,14 @@ def write(path, frames: Iterable[np.ndarray], rate: Fraction):
                 fitting = whole.reformat(width=stream.width, height=stream.height)
             container.mux(stream.encode(fitting))
         if stream is None:
-            raise UserError(f"{path} cannot be written: there is no frame")
+            raise UserError(f"{path} cannot be written: there are no frames")
         container.mux(stream.encode())
 
 
 def container_of(path) -> str:
-    """The format of a video file by its name; UserError for another."""
+    """Returns the format of a video file by its name; raises UserError for an unknown one."""
     formats = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
     ending = pathlib.Path(path).suffix.lower()
     if ending not in formats:
-        raise UserError(f"{path} is no name for a video: expected one that ends in {', '.join(formats)}")
+        raise UserError(f"{path} is not a name for a video: expected one that ends in {', '.join(formats)}")
     return formats[ending]

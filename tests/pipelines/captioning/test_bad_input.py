@@ -50,9 +50,9 @@ def test_captions_of_coco_that_are_not(refused, folder):
     path = folder / "captions_train2014.json"
     (folder / "captions_train.tsv").unlink()
     path.write_text("{")
-    assert "captions_train2014.json is no JSON file" in refused(folder)
+    assert "captions_train2014.json is not a JSON file" in refused(folder)
     path.write_text(json.dumps({"images": [], "annotations": [{"caption": "A"}]}))
-    assert "is no captions file of COCO ('image_id' is missing" in refused(folder)
+    assert "is not a captions file of COCO ('image_id' is missing" in refused(folder)
     path.write_text(json.dumps({"images": [], "annotations": [{"image_id": 3, "caption": "A"}]}))
     assert "annotation 1: image_id is 3, but no image has this id" in refused(folder)
 
@@ -67,11 +67,11 @@ def test_files_that_are_missing_empty_or_damaged(refused, folder, tmp_path):
     assert f"--data {tmp_path / 'none'} does not exist" in refused(tmp_path / "none")
     table = folder / "captions_train.tsv"
     table.write_text("")
-    assert "captions_train.tsv is empty: expected an image, a tab, a number" in refused(folder)
+    assert "captions_train.tsv is empty: expected lines of an image, a tab, a number" in refused(folder)
     table.write_bytes(b"a.png\t0\tgood\nb.png\t0\tsch\xf6n\n")
     assert "captions_train.tsv, line 2: byte 12 of the line is 0xf6, which is not UTF-8" in refused(folder)
     table.unlink()
-    assert "holds no captions: expected captions_train.tsv (.gz, .xz), captions.tsv" in refused(folder)
+    assert "has no captions: expected captions_train.tsv (.gz, .xz), captions.tsv" in refused(folder)
     (folder / "captions_train.tsv.gz").write_bytes(gzip.compress(b"a.png\t0\tgood\n" * 1000)[:-20])
     assert "captions_train.tsv.gz is damaged after line" in refused(folder)
 
@@ -97,14 +97,14 @@ def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_p
     arguments = ["--data", folder, "--run", run, *tiny, "--epochs", "1", "--finetune-cnn-after", finetune]
     assert command("train", "sample", *arguments) == 0
     err = capsys.readouterr().err
-    assert "train: left out 4 of 10 images; the first, train000.png, is no JPEG or PNG image" in err or (
+    assert "train: left out 4 of 10 images; the first, train000.png, is not a JPEG or PNG image" in err or (
         "train: left out 4 of 10 images; the first, train004.png, could not be read" in err
     )
-    assert "1 images beside those with captions have none, and are not used" in err
+    assert "1 images without captions are not used" in err
     with open(run / "left_out.tsv", newline="") as file:
         rows = {row["image"]: row["reason"] for row in csv.DictReader(file, delimiter="\t")}
     assert sorted(rows) == [f"train00{n}.png" for n in (0, 1, 2, 3, 4) if n != 2]
-    assert "is no JPEG or PNG image" in rows["train000.png"] and rows["train001.png"] == "is truncated or damaged"
+    assert "is not a JPEG or PNG image" in rows["train000.png"] and rows["train001.png"] == "is truncated or damaged"
     assert rows["train003.png"] == "has 11000 x 11000 pixels: expected at most 50000000"
     assert rows["train004.png"] == "could not be read: No such file or directory"
 
@@ -117,7 +117,7 @@ def test_too_many_bad_images(refused, scenes, tmp_path, finetune):
         (tmp_path / "data" / "images" / name).write_text("no image")
     message = refused(tmp_path / "data", "--finetune-cnn-after", finetune)
     assert "2 of 100 images cannot be used, 2.0%, expected at most 1%; the first, " in message
-    assert "train000.png, is no JPEG or PNG image: it begins with b'no image'" in message
+    assert "train000.png, is not a JPEG or PNG image: it begins with b'no image'" in message
 
 
 def test_no_image_at_all(refused, folder):
@@ -139,7 +139,7 @@ def test_no_validation(refused, folder):
 def test_captions_without_a_word(refused, folder):
     # Of the two, one validates and the other tests.
     (folder / "captions_val.tsv").write_text("val000.png\t0\t.\nval001.png\t0\t ..\n")
-    assert "has no caption to use in the part validation: none of 1 is whole" in refused(folder)
+    assert "has no usable caption in the part validation, of 1" in refused(folder)
 
 
 def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
@@ -153,7 +153,7 @@ def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
 
 def test_no_network(refused, monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to fetch" in refused("tfds:coco_captions")
+    assert "there is no network to download" in refused("tfds:coco_captions")
 
 
 def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):

@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 from layers.text import GENERATION, Vocabulary
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned, read, without_captions
-from pipelines.captioning.config import Config
+from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.preprocessing import Preprocessing
+from pipelines.common.config import replace
 from pipelines.common.data import sources
 from pipelines.common.vision import encoders
 
@@ -20,8 +21,13 @@ REFERENCES = {"b.png": ["A dog .", "One dog"], "a.png": ["Two cats"]}
 READING = {"image_size": 32, "fit": "squeeze", "pixel_limit": 10_000, "max_tokens": 6, "max_characters": 100}
 
 
-def config(data, tmp_path, **changes) -> Config:
-    return Config(data=str(data), encoder="small", weights="none", image_size=32, cache=tmp_path / "cache", **changes)
+def config(where, tmp_path, **changes) -> Config:
+    fields = {"encoder": "small", "weights": "none", "image_size": 32, "cache": tmp_path / "cache"}
+    return replace(Config(), location=str(where), **fields, **changes)
+
+
+def data(where, tmp_path, **changes) -> DataConfig:
+    return config(where, tmp_path, **changes).data
 
 
 def write(path, lines):
@@ -60,27 +66,27 @@ def test_every_layout_reads_the_same(tmp_path):
     (tmp_path / "coco" / "annotations" / "captions_train2014.json").write_text(json.dumps(coco()))
     for name in ("table", "packed", "token", "coco"):
         (tmp_path / name / "images").mkdir()
-        found = read(tmp_path / name, "train", config("", tmp_path))
+        found = read(tmp_path / name, "train", data("", tmp_path))
         assert found.references == REFERENCES and list(found.references) == ["b.png", "a.png"]
         assert found.paths["a.png"] == tmp_path / name / "images" / "a.png"
-    assert read(tmp_path / "token", "test", config("", tmp_path)).references == {"c.png": ["No"]}
+    assert read(tmp_path / "token", "test", data("", tmp_path)).references == {"c.png": ["No"]}
     for file in ("table/captions_train.tsv", "coco/annotations/captions_train2014.json"):
-        assert read(tmp_path / file, "train", config("", tmp_path)).references == REFERENCES
+        assert read(tmp_path / file, "train", data("", tmp_path)).references == REFERENCES
 
 
 def test_images_may_lie_beside_the_captions_or_in_the_folder_of_coco(tmp_path):
     write(tmp_path / "captions.tsv", table(ROWS))
     (tmp_path / "b.png").touch()
-    assert read(tmp_path, "train", config("", tmp_path)).paths["b.png"] == tmp_path / "b.png"
+    assert read(tmp_path, "train", data("", tmp_path)).paths["b.png"] == tmp_path / "b.png"
     (tmp_path / "coco" / "train2014").mkdir(parents=True)
     (tmp_path / "coco" / "captions_train2014.json").write_text(json.dumps(coco()))
-    found = read(tmp_path / "coco", "train", config("", tmp_path))
+    found = read(tmp_path / "coco", "train", data("", tmp_path))
     assert found.paths["a.png"] == tmp_path / "coco" / "train2014" / "a.png"
 
 
 def test_parts_are_split_off_where_they_are_missing(tmp_path):
     write(tmp_path / "captions.tsv", [f"{n}.png\t{k}\tcaption {k}" for n in range(40) for k in range(3)])
-    chosen = config(tmp_path, tmp_path, validation_share=0.2, test_share=0.1)
+    chosen = data(tmp_path, tmp_path, validation_share=0.2, test_share=0.1)
     parts = dataset.load(chosen)
     assert {part: len(found) for part, found in parts.items()} == {"train": 29, "test": 4, "validation": 7}
     assert len({name for found in parts.values() for name in found.paths}) == 40
@@ -91,36 +97,34 @@ def test_parts_are_split_off_where_they_are_missing(tmp_path):
 def test_half_of_the_validation_tests_in_the_order_of_the_list(tmp_path):
     write(tmp_path / "captions_train.tsv", table(ROWS))
     write(tmp_path / "captions_dev.tsv", [f"{n}.png\t0\tcaption" for n in range(6)])
-    parts = dataset.load(config(tmp_path, tmp_path))
+    parts = dataset.load(data(tmp_path, tmp_path))
     assert [list(parts[part].paths) for part in ("validation", "test")] == [
         ["0.png", "1.png", "2.png"], ["3.png", "4.png", "5.png"],
     ]  # fmt: skip
     write(tmp_path / "dev_all.txt", [f"{n}.png" for n in (5, 3, 1, 0, 2, 4)])
-    parts = dataset.load(config(tmp_path, tmp_path))
+    parts = dataset.load(data(tmp_path, tmp_path))
     assert [list(parts[part].paths) for part in ("validation", "test")] == [
         ["5.png", "3.png", "1.png"], ["0.png", "2.png", "4.png"],
     ]  # fmt: skip
-    assert list(dataset.load_part(config(tmp_path, tmp_path), "test").paths) == ["0.png", "2.png", "4.png"]
+    assert list(dataset.load_part(data(tmp_path, tmp_path), "test").paths) == ["0.png", "2.png", "4.png"]
     write(tmp_path / "captions_test.tsv", ["x.png\t0\tcaption"])
-    parts = dataset.load(config(tmp_path, tmp_path))
+    parts = dataset.load(data(tmp_path, tmp_path))
     assert (len(parts["validation"]), len(parts["test"])) == (6, 1)
-    assert dataset.load_all(config(tmp_path / "captions_test.tsv", tmp_path), "test").references == {
-        "x.png": ["caption"]
-    }
+    assert dataset.load_all(data(tmp_path / "captions_test.tsv", tmp_path), "test").references == {"x.png": ["caption"]}
 
 
 def test_images_without_captions_are_counted(tmp_path, scenes):
     scenes(tmp_path, "train", 3, 0)
     (tmp_path / "images" / "more.jpg").touch()
     (tmp_path / "images" / "notes.txt").touch()
-    assert without_captions([read(tmp_path, "train", config("", tmp_path))]) == 1
+    assert without_captions([read(tmp_path, "train", data("", tmp_path))]) == 1
 
 
 def test_captions_that_teach_nothing_are_left_out_and_counted():
     captioned = Captioned({}, {"x": ["A dog .", " . ", "a a a a a a a"], "y": ["..."], "z": ["cats", "A dog"]})
     words = Vocabulary([*GENERATION, "▁a", "▁dog"])
     found = dataset.encode(captioned, Preprocessing(words, **READING))
-    assert found.dropped == {"without a word": 2, "too long": 1} and found.images == 3
+    assert found.left_out == {"without a word": 2, "too long": 1} and found.images == 3
     assert found.ids.to_list() == [[4, 5], [1], [4, 5]]
     np.testing.assert_array_equal(found.owners, [0, 2, 2])
     assert found.by_image().to_list() == [[[4, 5]], [], [[1], [4, 5]]]
@@ -201,11 +205,11 @@ def test_pixels_are_those_of_the_export_to_the_last_bit(tmp_path, scenes):
     """Kept as whole numbers where they are, else not rounded; decoded in the pipeline, the same."""
     scenes(tmp_path, "train", 6, 0)
     chosen = config(tmp_path, tmp_path)
-    captioned = read(tmp_path, "train", chosen)
+    captioned = read(tmp_path, "train", chosen.data)
     captioned.paths["train002.png"].write_text("no image")
     for size, kind in ((32, np.uint8), (24, np.float32)):
         how = Preprocessing(preprocessing().tokenizer.vocabulary, **{**READING, "image_size": size})
-        kept = dataset.with_pixels(captioned, how, Config(**{**vars(chosen), "image_size": size}))
+        kept = dataset.with_pixels(captioned, how, replace(chosen, image_size=size))
         assert kept.pixels.dtype == kind and len(kept) == 5 and list(kept.left_out) == ["train002.png"]
         encoded = tf.constant([path.read_bytes() for path in kept.captioned.paths.values()])
         np.testing.assert_array_equal(kept.pixels, how.pixels(encoded)[0])
@@ -218,7 +222,7 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
     scenes(tmp_path, "train", 6, 0)
     chosen = config(tmp_path, tmp_path)
     (tmp_path / "images" / "train002.png").write_text("no image")
-    captioned = read(tmp_path, "train", chosen)
+    captioned = read(tmp_path, "train", chosen.data)
     encoder = encoders.build_encoder("small", weights="none", image_size=32)
     found = dataset.with_features(captioned, encoder, chosen)
     assert list(found.left_out) == ["train002.png"] and "no JPEG or PNG" in found.left_out["train002.png"]
@@ -235,7 +239,7 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
 
 def test_one_bad_image_in_a_hundred_is_allowed():
     captioned = Captioned({f"{n}.png": Path(f"{n}.png") for n in range(100)}, {f"{n}.png": ["A"] for n in range(100)})
-    assert len(dataset.usable(captioned, {"7.png": "is truncated or damaged"}, Config())) == 99
+    assert len(dataset.usable(captioned, {"7.png": "is truncated or damaged"}, "here")) == 99
 
 
 def test_a_captions_set_of_tensorflow_datasets(tmp_path, monkeypatch, scenes):
@@ -258,17 +262,17 @@ def test_a_captions_set_of_tensorflow_datasets(tmp_path, monkeypatch, scenes):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     name = "tfds:coco_captions"
     with tfds.testing.mock_data(as_dataset_fn=rows):
-        found = read(name, "validation", config(name, tmp_path))
-        assert read(name, "validation", config(name, tmp_path)) == found and asked == ["val"]
+        found = read(name, "validation", data(name, tmp_path))
+        assert read(name, "validation", data(name, tmp_path)) == found and asked == ["val"]
         assert [path.read_bytes() for path in found.paths.values()] == [file.read_bytes() for file in files]
         assert list(found.references) == [f"val-COCO_{file.name}" for file in files]
         assert found.references["val-COCO_val000.png"][1] == "caption 1 of many"
-        assert set(dataset.load(config(name, tmp_path))) == {"train", "validation", "test"}
+        assert set(dataset.load(data(name, tmp_path))) == {"train", "validation", "test"}
         assert asked == ["val", "train", "test"]
 
 
 def test_the_real_data_reads_as_its_readme_says(real_data, tmp_path):
-    parts = dataset.load(config(real_data("flickr8k"), tmp_path))
+    parts = dataset.load(data(real_data("flickr8k"), tmp_path))
     assert {part: len(found) for part, found in parts.items()} == {"train": 6000, "validation": 500, "test": 500}
     listed = (real_data("flickr8k") / "dev_all.txt").read_text().split()
     assert list(parts["validation"].paths) == listed[:500] and list(parts["test"].paths) == listed[500:]
@@ -276,6 +280,6 @@ def test_the_real_data_reads_as_its_readme_says(real_data, tmp_path):
 
 
 def test_the_sample_lists_every_true_caption(samples, tmp_path):
-    parts = dataset.load(config(samples / "captioning", tmp_path))
+    parts = dataset.load(data(samples / "captioning", tmp_path))
     assert {part: len(found) for part, found in parts.items()} == {"train": 3600, "validation": 200, "test": 200}
     assert sum(len(found.captions) for found in parts.values()) == 8000

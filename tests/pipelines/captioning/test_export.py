@@ -122,7 +122,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(shared, trained, tmp_
     expected = decoder.beam(images, beam_size=1, length_penalty=0.0, max_length=12)
     assert greedy["caption"] == strings(expected["caption"])
     np.testing.assert_allclose(greedy["score"], expected["score"], atol=1e-5)
-    for found, beam_size, penalty in ((default, trained.config.beam_size, 0.7), (beam, 4, 0.0)):
+    for found, beam_size, penalty in ((default, trained.config.search.beam_size, 0.7), (beam, 4, 0.0)):
         expected = decoder.beam(images, beam_size=beam_size, length_penalty=penalty, max_length=12)
         assert found["caption"] == strings(expected["caption"])
         np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)

@@ -9,7 +9,10 @@ from layers.text import END, START
 from pipelines.captioning.model import CaptioningModel
 from pipelines.common.vision.encoders import set_trainable
 
-SIZES = {"vocabulary": 30, "encoder": "small", "image_size": 16, "units": 8, "embedding_units": 6, "seed": 3}
+SIZES = {
+    "vocabulary": 30, "encoder": "small", "image_size": 16, "image": "first", "cell": "lstm", "layers": 1, "units": 8,
+    "embedding_units": 6, "tied": True, "seed": 3,
+}  # fmt: skip
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
 WORDS = np.array([[2, 5, 6, 7], [2, 7, 0, 0], [2, 9, 9, 0]], np.int32)
 KINDS = [

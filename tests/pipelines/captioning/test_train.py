@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +9,8 @@ from layers.text import END, START, UNKNOWN
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import Config
 from pipelines.captioning.model import load_trained
-from pipelines.captioning.train import make_loss, reads_pixels
+from pipelines.captioning.train import make_loss
+from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
 
 
@@ -32,7 +32,7 @@ def pixels_of(shared, number: int = 3) -> np.ndarray:
 def test_a_run_explains_itself(shared):
     stored = json.loads((shared.run / "config.json").read_text())
     assert (stored["task"], stored["preset"]) == ("captioning", "sample")
-    assert Config.from_json(stored["config"]).units == 8
+    assert from_json(Config, stored["config"]).model.units == 8
     words = (shared.run / "vocabulary.txt").read_text().split("\n")
     assert words[:4] == ["<pad>", "<unk>", "<s>", "</s>"] and "▁square" in words
     rows = history(shared.run)
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_the_equations(shared, trained, seen):
         count += len(words)
     assert float(weight) == count == (6 + 1) + (2 + 1) + (3 + 1) + (2 + 1)
     assert float(total) == pytest.approx(expected, rel=1e-4)
-    smoothed = make_loss(trained.model, Config(label_smoothing=0.2))(batch, False)
+    smoothed = make_loss(trained.model, replace(Config(), label_smoothing=0.2))(batch, False)
     assert float(smoothed["nll"][0]) == pytest.approx(expected, rel=1e-4)
     assert float(smoothed["loss"][0]) > expected
 
@@ -91,14 +91,6 @@ def test_every_option_trains_and_describes(shared, command, tiny, tmp_path, opti
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["perplexity"] > 1
-
-
-def test_in_which_epochs_the_cnn_reads_pixels():
-    frozen, tuned = Config(), dataclasses.replace(Config(), finetune_cnn_after=2)
-    assert [reads_pixels(frozen, epoch) for epoch in range(4)] == [False] * 4
-    assert [reads_pixels(dataclasses.replace(frozen, augment=0.1), epoch) for epoch in range(4)] == [True] * 4
-    for config in (tuned, dataclasses.replace(tuned, augment=0.1)):
-        assert [reads_pixels(config, epoch) for epoch in range(4)] == [False, False, True, True]
 
 
 @pytest.mark.extra
@@ -195,8 +187,8 @@ def test_fine_tuning_on_new_words_keeps_what_is_known(shared, trained, command, 
     before, after = (each.model((pixels_of(shared), words)).numpy() for each in (trained, tuned))
     np.testing.assert_allclose(after[:, :, : len(old)], before, atol=1e-4)
     assert (after[:, :, len(old) :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
-    config = Config.from_json(json.loads((run / "config.json").read_text())["config"])
-    assert (config.base, config.units, config.encoder) == (shared.run, 8, "small")
+    config = from_json(Config, json.loads((run / "config.json").read_text())["config"])
+    assert (config.base, config.model.units, config.model.encoder) == (shared.run, 8, "small")
 
 
 def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp_path):
@@ -214,9 +206,9 @@ def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp
 
 
 def test_more_images_than_memory_takes_are_decoded_as_they_are_used(shared, trained, monkeypatch):
-    monkeypatch.setattr(dataset, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(dataset, "MAX_BYTES", 1000)
     config = trained.config
-    captioned = dataset.load_part(config, "validation")
+    captioned = dataset.load_part(config.data, "validation")
     found = dataset.with_pixels(captioned, trained.preprocessing, config)
     assert found.pixels is None and len(found) == 12
     captions = dataset.encode(captioned, trained.preprocessing)

@@ -104,7 +104,7 @@ def test_no_validation(refused, tmp_path):
 
 def test_no_network(refused, monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to fetch" in refused("tfds:imdb_reviews")
+    assert "there is no network to download" in refused("tfds:imdb_reviews")
 
 
 def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):

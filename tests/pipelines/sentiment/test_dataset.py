@@ -171,7 +171,7 @@ def test_tensorflow_datasets_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"there is no network to fetch http://ai.stanford.edu/.*aclImdb_v1.tar.gz"):
+    with pytest.raises(UserError, match=r"there is no network to download http://ai.stanford.edu/.*aclImdb_v1.tar.gz"):
         dataset.load(data_config("tfds:imdb_reviews"))
     assert time.monotonic() - began < 15
 
@@ -181,9 +181,9 @@ def test_a_wrong_archive_downloaded_by_hand(monkeypatch, tmp_path):
     (tmp_path / "aclImdb_v1.tar.gz").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"tfds:imdb_reviews could not be prepared"):
         dataset.load(data_config("tfds:imdb_reviews", manual_dir=tmp_path))
-    with pytest.raises(UserError, match="is no folder: expected the one that holds the archive"):
+    with pytest.raises(UserError, match="is not a folder: expected the one with the archive"):
         dataset.load(data_config("tfds:imdb_reviews", manual_dir=tmp_path / "none"))
-    with pytest.raises(UserError, match="tfds:no_such_set is no data set of tensorflow-datasets"):
+    with pytest.raises(UserError, match="tfds:no_such_set is not a data set of tensorflow-datasets"):
         dataset.load(data_config("tfds:no_such_set"))
 
 

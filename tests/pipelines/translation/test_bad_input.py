@@ -100,7 +100,7 @@ def test_only_empty_pairs(refused, folder):
 
 def test_no_network(refused, monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to fetch" in refused("tfds:wmt14_translate/fr-en")
+    assert "there is no network to download" in refused("tfds:wmt14_translate/fr-en")
 
 
 def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):

@@ -106,7 +106,11 @@ def test_clips_that_cannot_be_read_are_left_out_and_listed(folder, command, tiny
     assert command("train", "sample", "--data", folder, "--run", run, *tiny, "--epochs", "1") == 0
     message = capsys.readouterr().err
     assert "left out 3 of 10 clips of --data" in message
-    for number, reason in ((0, "is no video, or is truncated"), (2, "is no video, or is truncated"), (3, "is empty")):
+    for number, reason in (
+        (0, "is not a video, or is truncated"),
+        (2, "is no video, or is truncated"),
+        (3, "is empty"),
+    ):
         assert f"clips/{number}.mp4 {reason}" in message
     for path in (folder / "clips").iterdir():
         path.write_bytes(b"")
@@ -116,7 +120,7 @@ def test_clips_that_cannot_be_read_are_left_out_and_listed(folder, command, tiny
 
 def test_no_network(refused, monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to fetch" in refused("tfds:ucf101")
+    assert "there is no network to download" in refused("tfds:ucf101")
 
 
 def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):

@@ -45,7 +45,7 @@ def test_features_are_those_of_the_encoder_and_are_kept(tmp_path, encoder, clips
     found = features_of(clips.values(), data(tmp_path), encoder)
     assert found.lengths == {"short.mp4": 5, "long.mp4": 51}
     assert found.rates["short.mp4"] == 10
-    assert found.failures == {"text.mp4": "is no video, or is truncated or damaged"}
+    assert found.failures == {"text.mp4": "is not a video, or is truncated or damaged"}
     frames = np.stack(list(videos.Video(clips["long.mp4"].source)))
     np.testing.assert_allclose(whole(found, "long.mp4"), encoder(PREPROCESSING(frames)), atol=1e-5)
     monkeypatch.setattr(inputs_module, "compute", lambda wanted, *rest: iter(["computed again"] * len(wanted)))
@@ -86,6 +86,6 @@ def test_pixels_are_stored_while_there_is_room(tmp_path, clips, monkeypatch):
 def test_what_cannot_be_read_is_listed(tmp_path, clips, capsys):
     PixelInputs(clips.values(), data(tmp_path), PREPROCESSING).report("the data")
     message = capsys.readouterr().err
-    assert message == "left out 1 of 3 clips of the data: text.mp4 is no video, or is truncated or damaged\n"
-    with pytest.raises(UserError, match=r"none of the 1 clips of the data can be read: text.mp4 is no video"):
+    assert message == "left out 1 of 3 clips of the data: text.mp4 is not a video, or is truncated or damaged\n"
+    with pytest.raises(UserError, match=r"none of the 1 clips of the data can be read: text.mp4 is not a video"):
         PixelInputs([clips["text.mp4"]], data(tmp_path), PREPROCESSING).report("the data")

@@ -110,7 +110,7 @@ def test_a_bad_video_among_good_ones(shared, command, lines, monkeypatch, tmp_pa
     assert command("predict", "--model", shared.run, good, "-") == 1
     found = lines()
     assert [list(row)[1] for row in found] == ["fps", "error", "error", "error", "fps"]
-    assert found[1] == {"video": str(tmp_path / "bad.mp4"), "error": "is no video, or is truncated or damaged"}
+    assert found[1] == {"video": str(tmp_path / "bad.mp4"), "error": "is not a video, or is truncated or damaged"}
     assert found[2]["error"] == "could not be read: No such file or directory"
     assert found[3]["error"] == "byte 2 is 0xff, which is not UTF-8"
 
@@ -126,7 +126,7 @@ def test_only_exports_predict(shared, command, capsys, tmp_path):
     assert command("predict", "--model", shared.run) == 2
     assert "predict needs INPUT" in capsys.readouterr().err
     assert command("predict", "--model", shared.run, "a.mp4", "--video", "a.gif") == 2
-    assert "a.gif is no name for a video" in capsys.readouterr().err
+    assert "a.gif is not a name for a video" in capsys.readouterr().err
     tf.saved_model.save(tf.Module(), tmp_path / "foreign")
     assert command("predict", "--model", tmp_path / "foreign", "a.mp4") == 2
     assert "is not an export of the pipeline video" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_a_known_name_without_its_folder(real, tmp_path):
 
 def test_a_known_name_without_a_fallback_tells_the_address(real):
     with pytest.raises(
-        UserError, match=r"clips is not in .*: fetch it from https://example.org/clips or set UNFOLD_DATA"
+        UserError, match=r"clips is not in .*: download it from https://example.org/clips or set UNFOLD_DATA"
     ):
         locate("clips")
 
@@ -104,7 +104,7 @@ def test_a_server_that_never_answers_costs_seconds():
 def test_no_network_for_tfds(monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "reachable", lambda address: False)
     archives = {"https://example.org/a.tar.gz": "a.tar.gz"}
-    with pytest.raises(UserError, match=r"there is no network to fetch https://example.org/a.tar.gz .*--manual-dir"):
+    with pytest.raises(UserError, match=r"there is no network to download https://example.org/a.tar.gz .*--manual-dir"):
         sources.refuse_offline("some", archives, None)
     with pytest.raises(UserError, match="there is no network"):
         sources.refuse_offline("some", archives, tmp_path)

@@ -241,7 +241,7 @@ def test_what_cannot_be_read_is_refused_with_its_reason(bomb, tmp_path):
         DAMAGED, "is truncated or damaged"
     )
     for content in NO_IMAGE.values():
-        assert check(content) == f"is no JPEG or PNG image: it begins with {content[:8]!r}"
+        assert check(content) == f"is not a JPEG or PNG image: it begins with {content[:8]!r}"
     assert check(b"") == "is empty"
     assert 14_000 < len(bomb) < 20_000
     assert check(bomb) == "has 10000 x 12000 pixels: expected at most 20000000"

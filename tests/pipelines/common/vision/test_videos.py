@@ -123,7 +123,7 @@ def test_what_is_no_video(tmp_path):
 
     assert reason(tmp_path / "none.mp4") == "could not be read: No such file or directory"
     (tmp_path / "text.mp4").write_bytes(b"this is no video at all" * 50)
-    assert reason(tmp_path / "text.mp4") == "is no video, or is truncated or damaged"
+    assert reason(tmp_path / "text.mp4") == "is not a video, or is truncated or damaged"
     (tmp_path / "empty.mp4").touch()
     assert reason(tmp_path / "empty.mp4") == "is empty"
     (tmp_path / "folder").mkdir()
@@ -184,8 +184,8 @@ def test_writing(tmp_path):
     assert {frame.shape for frame in found} == {(24, 32, 3)}
     assert numbers(found) == [0, 1, 2, 3, 4, 5]
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-    with pytest.raises(UserError, match=r"a.gif is no name for a video: expected one that ends in .mp4"):
+    with pytest.raises(UserError, match=r"a.gif is not a name for a video: expected one that ends in .mp4"):
         videos.write(tmp_path / "a.gif", frames, Fraction(10))
-    with pytest.raises(UserError, match="there is no frame"):
+    with pytest.raises(UserError, match="there are no frames"):
         videos.write(tmp_path / "b.mp4", [], Fraction(10))
     assert not (tmp_path / "b.mp4").exists()

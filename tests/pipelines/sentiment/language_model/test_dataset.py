@@ -95,7 +95,7 @@ def test_a_line_without_spaces_is_cut():
         ("a.txt", b"", "a.txt is empty: expected lines of text"),
         ("a.txt", b"\xff\n", "a.txt, line 1: byte 1 of the line is 0xff"),
         ("a.txt", b"alone\n", "cannot be split"),
-        ("a.doc", b"words\n", "is of no known format"),
+        ("a.doc", b"words\n", "has an unknown format"),
         ("a.csv", b"body\nwords\n", "text is missing"),
     ],
 )
