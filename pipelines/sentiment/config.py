@@ -61,7 +61,7 @@ class ModelConfig:
 
     def __post_init__(self):
         check_at_least(self, units=1, layers=1, embedding_units=1)
-        check(self, "pooling", self.pooling and len(set(self.pooling)) == len(self.pooling), "each name once")
+        check(self, "pooling", 0 < len(set(self.pooling)) == len(self.pooling), "each name once")
 
 
 # What the architectures of a classifier and of a language model have in common.

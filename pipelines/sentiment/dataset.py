@@ -142,7 +142,7 @@ def name_labels(reviews: Reviews, label_names: tuple[str, ...]) -> tuple[str, ..
         return label_names or reviews.names
     labels = set(map(str, reviews.labels))
     integers = all(as_integer(label) is not None for label in labels)
-    return tuple(sorted(labels, key=as_integer if integers else None))
+    return tuple(sorted(labels, key=int if integers else str))
 
 
 def as_integer(label: str | int) -> int | None:
@@ -161,12 +161,12 @@ def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
     expected: `pos` and `neg` may have other names here.
     """
     index = {name: number for number, name in enumerate(names)}
-    known = [reviews.names[label] for label in reviews.labels] if reviews.names else list(map(str, reviews.labels))
+    known = [reviews.names[int(label)] for label in reviews.labels] if reviews.names else list(map(str, reviews.labels))
     if set(known) <= index.keys():
         return np.array([index[name] for name in known], np.int32)
     numbers = [as_integer(label) for label in reviews.labels]
     if len(reviews.names) in (0, len(names)) and all(number is not None for number in numbers):
-        wrong = [row for row, number in enumerate(numbers) if not 0 <= number < len(names)]
+        wrong = [row for row, number in enumerate(numbers) if number is None or not 0 <= number < len(names)]
         if not wrong:
             return np.array(numbers, np.int32)
     else:

@@ -58,11 +58,11 @@ def make_predictor(model: keras.Model):
 
 def predict_logits(predictor, texts: dataset.Texts, data: DataConfig) -> np.ndarray:
     """Returns the logits float32[reviews, classes] of all reviews, in their order."""
-    rows, logits = [], []
+    row_batches, logit_batches = [], []
     for batch in dataset.batches(texts, batch_reviews=4 * data.batch_reviews, batch_words=data.batch_words):
-        rows.append(batch["rows"].numpy())
-        logits.append(predictor(batch["ids"]).numpy())
-    rows, logits = np.concatenate(rows), np.concatenate(logits)
+        row_batches.append(batch["rows"].numpy())
+        logit_batches.append(predictor(batch["ids"]).numpy())
+    rows, logits = np.concatenate(row_batches), np.concatenate(logit_batches)
     ordered = np.zeros((len(texts), logits.shape[1]), np.float32)
     ordered[rows[rows != FILLER]] = logits[rows != FILLER]
     return ordered

@@ -42,7 +42,7 @@ class Preprocessing(tf.Module):
     def __init__(self, vocabulary: Vocabulary, *, max_words: int, max_characters: int, lower_case: bool):
         super().__init__(name="preprocessing")
         self.vocabulary = vocabulary
-        self.options = {"max_words": max_words, "max_characters": max_characters, "lower_case": lower_case}
+        self.options: dict = {"max_words": max_words, "max_characters": max_characters, "lower_case": lower_case}
 
     def split(self, texts):
         """string[batch] -> string[batch, (words)], bool[batch]."""

@@ -80,29 +80,36 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, 
         grouped: require the group column, for a split.
         labelled: require the label column, which `data` then has.
     """
+    label = label_column(data, labelled)
     if isinstance(where, str):
-        return read_tfds(where, part, data, grouped, labelled)
+        return read_tfds(where, part, data, grouped, label)
     if where.is_file():
-        return read_file(where, data, grouped, labelled)
+        return read_file(where, data, grouped, label)
     files = part_files(where, part)
     if len(files) > 1:
         raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {part}")
     if files:
-        return read_file(files[0], data, grouped, labelled)
+        return read_file(files[0], data, grouped, label)
     return read_folder(where / part, data, grouped)
+
+
+def label_column(data, labelled: bool) -> str:
+    """Returns the name of the label column, "" without labels: the data of a language model has no label column."""
+    return data.label_column if labelled else ""
 
 
 def read_unlabelled(where: pathlib.Path | str, data: DataConfig) -> Reviews | None:
     """Reads the unlabelled reviews, with their groups where these are known. Returns None if the data has none."""
     if isinstance(where, str):
-        return read_tfds(where, TFDS_UNLABELLED, data, grouped=True, labelled=False)
+        builder = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir)
+        return read_tfds(where, TFDS_UNLABELLED, data, True, "") if TFDS_UNLABELLED in builder.info.splits else None
     if where.is_file():
         return None
     files, folder = part_files(where, UNLABELLED), where / "train" / UNLABELLED
     if len(files) > 1:
         raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {UNLABELLED}")
     if files:
-        return read_file(files[0], data, grouped=False, labelled=False)
+        return read_file(files[0], data, grouped=False, label="")
     if not folder.is_dir():
         return None
     films = folder.with_name(f"urls_{UNLABELLED}.txt")
@@ -111,10 +118,9 @@ def read_unlabelled(where: pathlib.Path | str, data: DataConfig) -> Reviews | No
     return found
 
 
-def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, labelled: bool) -> Reviews:
-    """Reads a table with a text in each row, a label if `labelled`, and a group if `grouped` or if it has one."""
+def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, label: str) -> Reviews:
+    """Reads a table: texts, the labels in the column `label` if it is not "", groups if `grouped` or present."""
     text, group = data.text_column, data.group_column
-    label = data.label_column if labelled else ""
     found = Reviews([], [], [], [])
     for line, row in read_rows(path, [text, *([label] if label else []), *([group] if group and grouped else [])]):
         place = f"{path}, line {line}"
@@ -180,25 +186,23 @@ def film_urls(path: pathlib.Path) -> dict[str, str]:
     return {str(number): line.removesuffix("usercomments") for number, line in enumerate(lines)}
 
 
-def read_tfds(name: str, part: str, data: DataConfig, grouped: bool, labelled: bool) -> Reviews | None:
-    """Reads a part of a data set of tensorflow-datasets. Returns None if the unlabelled part does not exist."""
+def read_tfds(name: str, part: str, data: DataConfig, grouped: bool, label: str) -> Reviews:
+    """Reads a part of a data set of tensorflow-datasets, with the labels in the column `label` if it is not ""."""
     builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
-    if part == TFDS_UNLABELLED and part not in builder.info.splits:
-        return None
     features = builder.info.features
-    for column in (data.text_column, *([data.label_column] if labelled else [])):
+    for column in (data.text_column, *([label] if label else [])):
         if column not in features:
             raise UserError(f"{name} has the features {', '.join(features)}: expected {column}")
     group = data.group_column if grouped and data.group_column in features else ""
     if grouped and data.group_column and not group and part != TFDS_UNLABELLED:
         print(f"{name} has no {data.group_column}: the split keeps only equal texts together", file=sys.stderr)
-    names = getattr(features[data.label_column], "names", None) if labelled else None
+    names = getattr(features[label], "names", None) if label else None
     found = Reviews([], [], [], [], tuple(names or ()))
     for number, row in enumerate(without_autotune(builder.as_dataset(split=part)).as_numpy_iterator()):
         text = row[data.text_column].decode(errors="replace")
-        label = row[data.label_column] if labelled else ""
+        value = row[label] if label else b""
         found.texts.append(text)
-        found.labels.append(label.decode() if isinstance(label, bytes) else int(label))
+        found.labels.append(value.decode() if isinstance(value, bytes) else int(value))
         found.groups.append(str(row[group]) if group else text)
         found.places.append(f"{name}, example {number} of {part}")
     return found

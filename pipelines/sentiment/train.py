@@ -133,7 +133,11 @@ def fit(
     report_cut(train, config.text)
     report_cut(validation, config.text)
     predictor = make_predictor(model)
-    limits = {"batch_reviews": config.data.batch_reviews, "batch_words": config.data.batch_words, "xla": options.xla}
+    limits: dict = {
+        "batch_reviews": config.data.batch_reviews,
+        "batch_words": config.data.batch_words,
+        "xla": options.xla,
+    }
 
     def data(epoch: int) -> tf.data.Dataset:
         return dataset.batches(train, seed=options.seed, epoch=epoch, **limits)

@@ -149,7 +149,8 @@ class Streams:
             text = tf.searchsorted(ends, tf.reshape(places, [-1]), side="right", out_type=tf.int64)
             text = tf.reshape(text, [self.rows, self.k2])
             begin = tf.gather(begins, text)
-            inputs, targets, weights = {}, {}, None
+            inputs, targets = {}, {}
+            weights: tf.Tensor = None
             for direction in self.directions:
                 inputs[direction], target, weights = self.lookup(tf.gather(order, text), places - begin, direction)
                 targets[direction] = target[:, -self.k1 :]

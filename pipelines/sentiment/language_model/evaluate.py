@@ -60,7 +60,8 @@ class Perplexity:
     def measure(self, texts, steps):
         """int64[rows] numbers of texts, int64[] time steps -> (direction -> sum of -log p, number of words)."""
         places = tf.range(steps)
-        inputs, targets, weights = {}, {}, None
+        inputs, targets = {}, {}
+        weights: tf.Tensor = None
         for direction in self.model.directions:
             inputs[direction], targets[direction], weights = self.lookup(texts[:, None], places, direction)
         outputs, _ = self.model.outputs(inputs, self.model.initial_state(tf.shape(texts)[0]))

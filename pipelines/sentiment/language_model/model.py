@@ -132,7 +132,8 @@ class LanguageModel(keras.Model):
         Returns:
             The inputs of the softmax, direction -> float[batch, time, readout_width], and the state after the window.
         """
-        outputs, new_state = {}, {}
+        outputs: dict = {}
+        new_state: dict[str, list] = {}
         for direction in self.directions:
             x = self.embedding_dropout(self.embedding(words[direction]), training=training)
             new_state[direction] = []

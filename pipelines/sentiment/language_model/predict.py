@@ -17,7 +17,8 @@ def generate(run: pathlib.Path, options: DecodingOptions, number: int) -> int:
         number: number of texts.
     """
     loaded = exports.load(run, "sentiment", {"text", "score"})
-    for seed in range(options.seed, options.seed + number):
+    first_seed = options.seed or 0
+    for seed in range(first_seed, first_seed + number):
         found = exports.decode(loaded, dataclasses.replace(options, seed=seed))
         text, score = found["text"].numpy()[0].decode(), round(float(found["score"][0]), 6)
         print(json.dumps({"prefix": options.prefix, "text": text, "score": score, "seed": seed}, ensure_ascii=False))

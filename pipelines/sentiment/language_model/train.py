@@ -115,7 +115,7 @@ def make_loss(model: LanguageModel, config: Config):
         words = tf.reduce_sum(weights)
         softmax = (model.softmax.kernel, model.softmax.bias)
         if config.loss.softmax == "full":
-            options = {"xla": config.training.xla}
+            options: dict = {"xla": config.training.xla}
             total, _ = losses.cross_entropy(x, *softmax, targets, weights, **options)
             return {"loss": (total, words)}
         if not config.windows.carried and not config.training.xla:  # much of a window may have no target

@@ -13,7 +13,7 @@ from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import PRESETS, Config, DataConfig
 from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.reviews import Reviews, read_tfds
 from pipelines.sentiment.train import choose_names
 
 
@@ -160,6 +160,8 @@ def test_tensorflow_datasets(monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=20):
         parts = dataset.load(data_config("tfds:imdb_reviews", group_column="movie"))
+        unlabelled = read_tfds("tfds:imdb_reviews", "train", data_config("tfds:imdb_reviews"), grouped=False, label="")
+    assert len(unlabelled) == 20 and set(unlabelled.labels) == {""}
     assert parts["train"].names == ("neg", "pos")
     assert len(parts["train"]) + len(parts["validation"]) == len(parts["test"]) == 20
     assert set(parts["test"].labels) <= {0, 1}
