@@ -9,9 +9,10 @@ The long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers e
     c(t) = f(t) * c(t-1) + i(t) * g(t)               cell state
     h(t) = o(t) * tanh(c(t))                         hidden state
 
-Below, dy is the derivative of the loss by y, and z_i, z_f, z_g, z_o are the arguments of the four activations. The
-chain rule, from the last line up, is back-propagation through time: dh is all that reaches h(t), dc' is what reaches
-c(t) from step t+1, and sigmoid' = y (1 - y), tanh' = 1 - y^2, where y is the value of the function:
+Below, dv is the derivative of the loss with respect to v, and z_i, z_f, z_g, z_o are the arguments of the four
+activations. The chain rule, applied from the last equation to the first, is back-propagation through time. dh is the
+total gradient that arrives at h(t), and dc' the part of the gradient that arrives at c(t) from step t+1. The derivative
+of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
 
     dc   = dc' + dh * o (1 - tanh(c)^2)    through h = o * tanh(c)
     dz_o = dh * tanh(c) o (1 - o)
@@ -36,7 +37,7 @@ import keras
 import tensorflow as tf
 
 from layers.bptt import Recurrence, select
-from layers.recurrent import Recurrent, affine
+from layers.recurrent import Recurrent, affine, split_arguments
 
 
 def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
@@ -190,71 +191,12 @@ class LSTM(Recurrent, keras.layers.LSTM):
 
     recurrence = Recurrence(step, factors, step_back, gates=4)
 
-    def __init__(
-        self,
-        units,
-        activation="tanh",
-        recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        unit_forget_bias=True,
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        use_cudnn="auto",
-        return_gates=False,
-        **kwargs,
-    ):
-        cell = LSTMCell(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            implementation=kwargs.pop("implementation", 2),
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="lstm_cell",
-        )
-        # Not the constructor of keras.layers.LSTM, which would make Keras's own cell. LSTM is a base class so that
+    def __init__(self, units, *args, return_gates=False, **kwargs):
+        cell, layer = split_arguments(keras.layers.LSTM, keras.layers.LSTMCell, units, *args, **kwargs)
+        use_cudnn = layer.pop("use_cudnn")
+        # Not the constructor of keras.layers.LSTM, which would create Keras's own cell. It is a base class so that
         # `isinstance(layer, keras.layers.LSTM)`, as in Bidirectional, is true.
-        keras.layers.RNN.__init__(
-            self,
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            activity_regularizer=activity_regularizer,
-            **kwargs,
-        )
+        keras.layers.RNN.__init__(self, LSTMCell(**cell, name="lstm_cell"), **layer)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.use_cudnn = use_cudnn
         self.return_gates = return_gates

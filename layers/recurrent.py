@@ -1,5 +1,7 @@
 """What the recurrent layers share: masks, states carried from call to call, dropout, and the order of time."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
@@ -158,6 +160,21 @@ class Recurrent(keras.layers.RNN):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
         return mask_x, mask_h
+
+
+def split_arguments(layer_class, cell_class, *args, **kwargs) -> tuple[dict, dict]:
+    """Splits the arguments of a Keras layer, defaults included, into those of the cell and those of `RNN`."""
+    bound = inspect.signature(layer_class).bind(*args, **kwargs)
+    bound.apply_defaults()
+    layer = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+    for name in ("kwargs", "implementation"):
+        layer.pop(name, None)
+    names = inspect.signature(cell_class).parameters
+    cell = {name: layer.pop(name) for name in list(layer) if name in names}
+    for name in ("dtype", "trainable"):
+        if name in layer:
+            cell[name] = layer[name]
+    return cell, layer
 
 
 def _is_fresh(state):

@@ -5,8 +5,9 @@ The simple recurrent network (Elman 1990, "Finding structure in time"):
     h(t) = tanh(W_ih x(t) + W_hh h(t-1) + b)    hidden state
     y(t) = f_o(W_ho h(t) + b_o)                 output, when `output_units` is given; otherwise y(t) = h(t)
 
-Below, dy is the derivative of the loss by y, and z is the argument of tanh. The chain rule, from the last line up, is
-back-propagation through time; dh is all that reaches h(t), and tanh' = 1 - y^2, where y is its value:
+Below, dv is the derivative of the loss with respect to v, and z is the argument of tanh. The chain rule, applied from
+the last equation to the first, is back-propagation through time. dh is the total gradient that arrives at h(t), and
+the derivative of h = tanh(z) is 1 - h^2:
 
     dz = dh * (1 - h^2)                    through h = tanh(z)
     dh(t-1) = dz W_hh^T                    through z = W_ih x(t) + W_hh h(t-1) + b
@@ -22,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from layers.bptt import Recurrence
-from layers.recurrent import Recurrent, affine
+from layers.recurrent import Recurrent, affine, split_arguments
 
 
 def step(a, state, W_hh, tanh=tf.tanh):
@@ -177,68 +178,12 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
 
     recurrence = Recurrence(step, factors, step_back, gates=0)
 
-    def __init__(
-        self,
-        units,
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        seed=None,
-        output_units=None,
-        output_activation=None,
-        **kwargs,
-    ):
-        cell = VanillaRNNCell(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            output_units=output_units,
-            output_activation=output_activation,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="vanilla_rnn_cell",
-        )
-        # Not the constructor of SimpleRNN, which would make Keras's own cell. SimpleRNN is a base class so that
+    def __init__(self, units, *args, output_units=None, output_activation=None, **kwargs):
+        cell, layer = split_arguments(keras.layers.SimpleRNN, keras.layers.SimpleRNNCell, units, *args, **kwargs)
+        output = {"output_units": output_units, "output_activation": output_activation}
+        # Not the constructor of SimpleRNN, which would create Keras's own cell. It is a base class so that
         # `isinstance(layer, keras.layers.SimpleRNN)` is true.
-        keras.layers.RNN.__init__(
-            self,
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            activity_regularizer=activity_regularizer,
-            **kwargs,
-        )
+        keras.layers.RNN.__init__(self, VanillaRNNCell(**cell, **output, name="vanilla_rnn_cell"), **layer)
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
     @property

@@ -265,10 +265,14 @@ def test_config_contains_every_option(kind):
 
 
 @both_kinds
-def test_signature_and_defaults_are_those_of_keras(kind):
-    theirs = list(inspect.signature(KINDS[kind].native.__init__).parameters.values())[:-1]  # without **kwargs
-    ours = list(inspect.signature(KINDS[kind].layer.__init__).parameters.values())
-    assert [(p.name, p.default) for p in ours[: len(theirs)]] == [(p.name, p.default) for p in theirs]
+def test_arguments_and_defaults_are_those_of_keras(kind):
+    native, layer = KINDS[kind].native, KINDS[kind].layer
+    parameters = list(inspect.signature(native).parameters.values())[1:-1]  # without units and **kwargs
+    for arguments in ([], ["relu"], [parameter.default for parameter in parameters]):
+        theirs, ours = native(3, *arguments, name="rnn").get_config(), layer(3, *arguments, name="rnn").get_config()
+        assert {name: ours[name] for name in theirs} == theirs
+    with pytest.raises(ValueError, match="colour"):
+        layer(3, colour="blue")
     call = [inspect.signature(layer.call) for layer in (KINDS[kind].layer, KINDS[kind].native)]
     names = {"sequences", "initial_state", "mask", "training"}
     assert (
