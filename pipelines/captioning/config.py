@@ -2,37 +2,25 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from pipelines.common.config import check, check_at_least, check_shares, replace
+from pipelines.common import config
+from pipelines.common.config import SearchConfig, check, check_at_least, check_shares, replace
 from pipelines.common.errors import UserError
 from pipelines.common.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(config.DataConfig):
     """Images with captions: where they are, how they are split and batched."""
-
-    location: Annotated[str, tyro.conf.arg(name="data")] = "sample"
-    """Where images and captions are: sample, a folder, a captions file, tfds:NAME, or a public data set by
-    name (data/README.md)."""
-
-    manual_dir: pathlib.Path | None = None
-    """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
     cache: pathlib.Path = pathlib.Path("saved_models/captioning/cache")
     """Folder of the computed features of images, for all runs."""
 
     validation_share: float = 0.05
-    """Share of the training images split off for validation, if the data has no validation part."""
-
     test_share: float = 0.05
-    """Share of the training images split off for the test, if the data has neither a test nor a validation part."""
-
-    split_seed: int = 1
-    """Seed of these splits. Use the same one for runs that are compared or averaged, whatever their --seed."""
 
     batch_pairs: int = 128
     """Maximum number of captions in a batch, each with the features of its image."""
@@ -41,8 +29,8 @@ class DataConfig:
     """Number of images in a batch, each with all of its captions, if the CNN runs during training."""
 
     def __post_init__(self):
-        check_shares(self, "validation_share", "test_share")
-        check_at_least(self, split_seed=0, batch_pairs=1, batch_images=1)
+        super().__post_init__()
+        check_at_least(self, batch_pairs=1, batch_images=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,21 +180,6 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """Beam search of evaluation and of the export, unless they are given other values."""
-
-    beam_size: int = 3
-    """Number of hypotheses."""
-
-    length_penalty: float = 0.0
-    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016). 0: no
-    penalty; a larger value favours longer captions."""
-
-    def __post_init__(self):
-        check_at_least(self, beam_size=1, length_penalty=0)
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """Configuration of a captioning run."""
 
@@ -227,8 +200,8 @@ class Config:
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
     cnn: tyro.conf.OmitArgPrefixes[CNNConfig] = CNNConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
-    search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig(beam_size=3)
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
 
     def __post_init__(self):
         after, epochs = self.cnn.finetune_cnn_after, self.training.epochs

@@ -10,6 +10,9 @@ import difflib
 import pathlib
 import types
 import typing
+from typing import Annotated
+
+import tyro
 
 from pipelines.common.errors import UserError
 
@@ -35,6 +38,45 @@ def check_shares(config, *fields: str):
     """Raises UserError for the first field that is not at least 0 and below 1."""
     for field in fields:
         check(config, field, 0 <= getattr(config, field) < 1, "at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The fields that the data groups of all tasks have."""
+
+    location: Annotated[str, tyro.conf.arg(name="data")] = "sample"
+    """Where the data is: sample, a file, a folder, tfds:NAME, or a public data set by name (data/README.md)."""
+
+    manual_dir: pathlib.Path | None = None
+    """Folder with the archive of a tfds: data set that was downloaded by hand."""
+
+    validation_share: float = 0.1
+    """Share of the training data split off for validation, if the data has no validation part."""
+
+    test_share: float = 0.1
+    """Share of the training data split off for the test, if the data has no test part."""
+
+    split_seed: int = 1
+    """Seed of these splits. Use the same one for runs that are compared or averaged, whatever their --seed."""
+
+    def __post_init__(self):
+        check_shares(self, "validation_share", "test_share")
+        check_at_least(self, split_seed=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Beam search of evaluation and of the export, unless they are given other values."""
+
+    beam_size: int = 5
+    """Number of hypotheses."""
+
+    length_penalty: float = 0.0
+    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016). 0: no
+    penalty; a larger value favours longer sentences."""
+
+    def __post_init__(self):
+        check_at_least(self, beam_size=1, length_penalty=0)
 
 
 def from_json(kind: type, stored: dict):

@@ -156,7 +156,7 @@ class Config:
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     transfer: tyro.conf.OmitArgPrefixes[TransferConfig] = TransferConfig()
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
 
     def __post_init__(self):
         check_at_least(self.vocabulary, vocabulary_size=3)  # two words are reserved

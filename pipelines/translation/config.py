@@ -2,23 +2,18 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from pipelines.common.config import check, check_at_least, check_shares
+from pipelines.common import config
+from pipelines.common.config import SearchConfig, check, check_at_least, check_shares
 from pipelines.common.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(config.DataConfig):
     """Sentence pairs: where they are, how they are split and batched."""
-
-    location: Annotated[str, tyro.conf.arg(name="data")] = "sample"
-    """Where the sentence pairs are: sample, a folder, tfds:NAME, or a public set by name (data/README.md)."""
-
-    manual_dir: pathlib.Path | None = None
-    """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
     source: str = "en"
     """Source language: the extension of its files (train.en), or its name in a tfds: data set."""
@@ -27,13 +22,7 @@ class DataConfig:
     """Target language."""
 
     validation_share: float = 0.05
-    """Share of the training sources split off for validation, if the data has no validation part."""
-
     test_share: float = 0.05
-    """Share of the training sources split off for the test, if the data has no test part."""
-
-    split_seed: int = 1
-    """Seed of these splits. Use the same one for runs that are compared or averaged, whatever their --seed."""
 
     max_ratio: float = 4.0
     """Training leaves out a pair if one side has more than this many times the tokens of the other, plus five."""
@@ -48,8 +37,9 @@ class DataConfig:
     """Maximum number of tokens in a batch, of both sides with their padding."""
 
     def __post_init__(self):
-        check_shares(self, "validation_share", "test_share", "mixture")
-        check_at_least(self, split_seed=0, max_ratio=1, batch_pairs=1)
+        super().__post_init__()
+        check_shares(self, "mixture")
+        check_at_least(self, max_ratio=1, batch_pairs=1)
         check(self, "target", self.target != self.source, f"a language other than --source, {self.source}")
 
 
@@ -185,21 +175,6 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """Beam search of evaluation and of the export, unless they are given other values."""
-
-    beam_size: int = 5
-    """Number of hypotheses."""
-
-    length_penalty: float = 0.0
-    """Exponent a of the length penalty ((5 + length) / 6)^a that divides a hypothesis's score (Wu et al. 2016). 0: no
-    penalty; a larger value favours longer translations."""
-
-    def __post_init__(self):
-        check_at_least(self, beam_size=1, length_penalty=0)
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """Configuration of a translation run."""
 
@@ -219,7 +194,7 @@ class Config:
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
 
     def __post_init__(self):
         longest = 2 * self.text.max_tokens + 2

@@ -2,24 +2,18 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
+from pipelines.common import config
 from pipelines.common.config import check, check_at_least, check_shares
 from pipelines.common.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(config.DataConfig):
     """Which videos to train on, how to split and read them, and how many are in a batch."""
-
-    location: Annotated[str, tyro.conf.arg(name="data")] = "sample"
-    """Where the clips are: sample, a folder or its label file, tfds:NAME, or a public data set by
-    name (data/README.md)."""
-
-    manual_dir: pathlib.Path | None = None
-    """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
     annotations: Literal["", "labels.csv", "segments.csv", "sequences.csv"] = ""
     """Which label file of the folder to read; empty: the only one there is."""
@@ -36,18 +30,9 @@ class DataConfig:
     folder_fps: float = 25.0
     """Frames per second at which the pictures of a clip that is a folder were taken."""
 
-    validation_share: float = 0.1
-    """Share of the training videos that is split off for validation, if the data has no validation part."""
-
-    test_share: float = 0.1
-    """Share of the videos that is split off for testing, if the data has no test part."""
-
     split_by: Literal["auto", "group", "clip"] = "auto"
     """What is not divided by such a split: the videos of a group, or only each clip; auto: the group if the data has
     this column."""
-
-    split_seed: int = 1
-    """Seed of these splits; independent of --seed, so that runs with different seeds can be compared."""
 
     cache: pathlib.Path = pathlib.Path("saved_models/video/cache")
     """Folder of the computed features, for all runs."""
@@ -59,8 +44,8 @@ class DataConfig:
     """Maximum number of frames in a batch, padding included: long videos come in smaller batches."""
 
     def __post_init__(self):
-        check_shares(self, "validation_share", "test_share")
-        check_at_least(self, split_seed=0, batch_videos=1, batch_frames=1)
+        super().__post_init__()
+        check_at_least(self, batch_videos=1, batch_frames=1)
         check(self, "fps", self.fps == 0 or 0.01 <= self.fps <= 1000, "0 or from 0.01 to 1000")
         check(self, "folder_fps", 0.01 <= self.folder_fps <= 1000, "from 0.01 to 1000")
         names = self.label_names
@@ -207,7 +192,7 @@ class Config:
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     tbptt: tyro.conf.OmitArgPrefixes[TBPTTConfig] = TBPTTConfig()
     evaluation: tyro.conf.OmitArgPrefixes[EvaluationConfig] = EvaluationConfig()
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
 
     def __post_init__(self):
         forward_only = not (self.tbptt.k1 and self.model.bidirectional)

@@ -130,7 +130,7 @@ class Config:
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
-    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
 
     def __post_init__(self):
         check_at_least(self.vocabulary, vocabulary_size=5)  # four words are reserved
