@@ -225,7 +225,7 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
     captioned = read(tmp_path, "train", chosen.data)
     encoder = encoders.build_encoder("small", weights="none", image_size=32)
     found = dataset.with_features(captioned, encoder, chosen)
-    assert list(found.left_out) == ["train002.png"] and "no JPEG or PNG" in found.left_out["train002.png"]
+    assert list(found.left_out) == ["train002.png"] and "not a JPEG or PNG" in found.left_out["train002.png"]
     pixels = preprocessing().pixels(tf.constant([path.read_bytes() for path in found.captioned.paths.values()]))[0]
     np.testing.assert_allclose(found.features, encoder(pixels), rtol=1e-4, atol=1e-5)
     assert "computing the features of 6" in capsys.readouterr().err

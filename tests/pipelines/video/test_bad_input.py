@@ -106,12 +106,9 @@ def test_clips_that_cannot_be_read_are_left_out_and_listed(folder, command, tiny
     assert command("train", "sample", "--data", folder, "--run", run, *tiny, "--epochs", "1") == 0
     message = capsys.readouterr().err
     assert "left out 3 of 10 clips of --data" in message
-    for number, reason in (
-        (0, "is not a video, or is truncated"),
-        (2, "is no video, or is truncated"),
-        (3, "is empty"),
-    ):
-        assert f"clips/{number}.mp4 {reason}" in message
+    for number in (0, 2):
+        assert f"clips/{number}.mp4 is not a video, or is truncated" in message
+    assert "clips/3.mp4 is empty" in message
     for path in (folder / "clips").iterdir():
         path.write_bytes(b"")
     assert command("train", "sample", "--data", folder, "--run", tmp_path / "other", *tiny) == 2

@@ -62,7 +62,7 @@ def test_a_cell_of_ten_megabytes(tmp_path):
         ("a.csv", b"text,label\nx,1\ngr\xfcn,1\n", "a.csv, line 3: byte 3 of the line is 0xfc, which is not UTF-8"),
         ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "a.jsonl, line 1: byte 11 .* 0xff"),
         ("a.txt", "text\n", "a.txt has an unknown format: expected a name that ends in .csv"),
-        ("a.csv.zip", "text\n", "no known format"),
+        ("a.csv.zip", "text\n", "an unknown format"),
     ],
 )
 def test_faults_name_the_file_and_the_line(tmp_path, name, content, message):

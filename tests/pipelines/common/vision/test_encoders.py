@@ -97,7 +97,9 @@ def test_features_and_places(name, image_size, avg, places):
 
 def test_without_a_network_it_is_known_at_once(monkeypatch, no_real_data):
     monkeypatch.setattr(encoders, "reachable", lambda address: False)
-    with pytest.raises(UserError, match=r"no network to fetch https://.*, the ImageNet weights of resnet50: download"):
+    with pytest.raises(
+        UserError, match=r"no network to download https://.*, the ImageNet weights of resnet50: download"
+    ):
         encoders.build_encoder("resnet50", weights="imagenet", image_size=32)
 
 
@@ -109,7 +111,7 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch, no_real_data):
 
     monkeypatch.setattr(keras.src.utils.file_utils, "get_file", fail)
     with pytest.raises(
-        UserError, match=r"weights of mobilenet_v2 could not be fetched: URL fetch failure on .* hang up"
+        UserError, match=r"weights of mobilenet_v2 could not be downloaded: URL fetch failure on .* hang up"
     ):
         encoders.build_encoder("mobilenet_v2", weights="imagenet", image_size=32)
 

@@ -170,7 +170,7 @@ def test_a_truncated_file_is_told_whatever_is_left_of_it(tmp_path, share, ending
 
 def test_frames_that_are_too_large(tmp_path, monkeypatch):
     path = make(tmp_path / "a.mp4", [grey(0)] * 2)
-    monkeypatch.setattr(videos, "MOST_PIXELS", 500)
+    monkeypatch.setattr(videos, "MAX_PIXELS", 500)
     with pytest.raises(Unreadable, match="has frames of 32 x 24 pixels: expected at most 500"):
         Video(path)
 
