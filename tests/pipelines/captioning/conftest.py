@@ -24,7 +24,7 @@ def draw_image(colour: str, x: int, size: int = 32) -> Image.Image:
 
 
 def write_scenes(folder: pathlib.Path, part: str, number: int, seed: int) -> list[str]:
-    """Images of a square, two captions each, in the layout of the sample; gives the names of the images."""
+    """Images of a square, two captions each, in the layout of the sample; returns their names."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draw, lines, names = random.Random(seed), [], []
     for index in range(number):
@@ -39,7 +39,7 @@ def write_scenes(folder: pathlib.Path, part: str, number: int, seed: int) -> lis
 
 @dataclasses.dataclass(frozen=True)
 class SharedRun:
-    """Folders of the tiny run."""
+    """The folders of the tiny run."""
 
     data: pathlib.Path
     run: pathlib.Path
@@ -50,7 +50,7 @@ class SharedRun:
 
 
 def run_main(*arguments) -> int:
-    """The real command, in this process."""
+    """Runs the real command in this process."""
     from pipelines.captioning.__main__ import main
 
     return main([str(argument) for argument in arguments])

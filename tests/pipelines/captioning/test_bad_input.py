@@ -13,7 +13,7 @@ from pipelines.common.data import sources
 
 @pytest.fixture
 def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; gives the message."""
+    """Runs `train` on data, which must be refused; returns the message."""
 
     def refused(data, *arguments):
         run = tmp_path / "run"
@@ -29,7 +29,7 @@ def refused(command, tiny, tmp_path, capsys):
 
 @pytest.fixture
 def folder(tmp_path, scenes):
-    """Good data, to be spoilt."""
+    """Valid data, for tests that damage it."""
     for part in ("train", "val"):
         scenes(tmp_path / "data", part, 10, seed=1)
     return tmp_path / "data"
@@ -46,7 +46,7 @@ def test_a_captions_file_of_another_layout(refused, folder):
     assert "line 2: 'train001.png\\tA red square' is not image#number, a tab, a caption" in refused(folder)
 
 
-def test_captions_of_coco_that_are_not(refused, folder):
+def test_invalid_coco_captions(refused, folder):
     path = folder / "captions_train2014.json"
     (folder / "captions_train.tsv").unlink()
     path.write_text("{")
@@ -76,7 +76,7 @@ def test_files_that_are_missing_empty_or_damaged(refused, folder, tmp_path):
     assert "captions_train.tsv.gz is damaged after line" in refused(folder)
 
 
-def test_a_list_of_images_that_have_no_caption(refused, folder):
+def test_a_list_of_images_without_captions(refused, folder):
     (folder / "captions_train.tsv").unlink()
     (folder / "all.token.txt").write_text("train000.png#0\tA red square\n")
     (folder / "trainImages.txt").write_text("train000.png\ntrain001.png\n")
@@ -84,7 +84,7 @@ def test_a_list_of_images_that_have_no_caption(refused, folder):
 
 
 @pytest.mark.parametrize("finetune", ["0", pytest.param("None", marks=pytest.mark.extra)])
-def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_path, capsys, finetune):
+def test_unusable_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_path, capsys, finetune):
     """A text named .png, a truncated one, a decompression bomb, one that is not there: whether the CNN reads pixels in
     every epoch or features once. Images without captions are counted, too."""
     images = folder / "images"
@@ -110,7 +110,7 @@ def test_bad_images_are_left_out_counted_and_listed(folder, command, tiny, tmp_p
 
 
 @pytest.mark.parametrize("finetune", ["0", "None"])
-def test_too_many_bad_images(refused, scenes, tmp_path, finetune):
+def test_too_many_unusable_images(refused, scenes, tmp_path, finetune):
     names = scenes(tmp_path / "data", "train", 100, seed=1)
     scenes(tmp_path / "data", "val", 4, seed=2)
     for name in names[:2]:
@@ -120,7 +120,7 @@ def test_too_many_bad_images(refused, scenes, tmp_path, finetune):
     assert "train000.png, is not a JPEG or PNG image: it begins with b'no image'" in message
 
 
-def test_no_image_at_all(refused, folder):
+def test_no_usable_image(refused, folder):
     shutil.rmtree(folder / "images")
     assert "10 of 10 images cannot be used, 100.0%" in refused(folder)
 
@@ -142,7 +142,7 @@ def test_captions_without_a_word(refused, folder):
     assert "has no usable caption in the part validation, of 1" in refused(folder)
 
 
-def test_an_encoder_that_cannot_be(refused, folder, tmp_path):
+def test_invalid_encoders(refused, folder, tmp_path):
     assert "the small encoder has no ImageNet weights" in refused(folder, "--weights", "imagenet")
     assert "does not exist: expected the weights" in refused(folder, "--weights", tmp_path / "none.weights.h5")
     assert "images of 8 x 8 pixels are too small for small" in refused(folder, "--image-size", "8")
@@ -183,7 +183,7 @@ def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
         (["evaluate", "--run", "none", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
     ],
 )
-def test_commands_that_are_wrong(command, capsys, arguments, message):
+def test_invalid_commands(command, capsys, arguments, message):
     assert command(*arguments) == 2
     assert message in capsys.readouterr().err
 

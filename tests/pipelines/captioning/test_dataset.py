@@ -138,7 +138,7 @@ def captions(number: int, most: int = 4) -> dataset.Captions:
     return dataset.Captions(ids, np.repeat(np.arange(number), counts), number, {})
 
 
-def test_every_caption_meets_its_image_once():
+def test_every_caption_is_in_one_batch_with_its_image():
     found = captions(20)
     features = np.arange(20, dtype=np.float32)[:, None]
     seen = []
@@ -154,7 +154,7 @@ def test_every_caption_meets_its_image_once():
 
 
 @pytest.mark.parametrize("xla", [False, True])
-def test_an_image_comes_with_all_its_captions(xla):
+def test_an_image_is_in_a_batch_with_all_its_captions(xla):
     found = captions(20)
     pixels = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 4, 4, 3))
     some = dataset.Images(Captioned({}, {}), {}, pixels=pixels)
@@ -169,7 +169,7 @@ def test_an_image_comes_with_all_its_captions(xla):
     assert not xla or shapes == {(4, 8)}
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_only_on_seed_and_epoch():
     found, features = captions(30), np.zeros([30, 1], np.float32)
     some = dataset.Images(Captioned({}, {}), {}, pixels=np.zeros([30, 4, 4, 3], np.uint8))
 

@@ -33,7 +33,7 @@ def build(**changes) -> CaptioningModel:
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
+def test_teacher_forcing_and_decoding_give_the_same_logits(changes):
     """The logits of the forced pass are those of step by step."""
     model = build(**changes)
     forced = model((PIXELS, WORDS)).numpy()
@@ -45,7 +45,7 @@ def test_teacher_forcing_and_decoding_drive_the_same_cell(changes):
 
 
 @pytest.mark.parametrize("image", ["first", "state", "merge"])
-def test_the_image_is_given_as_it_says(image):
+def test_the_image_is_the_first_input_the_state_or_merged(image):
     """first: as if it were a word before the first; state: as h and c; merge: the decoder does not see it."""
     model = build(image=image)
     state = model.initial_state(model.encode_images(PIXELS))
@@ -69,7 +69,7 @@ def test_the_image_is_given_as_it_says(image):
         np.testing.assert_allclose(logits, model.softmax(model.readout(both)), atol=1e-6)
 
 
-def test_every_weight_is_trained_and_stored(tmp_path):
+def test_every_weight_is_trained_and_saved(tmp_path):
     for number, changes in enumerate(KINDS):
         model = build(**changes, dropout=0.2, embedding_dropout=0.2)
         with tf.GradientTape() as tape:
@@ -84,7 +84,7 @@ def test_every_weight_is_trained_and_stored(tmp_path):
         np.testing.assert_array_equal(again((PIXELS, WORDS)), model((PIXELS, WORDS)))
 
 
-def test_training_drops_units_of_the_image_of_words_and_before_the_softmax():
+def test_dropout_of_the_image_of_words_and_before_the_softmax():
     def drawn(*, off=(), **rates) -> bool:
         model = build(**rates)
         for layer in off:
@@ -99,7 +99,7 @@ def test_training_drops_units_of_the_image_of_words_and_before_the_softmax():
     assert not drawn(dropout=0.5, off=["image_dropout", "dropouts"])
 
 
-def test_a_frozen_cnn_has_no_trainable_weights_but_the_same_order_of_all():
+def test_a_frozen_cnn_does_not_change_the_order_of_the_weights():
     """Fine-tuning copies weights in this order."""
     model = build()
     free = [weight.path for weight in model.weights]
@@ -108,7 +108,7 @@ def test_a_frozen_cnn_has_no_trainable_weights_but_the_same_order_of_all():
     assert not model.encoder.trainable_variables and len(model.trainable_variables) < len(free)
 
 
-def test_beam_search_finds_what_trying_all_sentences_finds():
+def test_beam_search_equals_an_exhaustive_search():
     """On the real model, not a table of probabilities: three words to choose from, three steps."""
     model = CaptioningModel(**{**SIZES, "vocabulary": 6, "layers": 2})
     model((PIXELS, WORDS[:, :1]))
@@ -127,7 +127,7 @@ def test_beam_search_finds_what_trying_all_sentences_finds():
         assert float(found.scores[0, place]) == pytest.approx(scores[words], abs=1e-4)
 
 
-def test_wrong_ways_and_a_plain_keras_model():
+def test_an_invalid_image_input_and_a_plain_keras_model():
     with pytest.raises(ValueError, match="image is 'attention', expected 'first', 'state' or 'merge'"):
         build(image="attention")
     model = build()

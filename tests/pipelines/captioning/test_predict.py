@@ -40,7 +40,7 @@ def test_files_folders_and_patterns(shared, command, lines, folder, model):
     assert found[0] == found[3] == found[5]
 
 
-def test_bad_ones_among_good_ones(shared, command, lines, folder, tmp_path, monkeypatch):
+def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     Image.new("1", (11_000, 11_000)).save(folder / "bomb.png")
     assert (folder / "bomb.png").stat().st_size < 20_000
@@ -67,7 +67,7 @@ def test_bad_ones_among_good_ones(shared, command, lines, folder, tmp_path, monk
     assert lines() == [first]
 
 
-def test_nothing_good_at_all(shared, command, lines, folder):
+def test_only_failures(shared, command, lines, folder):
     assert command("predict", "--model", shared.run, f"{folder}/*.gif", "--picture", folder / "p.png") == 1
     assert len(lines()) == 1 and not (folder / "p.png").exists()
 
@@ -79,7 +79,7 @@ def test_warm_start_and_candidates(shared, command, lines):
     assert row["candidates"][0] == row["caption"] and len(row["candidates"]) == 4
 
 
-def test_draws(shared, command, lines):
+def test_sampling(shared, command, lines):
     arguments = [
         "predict",
         "--model",
@@ -106,7 +106,7 @@ def test_a_picture_of_the_captioned_images(shared, command, lines, folder):
         assert sheet.width > 400
 
 
-def test_models_that_are_none(shared, command, capsys, tmp_path):
+def test_folders_that_are_not_an_export(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),

@@ -18,7 +18,7 @@ def split(*texts):
     return [text.split() for text in texts]
 
 
-def test_words_as_coco_caption_cuts_them():
+def test_words_are_split_as_in_coco_caption():
     assert words_of("A dog's ball.") == ["a", "dog", "'s", "ball"]
     assert words_of("a dog 's ball") == ["a", "dog", "'s", "ball"]
     assert words_of("The man isn’t well-dressed; he said: \"no!\" (twice), didn't he?") == [
@@ -53,7 +53,7 @@ def draw(seed: int, images: int = 12):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bleu_is_that_of_sacrebleu(seed):
+def test_bleu_equals_sacrebleu(seed):
     captions, references = draw(seed)
     texts = [" ".join(words) for words in captions]
     streams = [[" ".join(each[number]) for each in references] for number in range(5)]
@@ -102,7 +102,7 @@ def slow_cider(captions, references):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cider_is_that_of_the_slow_one(seed):
+def test_cider_equals_a_slow_implementation(seed):
     captions, references = draw(seed)
     captions[0] = references[0][2]
     found = cider_d(captions, references)
@@ -145,7 +145,7 @@ def slow_common(a, b):
     return max(slow_common(a[1:], b), slow_common(a, b[1:]))
 
 
-def test_rouge_by_hand_and_slowly():
+def test_rouge_by_hand_and_by_a_slow_implementation():
     # common subsequence "police the gunman" (Lin 2004): P = 3/4, R = 3/4
     assert rouge_l(split("police kill the gunman"), [split("police killed the gunman")]) == pytest.approx(3 / 4)
     # the best precision and the best recall may come from different references

@@ -86,7 +86,7 @@ OPTIONS = """
 
 @pytest.mark.extra
 @pytest.mark.parametrize("options", OPTIONS.strip().splitlines())
-def test_every_option_trains_and_describes(shared, command, tiny, tmp_path, options):
+def test_every_option_trains_and_captions(shared, command, tiny, tmp_path, options):
     arguments = ["--data", shared.data, "--run", tmp_path / "run", *tiny, "--epochs", "1", *options.split()]
     assert command("train", "sample", *arguments) == 0
     assert command("evaluate", "--run", tmp_path / "run", "--beam-size", "2") == 0
@@ -94,7 +94,7 @@ def test_every_option_trains_and_describes(shared, command, tiny, tmp_path, opti
 
 
 @pytest.mark.extra
-def test_the_cnn_rests_and_then_learns_at_its_own_rate(shared, command, tiny, tmp_path):
+def test_the_cnn_is_frozen_and_then_trained_at_its_own_rate(shared, command, tiny, tmp_path):
     """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
     from pipelines.common.vision.encoders import build_encoder, digest
 
@@ -120,7 +120,7 @@ def test_the_cnn_rests_and_then_learns_at_its_own_rate(shared, command, tiny, tm
 
 
 @pytest.mark.extra
-def test_a_cnn_that_rests_reads_augmented_images_and_stays_what_it_is(shared, command, tiny, tmp_path):
+def test_a_frozen_cnn_encodes_augmented_images_and_does_not_change(shared, command, tiny, tmp_path):
     from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
@@ -148,7 +148,7 @@ def test_only_the_later_layers_of_the_cnn_are_trained(shared, command, tiny, tmp
 
 
 @pytest.mark.extra
-def test_features_are_used_again_by_the_next_run(shared, command, tiny, tmp_path, capsys):
+def test_cached_features_are_used_by_the_next_run(shared, command, tiny, tmp_path, capsys):
     options = ["--data", shared.data, *tiny, "--epochs", "1", "--finetune-cnn-after", "None", "--cache", tmp_path / "c"]
     for number, computed in ((1, True), (2, False)):
         assert command("train", "sample", "--run", tmp_path / str(number), *options) == 0
@@ -156,7 +156,7 @@ def test_features_are_used_again_by_the_next_run(shared, command, tiny, tmp_path
 
 
 @pytest.mark.extra
-def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, tiny, tmp_path):
+def test_the_initial_bias_of_the_softmax_is_the_word_frequencies(shared, command, tiny, tmp_path):
     run = tmp_path / "run"
     changes = ["--epochs", "1", "--learning-rate", "1e-12"]
     assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, *changes) == 0
@@ -167,7 +167,7 @@ def test_the_softmax_begins_with_the_frequencies_of_the_words(shared, command, t
     np.testing.assert_allclose(np.exp(begun.model.softmax.bias), counts / counts.sum(), rtol=1e-4)
 
 
-def test_fine_tuning_on_new_words_keeps_what_is_known(shared, trained, command, scenes, tmp_path):
+def test_fine_tuning_extends_the_vocabulary(shared, trained, command, scenes, tmp_path):
     """The vocabulary grows, ids and answers stay: with a learning rate of next to nothing nothing changes."""
     for part in ("train", "val"):
         names = scenes(tmp_path / "data", part, 8, seed=5)
@@ -205,7 +205,7 @@ def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp
     assert Config().for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
 
 
-def test_more_images_than_memory_takes_are_decoded_as_they_are_used(shared, trained, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_used(shared, trained, monkeypatch):
     monkeypatch.setattr(dataset, "MAX_BYTES", 1000)
     config = trained.config
     captioned = dataset.load_part(config.data, "validation")

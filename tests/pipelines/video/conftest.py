@@ -70,7 +70,7 @@ def make_data(folder: pathlib.Path, clips: int = 12, names=("left", "right"), sp
 
 @dataclasses.dataclass(frozen=True)
 class SharedRun:
-    """Folders of the tiny run."""
+    """The folders of the tiny run."""
 
     data: pathlib.Path
     run: pathlib.Path
@@ -102,7 +102,7 @@ class Make:
 
 
 def run_main(*arguments) -> int:
-    """The real command, in this process."""
+    """Runs the real command in this process."""
     from pipelines.video.__main__ import main
 
     return main([str(argument) for argument in arguments])

@@ -35,7 +35,7 @@ def refused(where, **changes) -> str:
     return str(caught.value)
 
 
-def test_a_label_a_clip(folder):
+def test_one_label_per_clip(folder):
     write(folder, "labels.csv", "file,label,split,group\nclips/0.mp4,left,train,a\nclips/1.mp4,right,val,b\n")
     videos = read(folder, DataConfig())
     assert [(v.name, v.part, v.group, v.labels) for v in videos] == [
@@ -131,7 +131,7 @@ def test_without_a_label_file(tmp_path):
         ),
     ],
 )
-def test_label_files_with_faults(folder, name, text, message):
+def test_invalid_label_files(folder, name, text, message):
     assert message in refused(write(folder, name, text))
 
 
@@ -151,7 +151,7 @@ def test_a_frame_has_the_label_of_its_time():
     assert frame_labels(Clip("a", None, "right"), 3, 10, index, "").tolist() == [2, 2, 2]
 
 
-def test_frames_that_no_segment_covers():
+def test_frames_without_a_segment():
     clip = segments((0.2, 0.4, "left"), (0.7, 0.8, "right"))
     assert frame_labels(clip, 10, 10, index, "still").tolist() == [0, 0, 1, 1, 0, 0, 0, 2, 0, 0]
     with pytest.raises(UserError, match=r"no segment of a.mp4 covers it from 0.00 s to 0.20 s; .* --background"):
@@ -160,7 +160,7 @@ def test_frames_that_no_segment_covers():
         frame_labels(segments((0, 0.5, "left"), (0.7, 1, "left")), 10, 10, index, "")
 
 
-def test_segments_past_the_end():
+def test_segments_past_the_end_of_the_clip():
     assert frame_labels(segments((0.0, 0.99, "left")), 9, 10, index, "").tolist() == [1] * 9  # within a frame of it
     with pytest.raises(UserError, match=r"file, line 2: the segment of a.mp4 ends at 1.2 s, but the clip at 0.900 s"):
         frame_labels(segments((0.0, 1.2, "left")), 9, 10, index, "")

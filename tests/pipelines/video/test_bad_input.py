@@ -9,7 +9,7 @@ from pipelines.common.data import sources
 
 @pytest.fixture
 def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; gives the message."""
+    """Runs `train` on data, which must be refused; returns the message."""
 
     def refused(data, *arguments):
         run = tmp_path / "run"
@@ -25,12 +25,12 @@ def refused(command, tiny, tmp_path, capsys):
 
 @pytest.fixture
 def folder(tmp_path, shared):
-    """Good data, to be spoilt."""
+    """Valid data, for tests that damage it."""
     shutil.copytree(shared.data, tmp_path / "data")
     return tmp_path / "data"
 
 
-def spoil(folder, old: str, new: str):
+def damage(folder, old: str, new: str):
     path = folder / "segments.csv"
     text = path.read_text()
     assert old in text
@@ -42,23 +42,23 @@ def test_a_missing_folder(refused, tmp_path):
     assert "has no label file: expected one of labels.csv" in refused(tmp_path)
 
 
-def test_segments_past_the_end(refused, folder):
-    spoil(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.4,1.9")
+def test_segments_past_the_end_of_the_clip(refused, folder):
+    damage(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.4,1.9")
     assert "the segment of clips/0.mp4 ends at 1.9 s, but the clip at 0.900 s" in refused(folder)
 
 
 def test_overlapping_segments(refused, folder):
-    spoil(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.3,0.9")
+    damage(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.3,0.9")
     assert "segments.csv, line 3: the segment of clips/0.mp4 starts at 0.3 s, but the one of" in refused(folder)
 
 
 def test_frames_without_a_label(refused, folder):
-    spoil(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.6,0.9")
+    damage(folder, "clips/0.mp4,0.4,0.9", "clips/0.mp4,0.6,0.9")
     assert "no segment of clips/0.mp4 covers it from 0.40 s to 0.60 s; give the label" in refused(folder)
 
 
 def test_a_clip_in_two_splits(refused, folder):
-    spoil(folder, "clips/0.mp4,0.4,0.9,left,train", "clips/0.mp4,0.4,0.9,left,test")
+    damage(folder, "clips/0.mp4,0.4,0.9,left,train", "clips/0.mp4,0.4,0.9,left,test")
     assert "segments.csv, line 3: clips/0.mp4 is in the split test, but in train at" in refused(folder)
 
 
@@ -67,12 +67,12 @@ def test_a_random_split_of_grouped_data(refused, folder, make):
     assert "--split-by clip is refused" in refused(folder, "--split-by", "clip")
 
 
-def test_labels_that_are_not_named(refused, folder):
+def test_unknown_labels(refused, folder):
     message = refused(folder, "--label-names", "left", "up")
     assert "segments.csv, line 2: the label is 'right', expected one of left, up" in message
 
 
-def test_one_label_alone(refused, folder):
+def test_only_one_label(refused, folder):
     path = folder / "segments.csv"
     path.write_text(path.read_text().replace("right", "left"))
     assert "all 8 training videos have the label left; expected at least two" in refused(folder)
@@ -86,7 +86,7 @@ def test_no_validation(refused, folder):
     )
 
 
-def test_clips_of_other_rates_joined(refused, folder, make):
+def test_joined_clips_of_different_rates(refused, folder, make):
     make.clip(folder / "clips" / "20.mp4", make.moving([1] * 8), fps=20)
     rows = [{"clips": f"clips/{a}.mp4;clips/{b}.mp4", "labels": "a;b", "split": part}
             for a, b, part in ((0, 20, "train"), (2, 3, "val"), (4, 5, "test"))]  # fmt: skip
@@ -97,7 +97,7 @@ def test_clips_of_other_rates_joined(refused, folder, make):
 
 
 @pytest.mark.extra
-def test_clips_that_cannot_be_read_are_left_out_and_listed(folder, command, tiny, tmp_path, capsys):
+def test_unreadable_clips_are_left_out_and_listed(folder, command, tiny, tmp_path, capsys):
     (folder / "clips" / "0.mp4").write_bytes(b"no video")
     whole = (folder / "clips" / "2.mp4").read_bytes()
     (folder / "clips" / "2.mp4").write_bytes(whole[: len(whole) // 2])
@@ -125,7 +125,7 @@ def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):
     assert "the sample is part of a checkout of the project" in refused("sample")
 
 
-def test_weights_that_are_not_there(refused, folder, tmp_path):
+def test_missing_weights(refused, folder, tmp_path):
     frozen = ["--no-train-encoder", "--encoder", "mobilenet_v2", "--image-size", "32", "--encoder-weights"]
     assert "none.weights.h5 does not exist" in refused(folder, *frozen, tmp_path / "none.weights.h5")
     assert "--encoder-weights is none, but must be imagenet or a file" in refused(folder, *frozen, "none")
@@ -155,7 +155,7 @@ def test_the_command_line(command, capsys, arguments, message):
 
 
 @pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
-def test_folders_that_are_no_run(shared, command, capsys, tmp_path, words):
+def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
     def told(folder):
         assert command(*words, folder) == 2
         return capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_tracks_of_joined_clips(capsys):
         dataset.make_tracks(videos[1:], inputs, ("a", "b"), DataConfig(), "train")
 
 
-def test_batches_hold_every_frame_once():
+def test_every_frame_is_in_one_batch():
     tracks = tracks_of([5, 9, 1, 30, 12, 7, 8])
     seen = []
     for batch in dataset.batches(tracks, batch_videos=3, batch_frames=40, seed=1, epoch=2):

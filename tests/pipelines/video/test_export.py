@@ -111,7 +111,7 @@ def test_the_same_answers_in_a_process_of_tensorflow_alone(alone, padded, name):
             assert set(labels[~mask].tolist()) == {""} and not probabilities[~mask].any()
 
 
-def test_a_batch_of_nothing(loaded, padded):
+def test_an_empty_batch(loaded, padded):
     frames, lengths = padded
     answers = loaded.signatures["serving_default"](frames=tf.constant(frames[:0]), lengths=tf.constant(lengths[:0]))
     assert answers["labels"].shape == answers["probabilities"].shape[:2] == (0, frames.shape[1])
@@ -159,7 +159,7 @@ def test_frames_are_scaled_as_in_training(loaded, trained, padded):
     np.testing.assert_array_equal(found.reshape(6, -1), features(frames.reshape(6, 45, 61, 3)))
 
 
-def test_windows_go_on_where_the_one_before_ended(loaded, padded):
+def test_windows_continue_from_the_state_of_the_previous_one(loaded, padded):
     frames, lengths = (value[:1] for value in padded)
     frames = frames[:, : lengths[0]]
     whole = loaded.signatures["serving_default"](frames=tf.constant(frames), lengths=tf.constant(lengths))

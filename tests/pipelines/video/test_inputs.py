@@ -41,7 +41,7 @@ def whole(inputs, name) -> np.ndarray:
     return np.concatenate(list(inputs.chunks(name)))
 
 
-def test_features_are_those_of_the_encoder_and_are_kept(tmp_path, encoder, clips, monkeypatch):
+def test_features_are_those_of_the_encoder_and_are_cached(tmp_path, encoder, clips, monkeypatch):
     found = features_of(clips.values(), data(tmp_path), encoder)
     assert found.lengths == {"short.mp4": 5, "long.mp4": 51}
     assert found.rates["short.mp4"] == 10
@@ -55,7 +55,7 @@ def test_features_are_those_of_the_encoder_and_are_kept(tmp_path, encoder, clips
     assert other.failures["short.mp4"] == "computed again"  # another rate is another key
 
 
-def test_a_long_clip_is_kept_in_pieces(tmp_path, encoder, clips, monkeypatch):
+def test_a_long_clip_is_cached_in_pieces(tmp_path, encoder, clips, monkeypatch):
     """So that an hour of video needs the memory of a piece; each is read where the one before has ended."""
     expected = whole(features_of([clips["long.mp4"]], data(tmp_path), encoder), "long.mp4")
     monkeypatch.setattr(inputs_module, "PIECE_FRAMES", 10)
@@ -69,7 +69,7 @@ def test_a_long_clip_is_kept_in_pieces(tmp_path, encoder, clips, monkeypatch):
     np.testing.assert_allclose(some, expected[20:30], atol=1e-5)
 
 
-def test_pixels_are_stored_while_there_is_room(tmp_path, clips, monkeypatch):
+def test_pixels_are_stored_while_they_fit_into_memory(tmp_path, clips, monkeypatch):
     found = PixelInputs(clips.values(), data(tmp_path), PREPROCESSING)
     assert found.lengths == {"short.mp4": 5, "long.mp4": 51} and set(found.stored) == {"short.mp4", "long.mp4"}
     frames = np.stack(list(videos.Video(clips["short.mp4"].source)))
@@ -83,7 +83,7 @@ def test_pixels_are_stored_while_there_is_room(tmp_path, clips, monkeypatch):
     assert set(PixelInputs(clips.values(), data(tmp_path), PREPROCESSING).stored) == {"short.mp4"}
 
 
-def test_what_cannot_be_read_is_listed(tmp_path, clips, capsys):
+def test_unreadable_clips_are_listed(tmp_path, clips, capsys):
     PixelInputs(clips.values(), data(tmp_path), PREPROCESSING).report("the data")
     message = capsys.readouterr().err
     assert message == "left out 1 of 3 clips of the data: text.mp4 is not a video, or is truncated or damaged\n"

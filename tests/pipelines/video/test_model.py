@@ -27,7 +27,7 @@ def build(cell="lstm", bidirectional=False, **changes) -> FrameClassifier:
 
 
 @pytest.mark.parametrize(("cell", "bidirectional"), MODELS)
-def test_padding_does_not_count(cell, bidirectional):
+def test_padding_does_not_change_the_logits(cell, bidirectional):
     model = build(cell, bidirectional)
     logits = model(FEATURES, padding_mask=MASK).numpy()
     assert logits.shape == (3, 7, 3) and logits.dtype == np.float32
@@ -39,7 +39,7 @@ def test_padding_does_not_count(cell, bidirectional):
 
 
 @pytest.mark.parametrize(("cell", "deltas"), [("lstm", 0.0), ("lstm", 10.0), ("rnn", 0.0), ("none", 3.0)])
-def test_windows_with_the_state_carried_on_are_the_whole(cell, deltas):
+def test_windows_with_the_state_carried_over_equal_the_whole_video(cell, deltas):
     model = build(cell, deltas=deltas)
     state, parts = model.initial_state(3), []
     for start, end in itertools.pairwise((0, 3, 4, 7)):
@@ -48,7 +48,7 @@ def test_windows_with_the_state_carried_on_are_the_whole(cell, deltas):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), model(FEATURES), atol=1e-5)
 
 
-def test_what_a_frame_can_know():
+def test_frames_that_influence_the_logits():
     """One direction sees the frames before it, two see all, none sees itself alone."""
     changed = FEATURES.copy()
     changed[:, 3] += 1
@@ -62,7 +62,7 @@ def test_what_a_frame_can_know():
     assert differs(build("none")) == [False] * 3 + [True] + [False] * 3
 
 
-def test_the_vanilla_rnn_gives_logits_by_its_own_output_map():
+def test_the_vanilla_rnn_returns_logits_by_its_own_output_map():
     model = build("rnn", layers=1)
     assert model.head is None
     W_ih, W_hh, b, W_ho, b_o = model.temporal_layers[0].get_weights()
@@ -74,7 +74,7 @@ def test_the_vanilla_rnn_gives_logits_by_its_own_output_map():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_deltas_are_the_change_since_the_frame_before(bidirectional):
+def test_deltas_are_differences_from_the_frame_before(bidirectional):
     """Those of another model that is given the changes as features; past the end of a video they do not count."""
     model = build("lstm", bidirectional, deltas=5.0, projection=0, layers=1)
     x = tf.constant(FEATURES)
@@ -98,7 +98,7 @@ def test_pixels_go_through_the_encoder():
     np.testing.assert_allclose(model(pixels), model(features), atol=1e-5)
 
 
-def test_what_is_trained():
+def test_trainable_variables():
     every = len(build("lstm").trainable_variables)
     frozen = build("lstm", train_encoder=False, shift=0.0, shuffle_colours=False)
     assert len(frozen.trainable_variables) == 2 + 2 * 3 + 2  # map, two layers, head
@@ -121,7 +121,7 @@ def test_feature_dropout_is_the_same_in_all_frames():
     assert (dropped == dropped[:, :1]).all() and not (dropped[0] == dropped[1]).all()
 
 
-def test_augmentation_changes_all_frames_of_a_video_alike():
+def test_augmentation_is_the_same_for_all_frames_of_a_video():
     frame = np.random.default_rng(0).uniform(0, 255, (20, 1, 16, 16, 3)).astype(np.float32)
     pixels = np.repeat(frame, 3, axis=1)
     layer = Augmentation(0.2, True, seed=1)
@@ -142,7 +142,7 @@ def test_augmentation_changes_all_frames_of_a_video_alike():
     assert len(moves) > 10 and len(orders) > 3
 
 
-def test_it_is_saved_and_made_again_from_its_config(tmp_path):
+def test_the_model_is_saved_and_created_from_its_config(tmp_path):
     model = build("rnn", True)
     model.save_weights(tmp_path / "a.weights.h5")
     again = FrameClassifier.from_config(model.get_config())

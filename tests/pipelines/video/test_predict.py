@@ -101,7 +101,7 @@ def test_pictures(shared, command, lines, tmp_path):
         assert len(list(videos.Video(tmp_path / name))) == len(list(videos.Video(clip)))
 
 
-def test_a_bad_video_among_good_ones(shared, command, lines, monkeypatch, tmp_path):
+def test_an_unreadable_video_among_others(shared, command, lines, monkeypatch, tmp_path):
     good = str(shared.data / "clips" / "0.mp4")
     (tmp_path / "bad.mp4").write_text("no video")
     content = f"{tmp_path / 'bad.mp4'}\n{tmp_path / 'none.mp4'}\n".encode() + b"a\xff.mp4\n" + good.encode() + b"\n"

@@ -8,7 +8,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3)).astype(np.uin
 
 
 @pytest.mark.parametrize("fit", ["squeeze", "crop"])
-def test_frames_of_any_size_become_squares_and_each_by_itself(fit):
+def test_frames_of_any_size_become_squares(fit):
     preprocessing = Preprocessing(image_size=16, fit=fit)
     pixels = preprocessing(FRAMES).numpy()
     assert pixels.shape == (5, 16, 16, 3) and pixels.dtype == np.float32

@@ -162,7 +162,7 @@ def test_f1_at_an_overlap():
     assert scores.overlap_counts(track((A, 4)), track((A, 2), (B, 2)), 50).tolist() == [1, 1, 0]  # just 50 %
 
 
-def test_a_true_segment_is_used_once():
+def test_a_true_segment_is_matched_once():
     true, predicted = track((A, 12)), track((A, 5), (B, 1), (A, 6))
     assert scores.overlap_counts(true, predicted, 25).tolist() == [1, 2, 0]  # the first A takes it
     assert scores.overlap_counts(true, predicted, 45).tolist() == [1, 2, 0]  # 5 of 12 is too little: the second does
@@ -171,7 +171,7 @@ def test_a_true_segment_is_used_once():
     assert scores.overlap_counts(true, predicted, 10).tolist() == [2, 1, 1]
 
 
-def test_background_counts_in_frames_alone():
+def test_background_counts_only_in_frames():
     true, predicted = track((C, 5), (A, 5)), track((C, 3), (B, 2), (A, 5))
     found = scores.temporal([true], [predicted], C)
     assert found["accuracy"] == 80
@@ -196,7 +196,7 @@ def test_the_majority_filter():
     assert scores.majority_filter(track((B, 1), (A, 1)), 9, 3).tolist() == [B, A]  # as frequent: the frame's own
 
 
-def test_clips_are_named_by_their_mean_probability():
+def test_clips_are_labelled_by_their_mean_probability():
     true = [track((A, 3), (B, 2))]
     probabilities = [np.array([[0.4, 0.6], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8]])]
     assert scores.clip_accuracy(true, probabilities, [(0, 3, 5)]) == (50.0, 2)  # A by its sure frame; B is lost

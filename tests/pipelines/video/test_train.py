@@ -91,7 +91,7 @@ def test_every_option_trains_and_scores(shared, command, tiny, tmp_path, options
 
 
 @pytest.mark.extra
-def test_one_label_a_clip_and_clips_that_are_joined(shared, command, tiny, make, tmp_path):
+def test_one_label_per_clip_and_joined_clips(shared, command, tiny, make, tmp_path):
     clips = sorted((shared.data / "clips").glob("*.mp4"))
     labels = [{"file": str(path), "label": "ab"[number % 2], "scene": number} for number, path in enumerate(clips)]
     make.csv(tmp_path / "labels.csv", labels)
@@ -192,7 +192,7 @@ def test_the_loss_is_that_of_the_equations():
     assert [float(value) for value in found["accuracy"]] == [right.sum(), 6]
 
 
-def test_no_gradient_goes_through_the_frame_before():
+def test_the_smoothing_term_has_no_gradient_through_the_frame_before():
     """The smoothing term pulls a frame to the one before, not that one to it: the first frame is left alone."""
     logits = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:

@@ -26,7 +26,7 @@ def test_every_sequence_is_in_one_batch():
     assert (rows == FILLER).sum() < 16
 
 
-def test_limits_hold():
+def test_batches_keep_the_limits():
     for rows, steps in plan():
         assert len(rows) <= 16
         assert len(rows) == 1 or len(rows) * steps <= 4000
@@ -35,7 +35,7 @@ def test_limits_hold():
         assert len(rows) * steps <= 4000 * (1 + 2 * JITTER) or len(rows) == 1
 
 
-def test_order_depends_on_seed_and_epoch_alone():
+def test_order_depends_only_on_seed_and_epoch():
     def flat(plan):
         return [(rows.tolist(), steps) for rows, steps in plan]
 
@@ -52,5 +52,5 @@ def test_padding_is_little():
     assert padded < 1.2 * np.maximum(LENGTHS, 1).sum()
 
 
-def test_nothing_gives_no_batch():
+def test_no_sequences_make_no_batch():
     assert plan_batches(np.zeros(0, np.int64), max_rows=4, max_steps=10) == []

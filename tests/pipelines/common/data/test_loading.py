@@ -3,7 +3,7 @@ import tensorflow as tf
 from pipelines.common.data.loading import TEXTS_AT_ONCE, text_batches, without_autotune
 
 
-def test_what_is_made_of_a_dataset_does_not_tune_itself_either():
+def test_autotune_is_off_in_datasets_made_from_one():
     made = without_autotune(tf.data.Dataset.range(5)).map(lambda n: n + 1, num_parallel_calls=2).batch(2).prefetch(1)
     assert made.options().autotune.enabled is False
     assert [batch.numpy().tolist() for batch in made] == [[1, 2], [3, 4], [5]]

@@ -48,7 +48,7 @@ def test_a_known_name_without_its_folder(real, tmp_path):
     assert str(locate("reviews")) == "reviews"
 
 
-def test_a_known_name_without_a_fallback_tells_the_address(real):
+def test_a_known_name_without_a_fallback_names_the_address(real):
     with pytest.raises(
         UserError, match=r"clips is not in .*: download it from https://example.org/clips or set UNFOLD_DATA"
     ):
@@ -70,7 +70,7 @@ def test_paths(real, tmp_path):
             locate(wrong)
 
 
-def test_tfds_stays():
+def test_tfds_names_are_returned_unchanged():
     assert locate("tfds:imdb_reviews") == "tfds:imdb_reviews"
 
 
@@ -94,7 +94,7 @@ def test_reachable_asks_the_server():
     assert not sources.reachable(address)
 
 
-def test_a_server_that_never_answers_costs_seconds():
+def test_a_server_that_never_answers():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         assert not sources.reachable(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.3)

@@ -25,12 +25,12 @@ def write(path, content):
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".xz"])
 @pytest.mark.parametrize("kind", TABLES)
-def test_all_formats_give_the_same_rows(tmp_path, kind, packed):
+def test_all_formats_have_the_same_rows(tmp_path, kind, packed):
     path = write(tmp_path / f"reviews.2{kind}{packed}", TABLES[kind])
     assert [row for _, row in read_rows(path, ["text", "label"])] == ROWS
 
 
-def test_lines_are_where_rows_begin(tmp_path):
+def test_lines_are_those_at_which_rows_start(tmp_path):
     path = write(tmp_path / "reviews.csv", TABLES[".csv"])
     assert [line for line, _ in read_rows(path, ["text"])] == [2, 5]
 
@@ -65,7 +65,7 @@ def test_a_cell_of_ten_megabytes(tmp_path):
         ("a.csv.zip", "text\n", "an unknown format"),
     ],
 )
-def test_faults_name_the_file_and_the_line(tmp_path, name, content, message):
+def test_errors_name_the_file_and_the_line(tmp_path, name, content, message):
     path = write(tmp_path / name, content)
     with pytest.raises(UserError, match=message) as error:
         list(read_rows(path, ["text", "label"]))

@@ -23,7 +23,7 @@ def no_real_data(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", encoders.APPLICATIONS)
-def test_pixels_are_scaled_as_keras_says(name):
+def test_pixels_are_scaled_as_in_keras(name):
     pixels = keras.Input((96, 96, 3))
     model = keras.Model(pixels, encoders.scaled(pixels, encoders.APPLICATIONS[name].scaling) + 0)
     np.testing.assert_allclose(model(PIXELS), SCALING[name](PIXELS.copy()), rtol=1e-5, atol=1e-5)
@@ -35,7 +35,7 @@ def test_pixels_are_scaled_as_keras_says(name):
     ["efficientnet_b0", *(pytest.param(name, marks=pytest.mark.slow) for name in encoders.APPLICATIONS
                           if name != "efficientnet_b0")],
 )  # fmt: skip
-def test_imagenet_weights_give_what_keras_gives(name, tmp_path, monkeypatch, no_real_data):
+def test_imagenet_weights_give_the_features_of_keras(name, tmp_path, monkeypatch, no_real_data):
     """All but the download is real: Keras's own network for weights="imagenet", layers that it adds for them included
     (EfficientNet's alone has such a one)."""
     application, asked = encoders.APPLICATIONS[name], []
@@ -88,14 +88,14 @@ def test_bytes_and_floats_are_the_same_pixels():
     "name, image_size, avg, places",
     [("mobilenet_v2", 64, 1280, (4, 1280)), ("small", 48, 256, (36, 64)), ("peaks", 48, 672, (144, 96))],
 )
-def test_features_and_places(name, image_size, avg, places):
+def test_features_and_positions(name, image_size, avg, places):
     for pooling, shape in (("avg", (None, avg)), ("none", (None, *places))):
         encoder = encoders.build_encoder(name, weights="none", image_size=image_size, pooling=pooling)
         assert encoder.output_shape == shape
         assert encoder.input_shape == (None, image_size, image_size, 3)
 
 
-def test_without_a_network_it_is_known_at_once(monkeypatch, no_real_data):
+def test_a_missing_network_is_detected_at_once(monkeypatch, no_real_data):
     monkeypatch.setattr(encoders, "reachable", lambda address: False)
     with pytest.raises(
         UserError, match=r"no network to download https://.*, the ImageNet weights of resnet50: download"
@@ -116,7 +116,7 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch, no_real_data):
         encoders.build_encoder("mobilenet_v2", weights="imagenet", image_size=32)
 
 
-def test_wrong_files_of_weights(tmp_path):
+def test_invalid_files_of_weights(tmp_path):
     def build(weights):
         return encoders.build_encoder("mobilenet_v2", weights=str(weights), image_size=32)
 
@@ -136,7 +136,7 @@ def test_wrong_files_of_weights(tmp_path):
     assert encoders.digest(again) == encoders.digest(small)
 
 
-def test_what_is_refused():
+def test_invalid_arguments():
     with pytest.raises(UserError, match=r"there is no encoder vgg: expected one of mobilenet_v2, .*, small, peaks"):
         encoders.build_encoder("vgg", weights="none", image_size=224)
     with pytest.raises(
@@ -193,7 +193,7 @@ def two_squares(count, seed):
 
 
 @pytest.mark.extra
-def test_the_small_encoder_learns_where_things_are():
+def test_the_small_encoder_learns_positions():
     """With an average over the places instead, the same network gets 46 % of these."""
     keras.utils.set_random_seed(0)
     encoder = encoders.build_encoder("small", weights="none", image_size=48)
@@ -203,7 +203,7 @@ def test_the_small_encoder_learns_where_things_are():
     assert model.evaluate(*two_squares(200, 2), verbose=0)[1] >= 0.95
 
 
-def test_peaks_say_where_and_how_high():
+def test_peaks_have_positions_and_heights():
     """Of two channels of 4 x 6 places, with one peak each."""
     x = np.zeros((1, 4, 6, 2), np.float32)
     x[0, 0, 5, 0], x[0, 3, 0, 1] = 9, 8
@@ -214,7 +214,7 @@ def test_peaks_say_where_and_how_high():
     np.testing.assert_allclose([across, down], [[1, -1], [-1, 1]], atol=1e-5)
 
 
-def test_what_learns_from_nothing_learns_its_batch_normalisation():
+def test_small_encoders_train_their_batch_normalization():
     own = encoders.build_encoder("peaks", weights="none", image_size=32)
     for trainable in (True, False):
         encoders.set_trainable(own, trainable)
@@ -223,7 +223,7 @@ def test_what_learns_from_nothing_learns_its_batch_normalisation():
     assert own.get_layer("norm_3").trainable and not own.get_layer("norm_2").trainable
 
 
-def test_encoding_files_tells_which_failed_and_why(tmp_path):
+def test_encoding_files_yields_the_reason_of_each_failure(tmp_path):
     encoder = encoders.build_encoder("small", weights="none", image_size=48)
     picture = np.random.default_rng(4).integers(0, 256, (5, 60, 50, 3), np.uint8)
     paths = [tmp_path / f"{number}.png" for number in range(5)]
@@ -251,7 +251,7 @@ DOGS = [
 OTHERS = ["2903617548_d3e38d7f88", "218342358_1755a9cce1", "2501968935_02f2cd8079", "2699342860_5288e203ea"]
 
 
-def test_real_weights_see_the_dogs_in_photos(real_data):
+def test_real_weights_recognise_dogs_in_photos(real_data):
     """In photos all of whose captions speak of a dog, by the ImageNet classifier on top of the features; the file that
     holds it serves as weights as well."""
     with_top = real_data("weights") / "mobilenet_v2_1.0_224_imagenet_top.weights.h5"

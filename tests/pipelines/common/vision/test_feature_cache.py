@@ -72,12 +72,12 @@ def test_computed_once_and_read_afterwards(tmp_path, items, shard_items):
         again["3.dat"][0, 0] = 1
 
 
-def test_a_shard_is_cut_by_its_size_too(tmp_path, items):
+def test_a_shard_is_limited_by_its_size(tmp_path, items):
     fill(tmp_path, items, Counting(), shard_bytes=24)  # 8 bytes a row: 1 + 2, 3, 4, …
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 6
 
 
-def test_only_what_is_new_or_changed_is_computed(tmp_path, items):
+def test_only_new_and_changed_items_are_computed(tmp_path, items):
     some = {name: items[name] for name in ("1.dat", "4.dat")}
     fill(tmp_path, some, Counting())
     items["4.dat"].write_bytes(b"longer than before")
@@ -106,7 +106,7 @@ def test_another_key_is_another_cache(tmp_path, items):
     assert {**KEY, "format": feature_cache.FORMAT} in keys and len(keys) == 4
 
 
-def test_failures_are_told_and_tried_again(tmp_path, items):
+def test_failures_are_reported_and_tried_again(tmp_path, items):
     items["7.dat"] = tmp_path / "none"
     features, _ = fill(tmp_path, items, Counting(broken=("2.dat", "6.dat")), shard_items=2)
     assert features.failures == {
@@ -122,7 +122,7 @@ def test_failures_are_told_and_tried_again(tmp_path, items):
     assert list(features) == [name for name in items if name not in features.failures]
 
 
-def test_nothing_good_at_all(tmp_path, items):
+def test_only_failures(tmp_path, items):
     features, _ = fill(tmp_path, items, Counting(broken=tuple(items)))
     assert len(features) == 0 and list(features.failures) == list(items)
     features, lines = fill(tmp_path, {}, Counting())
@@ -145,7 +145,7 @@ def empty(path):
 
 @pytest.mark.parametrize("ending", ["npy", "json"])
 @pytest.mark.parametrize("damage", [cut, flip, empty, os.unlink])
-def test_a_damaged_shard_is_lines_and_computed_again(tmp_path, items, damage, ending):
+def test_a_damaged_shard_is_logged_and_computed_again(tmp_path, items, damage, ending):
     fill(tmp_path, items, Counting(), shard_items=3)
     [target] = (tmp_path / "cache").rglob(f"000002.{ending}")
     damage(target)
@@ -166,7 +166,7 @@ def test_features_of_a_wrong_shape(tmp_path, items):
             fill(tmp_path, items, lambda paths, wrong=wrong: (wrong for _ in paths))
 
 
-def test_an_error_half_way_keeps_the_shards_before(tmp_path, items):
+def test_an_error_keeps_the_shards_written_before(tmp_path, items):
     def stops(paths):
         yield from Counting()(paths[:5])
         raise KeyboardInterrupt

@@ -121,7 +121,7 @@ def test_pixels_are_those_of_a_second_decoder(name):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_lie_on_white(mode):
+def test_transparent_pixels_are_blended_with_white(mode):
     array = SCENE if mode == "RGBA" else SCENE[..., 2:]
     content = encoded(array) if mode == "RGBA" else encoded(SCENE, mode="LA")
     got, alpha = upright(content).numpy().astype(int), np.asarray(Image.open(io.BytesIO(content)))[..., -1:]
@@ -167,7 +167,7 @@ def segment(marker: int, data: bytes) -> bytes:
     return struct.pack(">HH", marker, len(data) + 2) + data
 
 
-def test_orientation_is_found_behind_other_segments():
+def test_orientation_is_found_after_other_segments():
     start, rest = EQUAL["jpeg"][:2], EQUAL["jpeg"][2:]
     before = segment(0xFFE2, b"ICC_PROFILE\0" + bytes(500)) + segment(0xFFE1, b"http://ns.adobe.com/xap/1.0/\0")
     content = start + before + b"\xff\xff" + segment(0xFFE1, exif(6)) + rest
@@ -187,13 +187,13 @@ def test_without_a_valid_orientation_an_image_stays_as_it_is(data):
     np.testing.assert_array_equal(upright(content), with_pillow(EQUAL["jpeg"]))
 
 
-def test_a_name_of_exif_in_the_pixels_is_none():
+def test_the_letters_of_exif_in_the_pixels_are_ignored():
     content = EQUAL["jpeg"] + segment(0xFFE1, exif(6))
     assert orientation_of(content) == 1
 
 
 @pytest.mark.parametrize("name", ["random", "all ff"])
-def test_orientation_of_nonsense_ends(name):
+def test_orientation_of_invalid_data_terminates(name):
     noise = np.random.default_rng(1).integers(0, 256, 5000, np.uint8).tobytes() if name == "random" else b"\xff" * 5000
     for magic in (images.JPEG, images.PNG):
         assert orientation_of(magic + noise + b"Exif\0\0") == 1
@@ -231,7 +231,7 @@ def too_large_jpeg() -> bytes:
     return content.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 60_000, 60_000), 1)
 
 
-def test_what_cannot_be_read_is_refused_with_its_reason(bomb, tmp_path):
+def test_unreadable_images_are_refused_with_the_reason(bomb, tmp_path):
     def check(content):
         (tmp_path / "image.jpg").write_bytes(content)
         return images.check(tmp_path / "image.jpg", LIMIT)
@@ -255,7 +255,7 @@ def test_the_limit_itself_is_allowed():
     assert images.refusal(EQUAL["png"], 40 * 60 - 1) is not None
 
 
-def test_bad_images_of_a_batch_are_black_and_the_others_right(bomb):
+def test_unreadable_images_of_a_batch_are_black_and_do_not_affect_others(bomb):
     bad = [*DAMAGED.values(), *NO_IMAGE.values(), b"", bomb, too_large_jpeg()]
     good = list(EQUAL.values())
     contents = [content for pair in zip(bad, good, strict=False) for content in pair] + bad[len(good) :]
@@ -269,7 +269,7 @@ def test_bad_images_of_a_batch_are_black_and_the_others_right(bomb):
 
 
 @pytest.mark.parametrize("contents", [[], [b""], [b"no", b"image"]])
-def test_a_batch_without_any_good_image(contents):
+def test_a_batch_of_unreadable_images(contents):
     pixels, valid = decode(tf.constant(contents, tf.string))
     assert pixels.shape == (len(contents), 32, 32, 3) and not pixels.numpy().any()
     assert valid.shape == (len(contents),) and not valid.numpy().any()
@@ -280,7 +280,7 @@ def test_scale_keeps_an_image_of_the_size_to_the_last_bit():
         np.testing.assert_array_equal(images.scale(RGB[:, :40], 40, fit), RGB[:, :40])
 
 
-def test_squeezing_shows_all_and_cropping_keeps_the_ratio():
+def test_squeezing_keeps_the_whole_image_and_cropping_the_aspect_ratio():
     wide = np.zeros((40, 80, 3), np.uint8)
     wide[:, :20] = 255
     assert images.scale(wide, 16, "squeeze").numpy()[:, :4].min() == pytest.approx(255, abs=40)

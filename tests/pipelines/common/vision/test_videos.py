@@ -40,7 +40,7 @@ def numbers(video) -> list[int]:
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi", ".mov"])
-def test_every_frame_at_the_files_own_rate(tmp_path, ending):
+def test_every_frame_at_the_rate_of_the_file(tmp_path, ending):
     video = Video(make(tmp_path / f"a{ending}", [grey(n) for n in range(12)], fps=30))
     assert (video.rate, video.expected) == (30, 12)
     assert numbers(video) == numbers(video) == list(range(12))
@@ -56,18 +56,18 @@ def test_another_rate_leaves_frames_out_or_repeats_them(tmp_path):
     assert Video(path, fps=29.97).rate == Fraction(2997, 100)
 
 
-def test_irregular_times_are_the_times_that_count(tmp_path):
+def test_irregular_presentation_times(tmp_path):
     """Frames at 0, 100, 500 and 600 ms: the second stays on the screen for 400 ms."""
     path = make(tmp_path / "a.mkv", [grey(n) for n in range(4)], times=[0, 100, 500, 600])
     assert numbers(Video(path, fps=10)) == [0, 1, 1, 1, 1, 2, 3]
 
 
-def test_times_that_begin_later_than_zero(tmp_path):
+def test_times_that_do_not_start_at_zero(tmp_path):
     path = make(tmp_path / "a.mkv", [grey(n) for n in range(4)], times=[700, 800, 900, 1000])
     assert numbers(Video(path, fps=10)) == [0, 1, 2, 3]
 
 
-def test_frames_are_turned_upright(tmp_path):
+def test_frames_are_rotated(tmp_path):
     frame = np.zeros((32, 64, 3), np.uint8)
     frame[:, :32] = 255
     left = next(iter(Video(make(tmp_path / "a.mp4", [frame] * 3))))
@@ -114,7 +114,7 @@ def test_a_folder_of_pictures(tmp_path):
         list(Video(tmp_path))
 
 
-def test_what_is_no_video(tmp_path):
+def test_files_that_are_not_a_video(tmp_path):
     def reason(path):
         with pytest.raises(Unreadable) as caught:
             list(Video(path))
@@ -148,7 +148,7 @@ def test_a_file_without_frames(tmp_path):
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi"])
-def test_a_truncated_file_is_told_whatever_is_left_of_it(tmp_path, share, ending):
+def test_a_truncated_file_is_refused(tmp_path, share, ending):
     noise = np.random.default_rng(0).integers(0, 256, (30, 24, 32, 3)).astype(np.uint8)
     path = make(tmp_path / f"a{ending}", list(noise))
     content = path.read_bytes()
