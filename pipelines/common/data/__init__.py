@@ -1,1 +1,1 @@
-"""Reading data: where it is, tables, and tf.data pipelines."""
+"""Reading data: its location, tables, splits, batches and tf.data pipelines."""

@@ -22,7 +22,7 @@ def trained(shared):
 
 @pytest.fixture(scope="module")
 def images(trained):
-    """Those of validation, with features."""
+    """The images of validation, with features."""
     return dataset.with_features(
         dataset.load_part(trained.config.data, "validation"), trained.model.encoder, trained.config
     )
@@ -59,7 +59,7 @@ def test_the_table_and_the_files_of_an_evaluation(shared, command, capsys, monke
 
 
 def test_other_data_and_no_training_images(shared, command, scenes, tmp_path, capsys):
-    """Scores of a captions file as a whole; without the training images there is no baseline, and it says so."""
+    """Scores a captions file as a whole; without the training images there is no baseline, but a message."""
     run = tmp_path / "run"
     shutil.copytree(shared.run, run)
     config = run / "config.json"

@@ -10,7 +10,7 @@ SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 @pytest.mark.extra
 def test_two_kills(tmp_path, shared, tiny):
-    """With what draws random numbers, and the CNN joining on the way: from then on it reads pixels, not features."""
+    """With random numbers, and a CNN that is trained from a later epoch on, which then reads pixels, not features."""
     noise = "--dropout 0.2 --embedding-dropout 0.1 --augment 0.1"
     phases = "--encoder peaks --finetune-cnn-after 3 --epochs 8 --batch-images 4"
     command = [*SAMPLE, "--data", shared.data, *tiny, *noise.split(), *phases.split()]

@@ -34,7 +34,7 @@ def build(**changes) -> CaptioningModel:
 
 @pytest.mark.parametrize("changes", KINDS)
 def test_teacher_forcing_and_decoding_give_the_same_logits(changes):
-    """The logits of the forced pass are those of step by step."""
+    """`decoder_outputs` of all words, and `step` word by word."""
     model = build(**changes)
     forced = model((PIXELS, WORDS)).numpy()
     state = model.initial_state(model.encode_images(PIXELS))
@@ -46,7 +46,7 @@ def test_teacher_forcing_and_decoding_give_the_same_logits(changes):
 
 @pytest.mark.parametrize("image", ["first", "state", "merge"])
 def test_the_image_is_the_first_input_the_state_or_merged(image):
-    """first: as if it were a word before the first; state: as h and c; merge: the decoder does not see it."""
+    """first: like a word before the first one; state: as h and c; merge: the decoder does not read it."""
     model = build(image=image)
     state = model.initial_state(model.encode_images(PIXELS))
     features = model.image_norm(model.encode_images(PIXELS))
@@ -109,7 +109,7 @@ def test_a_frozen_cnn_does_not_change_the_order_of_the_weights():
 
 
 def test_beam_search_equals_an_exhaustive_search():
-    """On the real model, not a table of probabilities: three words to choose from, three steps."""
+    """Of all captions of up to three words out of three, with the model itself."""
     model = CaptioningModel(**{**SIZES, "vocabulary": 6, "layers": 2})
     model((PIXELS, WORDS[:, :1]))
     state = model.initial_state(model.encode_images(PIXELS[:1]))

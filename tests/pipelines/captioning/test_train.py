@@ -52,7 +52,7 @@ def test_a_finished_run_is_reported(shared, command, tiny, capsys):
 
 @pytest.mark.parametrize("seen", [False, True])
 def test_the_loss_is_that_of_the_equations(shared, trained, seen):
-    """Whether the batch holds pixels or features; a caption that only fills up does not count."""
+    """With pixels and with features; a caption that only fills the batch does not count."""
     pixels = pixels_of(shared)
     texts = tf.constant(["a red square on the left", "on the right", "a red"])
     ids = trained.preprocessing.encode(texts)[0].to_tensor()
@@ -95,7 +95,7 @@ def test_every_option_trains_and_captions(shared, command, tiny, tmp_path, optio
 
 @pytest.mark.extra
 def test_the_cnn_is_frozen_and_then_trained_at_its_own_rate(shared, command, tiny, tmp_path):
-    """Two runs that differ only in when the CNN joins: frozen it keeps its weights, afterwards they move a little."""
+    """In two runs that differ only in its epoch: a frozen CNN keeps its weights, a trained one changes them a little."""
     from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
@@ -168,7 +168,7 @@ def test_the_initial_bias_of_the_softmax_is_the_word_frequencies(shared, command
 
 
 def test_fine_tuning_extends_the_vocabulary(shared, trained, command, scenes, tmp_path):
-    """The vocabulary grows, ids and answers stay: with a learning rate of next to nothing nothing changes."""
+    """Ids and captions stay the same with a learning rate near zero."""
     for part in ("train", "val"):
         names = scenes(tmp_path / "data", part, 8, seed=5)
         with open(tmp_path / "data" / f"captions_{part}.tsv", "a", encoding="utf-8") as file:

@@ -53,7 +53,7 @@ def test_parts_and_other_data(shared, command, make, tmp_path, capsys):
 
 @pytest.mark.parametrize(("cell", "bidirectional"), [("lstm", False), ("rnn", False), ("lstm", True), ("none", False)])
 def test_long_videos_have_the_same_labels_as_in_a_batch(shared, cell, bidirectional, monkeypatch):
-    """Window by window with the state carried on, or at once from the features: the answer of the whole video."""
+    """Window by window with the state carried over, or from the features of all frames."""
     trained = load_trained(Run.open(shared.run, "video"))
     config = replace(trained.config, cell=cell, bidirectional=bidirectional)
     model = make_model(config, trained.names)

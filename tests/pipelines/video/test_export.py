@@ -77,7 +77,7 @@ def expected_of(trained, frames, lengths):
 
 @pytest.fixture(scope="module")
 def alone(shared, make, padded, tmp_path_factory):
-    """Of each variant its run, and what its export, moved elsewhere, says in a process of TensorFlow alone."""
+    """The run of each variant, and the outputs of its moved export in a process with TensorFlow only."""
     folder = tmp_path_factory.mktemp("alone")
     frames, lengths = padded
     np.savez(folder / "given.npz", frames=frames, lengths=lengths)
@@ -98,7 +98,7 @@ def alone(shared, make, padded, tmp_path_factory):
 @pytest.mark.extra
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_same_answers_in_a_process_of_tensorflow_alone(alone, padded, name):
-    """Whole clips, in two halves, and frame by frame with the state handed on: all equal the Python model."""
+    """Whole clips, and frame by frame with the state passed on: both equal the Python model."""
     run, found = alone[name]
     member = load_trained(Run.open(run, "video"))
     expected, mask = expected_of(member, *padded)
@@ -148,7 +148,7 @@ def test_signatures_name_their_tensors(loaded):
 
 
 def test_frames_are_scaled_as_in_training(loaded, trained, padded):
-    """To the last bit: both end in the same features."""
+    """The features are equal to the last bit."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 45, 61, 3)).astype(np.uint8)
 
     @tf.function

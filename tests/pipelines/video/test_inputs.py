@@ -56,7 +56,7 @@ def test_features_are_those_of_the_encoder_and_are_cached(tmp_path, encoder, cli
 
 
 def test_a_long_clip_is_cached_in_pieces(tmp_path, encoder, clips, monkeypatch):
-    """So that an hour of video needs the memory of a piece; each is read where the one before has ended."""
+    """So that an hour of video takes the memory of one piece; each continues after the one before."""
     expected = whole(features_of([clips["long.mp4"]], data(tmp_path), encoder), "long.mp4")
     monkeypatch.setattr(inputs_module, "PIECE_FRAMES", 10)
     found = features_of([clips["long.mp4"]], data(tmp_path), encoder)

@@ -10,7 +10,7 @@ SAMPLE = ["train", "sample", "--no-tensorboard", "--checkpoint-minutes", "0.01"]
 
 @pytest.mark.extra
 def test_two_kills(tmp_path, shared):
-    """With what draws random numbers and with what is carried from batch to batch: dropout, moved pictures, states."""
+    """With random numbers and a state that is carried over from batch to batch: dropout, augmentation, TBPTT."""
     tiny = "--units 8 --image-size 16 --batch-videos 2 --epochs 6 --dropout 0.2 --shift 0.1 --shuffle-colours"
     command = [*SAMPLE, "--data", shared.data, *tiny.split(), "--no-bidirectional", "--k1", "4"]
     assert killing.check_command("video", command, tmp_path, kills=2, longest_delay=1.0)

@@ -49,7 +49,7 @@ def test_windows_with_the_state_carried_over_equal_the_whole_video(cell, deltas)
 
 
 def test_frames_that_influence_the_logits():
-    """One direction sees the frames before it, two see all, none sees itself alone."""
+    """Of a frame the logits of all later ones, of all frames, or only its own."""
     changed = FEATURES.copy()
     changed[:, 3] += 1
 
@@ -75,7 +75,7 @@ def test_the_vanilla_rnn_returns_logits_by_its_own_output_map():
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_deltas_are_differences_from_the_frame_before(bidirectional):
-    """Those of another model that is given the changes as features; past the end of a video they do not count."""
+    """The logits are those of the layers on frames with their differences; padding does not change them."""
     model = build("lstm", bidirectional, deltas=5.0, projection=0, layers=1)
     x = tf.constant(FEATURES)
     both, (before, seen) = append_deltas(x, x[:, 0] * 0, x[:, 0, :1] * 0, 5.0, tf.constant(MASK))
@@ -161,7 +161,7 @@ def test_plain_keras_can_train_it():
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn", "none"])
 def test_truncated_backpropagation_runs_it_over_windows(cell):
-    """Two windows of 3 and 4 steps: the same logits as in one go."""
+    """Two windows of 3 time steps have the same logits as the whole."""
     model, seen = build(cell, feature_dropout=0.0, dropout=0.0), []
 
     def loss(logits, targets, weights):

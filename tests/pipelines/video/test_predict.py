@@ -23,14 +23,14 @@ def lines(capsys):
 
 @pytest.fixture(scope="module")
 def both_ways(shared, make, tmp_path_factory):
-    """A run of both directions, its weights random."""
+    """A bidirectional run with random weights."""
     folder = make.variant(shared.run, tmp_path_factory.mktemp("both") / "run", bidirectional=True)
     export(folder)
     return folder
 
 
 def labels_of(trained, video) -> list[str]:
-    """What the Python model says of a whole video."""
+    """The labels of a whole video by the Python model."""
     pixels = np.concatenate([trained.preprocessing(stack).numpy() for stack in videos.stacks(video)])
     return [trained.names[number] for number in trained.model(pixels[None]).numpy()[0].argmax(axis=1)]
 

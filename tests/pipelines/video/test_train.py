@@ -193,7 +193,7 @@ def test_the_loss_is_that_of_the_equations():
 
 
 def test_the_smoothing_term_has_no_gradient_through_the_frame_before():
-    """The smoothing term pulls a frame to the one before, not that one to it: the first frame is left alone."""
+    """So the term does not change the first frame."""
     logits = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:
         with_term = frame_loss(logits, LABELS, MASK, np.ones(3), 1.0)["loss"][0]
