@@ -95,7 +95,7 @@ def test_every_option_trains_and_captions(shared, command, tiny, tmp_path, optio
 
 @pytest.mark.extra
 def test_the_cnn_is_frozen_and_then_trained_at_its_own_rate(shared, command, tiny, tmp_path):
-    """In two runs that differ only in its epoch: a frozen CNN keeps its weights, a trained one changes them a little."""
+    """Two runs differ only in this epoch: a frozen CNN keeps its weights, a trained one changes them a little."""
     from pipelines.common.vision.encoders import build_encoder, digest
 
     start = tmp_path / "cnn.weights.h5"
