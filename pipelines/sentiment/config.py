@@ -64,7 +64,7 @@ class ModelConfig:
         check(self, "pooling", 0 < len(set(self.pooling)) == len(self.pooling), "each name once")
 
 
-# What the architectures of a classifier and of a language model have in common.
+# Fields that the architectures of a classifier and of a language model have in common.
 ARCHITECTURE = tuple(
     field.name for field in dataclasses.fields(ModelConfig) if hasattr(language_model.ModelConfig, field.name)
 )
@@ -179,8 +179,8 @@ class Config:
             )
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
-        """Returns the default configuration of fine-tuning from the run `base`, which has this configuration: the same
-        but for what belongs to its data and to its own start."""
+        """Returns the default configuration of fine-tuning from the run `base`, which has this configuration: the same,
+        except for the fields about its data and the runs that it started from."""
         return dataclasses.replace(
             self,
             base=base,

@@ -67,6 +67,7 @@ def own_parts(where: pathlib.Path | str) -> tuple[str, ...]:
 
 
 def part_files(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
+    """Returns the tables of a part."""
     return [folder / (part + ending) for ending in ENDINGS if (folder / (part + ending)).is_file()]
 
 
@@ -78,7 +79,7 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, 
         part: "train", "validation" or "test".
         data: names of the columns.
         grouped: require the group column, for a split.
-        labelled: require the label column, which `data` then has.
+        labelled: require the label column. `data` is then the DataConfig of a classifier.
     """
     label = label_column(data, labelled)
     if isinstance(where, str):
@@ -134,6 +135,7 @@ def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, label: str) -
 
 
 def as_label(value, where: str) -> str | int:
+    """Returns a value of a table as a label; UserError if it is not a name or an integer."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str) and value.strip():
