@@ -162,7 +162,7 @@ def test_a_damaged_shard_is_lines_and_computed_again(tmp_path, items, damage, en
 
 def test_features_of_a_wrong_shape(tmp_path, items):
     for wrong in (np.zeros(3), np.zeros((0, 3)), np.zeros((1, 2, 3))):
-        with pytest.raises(ValueError, match=r"the features of 0.dat have the shape .*, expected \[rows, units\]"):
+        with pytest.raises(ValueError, match=r"the features of 0.dat have the shape .*, expected \[rows >= 1, units\]"):
             fill(tmp_path, items, lambda paths, wrong=wrong: (wrong for _ in paths))
 
 
