@@ -123,7 +123,6 @@ def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
     assert from_json(Config, json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]).model.units == 4
 
 
-@pytest.mark.extra
 def test_the_sample_is_learned(tmp_path, command):
     run = tmp_path / "run"
     assert command("train", "sample", "--run", run, "--no-tensorboard") == 0

@@ -218,7 +218,6 @@ def test_resumed_in_the_middle_of_an_epoch_and_of_an_accumulation(tmp_path, chan
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.extra
 def test_resumed_when_the_kill_fell_into_validation_or_the_end(tmp_path, monkeypatch):
     changes = {"epochs": 2, "checkpoint_steps": 14}
     train(tmp_path / "whole", changes)
@@ -238,7 +237,6 @@ def kill(*unused):
     raise Killed
 
 
-@pytest.mark.extra
 def test_a_damaged_checkpoint_changes_nothing(tmp_path, capsys):
     changes = {"checkpoint_steps": 5}
     train(tmp_path / "whole", changes)
