@@ -1,10 +1,10 @@
-"""The training loop of all pipelines, on a tf.distribute strategy, which can be killed at any time.
+"""The training loop of all pipelines. It supports tf.distribute, and can be interrupted at any time.
 
-Keras's model.fit clips the gradients of each replica before they are summed, and cannot resume within an epoch. The
-models are plain Keras models, which fit can train as well.
+It is used in place of `model.fit`, which clips the gradients of each replica before they are summed, and which cannot
+resume within an epoch. The models are plain Keras models: `fit` can train them as well.
 
-A run that is killed and started again ends with the same bits as one that is not (on the same machine, with the same
-number of threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
+A run that is interrupted and resumed ends with bitwise identical weights (on the same machine, with the same number of
+threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
 data depends only on the seed and the epoch. The other files (history.csv, logs, the best weights) are written before
 the checkpoint, and written again, with the same content, when the training resumes from the checkpoint before it.
 """
@@ -42,17 +42,17 @@ class Trainer:
     Attributes:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
             and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
-            strings if options.xla is set. Schedules of the learning rate assume that every epoch has as many batches as
-            the first; only where a parameter group begins to train are they counted again.
-        loss: loss(batch, training) returns name -> (total float[], weight float[]). Training minimizes total / weight
-            of "loss" over the batches of an update, on all replicas; the other names are metrics. A loss may carry
-            a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
+            strings if options.xla is set. Schedules of the learning rate assume a constant number of batches per epoch,
+            which is counted again only when a parameter group begins to train.
+        loss: loss(batch, training) returns a dict name -> (total, weight) of scalars. An update minimizes
+            sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics. A
+            loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
         validate: validate() returns name -> float, at the end of every epoch.
         monitor: name of the metric, of validation or training, that selects the best weights and stops the training
             early. Of two equal scores, the one with the lower val_loss is better.
         mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
-        parameter_groups: weights with a learning rate of their own, perhaps frozen before some epoch. In this epoch the
-            structure of the batches may change.
+        parameter_groups: weights with their own learning rate, optionally frozen until an epoch, at which the structure
+            of the batches may change.
         callbacks: Keras callbacks, besides those for the progress bar and TensorBoard.
         at_end: at_end() is called with the best weights in the model, which it may change, and returns entries for the
             summary. It is called again if the run is killed meanwhile.
@@ -89,7 +89,7 @@ class Trainer:
             with Signals() as self.signals:
                 self.callback_list.on_train_begin()
                 self.model.stop_training = False  # a callback may set it
-                while not self._is_over():
+                while not self._should_stop():
                     self._train_epoch()
                 self.callback_list.on_train_end()
                 return self._finish()
@@ -129,9 +129,9 @@ class Trainer:
         )
         self.saved_at = self.drawn_at = time.monotonic()
 
-    def _is_over(self) -> bool:
-        waited_too_long = self.options.patience and self.progress.waited >= self.options.patience
-        return bool(self.progress.epoch >= self.options.epochs or waited_too_long or self.model.stop_training)
+    def _should_stop(self) -> bool:
+        out_of_patience = self.options.patience and self.progress.waited >= self.options.patience
+        return bool(self.progress.epoch >= self.options.epochs or out_of_patience or self.model.stop_training)
 
     # One epoch --------------------------------------------------------------------------------------------------------
 
@@ -212,6 +212,7 @@ class Trainer:
         self.callback_list.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
 
     def _keep_best(self, row: dict):
+        # The model has the averaged weights here, if there are any.
         # The file is named by its step and written before the checkpoint that refers to it: so a checkpoint never
         # refers to a file that a kill prevented.
         file = f"best-{row['step']:09d}.weights.h5"
