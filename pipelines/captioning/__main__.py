@@ -64,22 +64,9 @@ def evaluate(arguments: list[str]):
     evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty)
 
 
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write a SavedModel that captions images; it averages the probabilities of several runs."""
-
-    run: tuple[Path, ...]
-    """The run, or several runs with the same vocabulary."""
-
-    to: Path | None = None
-    """The folder of the export; the folder export/ of the first run if not given."""
-
-
 def export(arguments: list[str]):
     """Write a SavedModel that captions images, of a run or the average of several."""
-    options = cli.parse(TASK, "export", Export, arguments)
-    if not options.run:
-        raise UserError("export needs --run DIR: a trained run")
+    options = cli.parse_export(TASK, arguments)
     with cli.quiet_imports():
         from pipelines.captioning.export import export
 

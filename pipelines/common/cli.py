@@ -4,8 +4,10 @@ Nothing here imports TensorFlow, so that `--help` is quick; the commands import 
 """
 
 import contextlib
+import dataclasses
 import difflib
 import os
+import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -129,6 +131,25 @@ def parse(task: str, command: str, parser, arguments: list[str], default=None):
     """Arguments into what `parser`, a dataclass or function, makes of them; `default` is an instance of it."""
     options = {} if default is None else {"default": default}
     return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Export a run as a SavedModel; several runs, as one that averages their probabilities."""
+
+    run: tuple[pathlib.Path, ...]
+    """Run, or several runs with the same vocabulary and labels."""
+
+    to: pathlib.Path | None = None
+    """Folder of the export. Default: export/ in the folder of the first run."""
+
+
+def parse_export(task: str, arguments: list[str]) -> Export:
+    """Parses the arguments of `export`, where a task can average several runs."""
+    options = parse(task, "export", Export, arguments)
+    if not options.run:
+        raise UserError("export needs --run DIR: a trained run")
+    return options
 
 
 def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):

@@ -103,22 +103,9 @@ def evaluate(arguments: list[str]):
     evaluate(run, split, **{name: value for name, value in options.items() if value is not None})
 
 
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write a SavedModel that takes strings; of several runs, one that averages them."""
-
-    run: tuple[Path, ...]
-    """Run, or runs."""
-
-    to: Path | None = None
-    """Folder of the export; export/ in the folder of the first run if not given."""
-
-
 def export(arguments: list[str]):
     """Write a SavedModel that takes strings, of a run or of the average of several."""
-    options = cli.parse(TASK, "export", Export, arguments)
-    if not options.run:
-        raise UserError("export needs --run DIR: a trained run")
+    options = cli.parse_export(TASK, arguments)
     with cli.quiet_imports():
         from pipelines.sentiment.export import export
 

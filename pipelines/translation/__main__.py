@@ -65,22 +65,9 @@ def evaluate(arguments: list[str]):
     evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty)
 
 
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Export a run as a SavedModel that translates strings; several runs, as one that averages their probabilities."""
-
-    run: tuple[Path, ...]
-    """Run, or runs that share their vocabularies."""
-
-    to: Path | None = None
-    """Folder of the export. Default: export/ in the folder of the first run."""
-
-
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel."""
-    options = cli.parse(TASK, "export", Export, arguments)
-    if not options.run:
-        raise UserError("export needs --run DIR: a trained run")
+    options = cli.parse_export(TASK, arguments)
     with cli.quiet_imports():
         from pipelines.translation.export import export
 
