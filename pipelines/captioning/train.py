@@ -28,7 +28,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
-from pipelines.common.training.fine_tuning import refuse_changes, take_over
+from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.vision import encoders
@@ -87,7 +87,7 @@ def build(config: Config, preprocessing: Preprocessing, base: Trained | None) ->
     changes = {"weights": "none"} if base else {}
     model = strategies.build(config.training, lambda: make_model(config, preprocessing, **changes))
     if base:
-        take_over(model, base.model)
+        copy_weights(model, base.model)
     encoders.set_trainable(model.encoder, config.cnn.is_trained, config.cnn.finetune_cnn_from)
     return model
 

@@ -1,6 +1,6 @@
-"""The command line of every pipeline: chooses the command, parses with tyro, and turns faults into one line.
+"""The command line of every pipeline: selects the command, parses its arguments with tyro, and prints errors.
 
-Nothing here imports TensorFlow, so that `--help` is quick; the commands import what they need when they run.
+This module does not import TensorFlow, so that `--help` is fast; a command imports what it needs when it runs.
 """
 
 import contextlib
@@ -27,24 +27,26 @@ Command = Callable[[list[str]], int | None]
 
 
 def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | None = None) -> int:
-    """Runs one command of a pipeline and gives the exit status.
+    """Runs a command of a pipeline, and returns the exit status.
 
-    0: done; 1: some inputs were bad; 2: a fault that the user can mend, told in one line on standard error; 130:
-    interrupted.
+    0: success; 1: some inputs were invalid; 2: an error that the user can correct, described in one line on standard
+    error; 130: interrupted.
 
     Args:
-        task: the pipeline's name.
-        commands: name -> function of the arguments behind the command's name; its docstring's first line is the help.
-        arguments: those behind the program's name; None: the process's own.
+        task: name of the pipeline.
+        commands: name -> function of the arguments after the command. The first line of its docstring is the help.
+        arguments: the command and its arguments; None: those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Before TensorFlow is imported: no news about missing GPUs between the lines of a report.
+    # Set before TensorFlow is imported: no messages about missing GPUs between the lines of a report.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIET)
-    # On its own TensorFlow leaves oneDNN's matrix products to processors with AVX-512; with AVX2 they are faster, too.
+    # By default TensorFlow uses oneDNN's matrix products only with AVX-512; with AVX2 they are faster as well.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever keras.json says: the layers are written in TensorFlow
+    os.environ["KERAS_BACKEND"] = (
+        "tensorflow"  # also if keras.json has another one: the layers are written in TensorFlow
+    )
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a test puts in their place may not have it
+        if hasattr(stream, "reconfigure"):  # a replacement by a test may not have it
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -55,13 +57,13 @@ def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | 
         print(f"{program(task)}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAULT
     except KeyboardInterrupt:
-        print(f"{program(task)}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print(f"{program(task)}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has enough, as `head` does; nothing may be written at exit any more.
+        # The reader of the output has closed it, as `head` does; nothing may be written at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except SystemExit as end:  # tyro, after its help or its box with what is wrong
+    except SystemExit as end:  # raised by tyro after it printed its help or an error
         return end.code if isinstance(end.code, int) else FAULT
 
 
@@ -71,7 +73,7 @@ def choose(commands: Mapping[str, Command], name: str) -> Command:
 
 
 def require_known(kind: str, name: str, known: Iterable[str]):
-    """UserError, with the name that was probably meant, when `name` is not known."""
+    """Raises UserError, with the most similar name, unless `name` is known."""
     known = list(known)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -83,7 +85,7 @@ def usage(task: str, commands: Mapping[str, Command]) -> str:
     width = max(map(len, commands))
     help_texts = {name: (command.__doc__ or "").strip().partition("\n")[0] for name, command in commands.items()}
     lines = [f"  {name:<{width}}  {text}" for name, text in help_texts.items()]
-    return "\n".join([f"usage: {program(task)} COMMAND ...", "", *lines, "", "COMMAND --help tells what it takes."])
+    return "\n".join([f"usage: {program(task)} COMMAND ...", "", *lines, "", "COMMAND --help lists its arguments."])
 
 
 def program(task: str) -> str:
@@ -92,30 +94,30 @@ def program(task: str) -> str:
 
 @contextlib.contextmanager
 def quiet_imports():
-    """Keeps TensorFlow's remarks on missing GPUs, which it makes before any log level holds, off standard error.
+    """Hides TensorFlow's messages about missing GPUs, which it prints on import whatever the log level.
 
-    Not when TF_CPP_MIN_LOG_LEVEL asks for more than errors; and when the import fails, all is told.
+    They are printed if TF_CPP_MIN_LOG_LEVEL asks for more than errors, or if the import fails.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != QUIET:
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as remarks:
-        os.dup2(remarks.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
         try:
             yield
         except BaseException:
-            remarks.seek(0)
-            os.write(kept, remarks.read())
+            messages.seek(0)
+            os.write(stderr, messages.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
-    """(name of the preset, its config with the fields that the arguments change).
+    """Returns the name of the preset, and its configuration with the fields that the arguments change.
 
     Args:
         presets: name -> (description, config).
@@ -123,12 +125,12 @@ def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
     if arguments and not arguments[0].startswith("-"):
         require_known("preset", arguments[0], presets)
     config = tyro.extras.overridable_config_cli(presets, prog=f"{program(task)} {command}", args=arguments)
-    # tyro gives the config alone; it accepts no flag before the preset's name.
+    # tyro returns only the configuration, and accepts no flag before the name of the preset.
     return arguments[0], config
 
 
 def parse(task: str, command: str, parser, arguments: list[str], default=None):
-    """Arguments into what `parser`, a dataclass or function, makes of them; `default` is an instance of it."""
+    """Returns an instance of the dataclass `parser` with the values of the arguments, else those of `default`."""
     options = {} if default is None else {"default": default}
     return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
 
@@ -153,11 +155,11 @@ def parse_export(task: str, arguments: list[str]) -> Export:
 
 
 def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
-    """The config of fine-tuning: that of the run which --from names, with the fields that the arguments change.
+    """Returns the configuration of fine-tuning: that of the run --from, with the fields that the arguments change.
 
     Args:
-        kind: the class of the task's configs, with `for_fine_tuning`.
-        data: what the task trains on, such as "the reviews".
+        kind: the configuration class of the task.
+        data: description of the training data, such as "the reviews".
     """
     start, rest = take_option(arguments, "from")
     if start is None and not {"-h", "--help"} & set(arguments):

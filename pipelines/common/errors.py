@@ -1,5 +1,5 @@
-"""The one kind of error that is shown to a person without a traceback."""
+"""The error that is printed without a traceback."""
 
 
 class UserError(Exception):
-    """A fault the user can mend: one sentence that names the file, line or field and says what was expected."""
+    """An error that the user can correct: one sentence that names the file, line or field and what was expected."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there.
+"""Atomic writes: a file is either complete or missing.
 
 Every file is written under a temporary name in the same folder, flushed to the disk and renamed, so that a kill, a
 power cut or a full disk leaves the old file or the new one, never a part of one.
@@ -18,10 +18,10 @@ PARTIAL = ".partial-"  # prefix of temporary names; a run removes what a killed 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Gives a temporary path beside `path`, with the same ending; what was written there takes the name `path` at the
-    end of the `with` block, or is removed when the block raises.
+    """Yields a temporary path in the folder of `path`, with the same extension.
 
-    Raises UserError when the disk is full, or the folder cannot be written to.
+    At the end of the `with` block the file is renamed to `path`, or removed if the block raises. Raises UserError if
+    the disk is full, or the folder cannot be written to.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
@@ -41,8 +41,11 @@ def atomic_path(path):
 
 @contextlib.contextmanager
 def atomic_write(path, mode: str = "w"):
-    """Gives an open file (`mode` "w", UTF-8 and no newline translation, or "wb") that becomes `path` when the `with`
-    block ends, and vanishes when the block raises."""
+    """Yields an open file that is renamed to `path` at the end of the `with` block, or removed if the block raises.
+
+    Args:
+        mode: "w" (UTF-8, no newline translation) or "wb".
+    """
     if mode not in ("w", "wb"):
         raise ValueError(f"mode is {mode!r}, expected 'w' or 'wb'")
     encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
@@ -51,7 +54,7 @@ def atomic_write(path, mode: str = "w"):
 
 
 def sync_folder(folder):
-    """Makes the names in `folder` durable (a rename alone may be lost in a power cut)."""
+    """Makes renames in `folder` durable: without it, they may be lost in a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -78,18 +81,18 @@ def write_tsv(path, header: str, rows: Iterable[Sequence]):
 
 
 def read_json(path):
-    """The value in a JSON file; UserError when there is no such file or it holds no JSON."""
+    """Returns the value in a JSON file. Raises UserError if the file cannot be read or is not JSON."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}") from error
     except ValueError as error:  # broken JSON and broken UTF-8 alike
-        raise UserError(f"{path} is no JSON file: {error}") from error
+        raise UserError(f"{path} is not a JSON file: {error}") from error
 
 
 def publish(source, target):
-    """Gives `target` the content of `source`, atomically and without copying where the disk can link."""
+    """Sets the content of `target` to that of `source`, atomically; as a link where the disk supports it."""
     source = pathlib.Path(source)
     with atomic_path(target) as temporary:
         try:

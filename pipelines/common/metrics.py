@@ -1,10 +1,10 @@
-"""Scores of classifiers, and what their labels weigh, in NumPy."""
+"""Scores of classifiers, and class weights, in NumPy."""
 
 import numpy as np
 
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """int64[classes, classes]: how often the true class (row) was taken for a class (column).
+    """Returns the confusion matrix int64[classes, classes]: rows are true classes, columns predicted ones.
 
     Args:
         labels, predictions: int[examples], from 0 to classes - 1.
@@ -15,9 +15,9 @@ def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) 
 
 
 def precision_recall_f1(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """ "precision", "recall", "f1" float64[classes] and "support" int64[classes] of a confusion matrix.
+    """Returns precision, recall and f1, float64[classes], and support, int64[classes], of a confusion matrix.
 
-    A precision or recall without any example is 0, and so is the F1 of a class that is never right.
+    A precision or recall without examples is 0. So is the F1 of a class that is never predicted correctly.
     """
     right = np.diag(counts).astype(np.float64)
     support = counts.sum(axis=1)
@@ -32,12 +32,12 @@ def precision_recall_f1(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator, 0 where the denominator is."""
+    """Returns numerator / denominator, and 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator != 0)
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of -log softmax(logits)[label], in nats. logits: float[examples, classes], labels: int[examples]."""
+    """Returns the mean of -log softmax(logits)[label], in nats, for float[examples, classes] and int[examples]."""
     logits = logits.astype(np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -45,7 +45,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def classification(logits: np.ndarray, labels: np.ndarray, names) -> dict:
-    """Every score of a classifier by name, as JSON values.
+    """Returns the scores of a classifier by name, as JSON values.
 
     Args:
         logits: float[examples, classes], at least one example.
@@ -72,6 +72,6 @@ def classification(logits: np.ndarray, labels: np.ndarray, names) -> dict:
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """float[classes]: examples / (labels that occur * examples of the label), so that the mean weight is 1."""
+    """Returns float[classes]: examples / (labels that occur * examples of the label). The mean weight is 1."""
     counts = np.bincount(labels, minlength=classes)
     return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))

@@ -23,7 +23,7 @@ def save_weights(model, path):
 
 
 def load_weights(model, path):
-    """Reads what save_weights wrote into a built model; UserError when file and model do not belong together."""
+    """Loads weights written by save_weights into a built model. Raises UserError if they do not fit the model."""
     if not pathlib.Path(path).is_file():
         raise UserError(f"{path} does not exist: expected the weights of a trained model")
     try:
@@ -34,9 +34,9 @@ def load_weights(model, path):
 
 
 class Run:
-    """A run folder: everything one training made, with the config that explains it.
+    """A run folder: the results of one training, with its configuration.
 
-    `config` is the JSON form of the task's config, as stored. To train, make one with `prepare` and `create`, or with
+    `config` is the configuration as stored, in its JSON form. To train, make one with `prepare` and `create`, or with
     `start`, which is both; to use a trained model, with `open`.
     """
 
@@ -94,10 +94,10 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
         except OSError as error:
-            raise UserError(f"the run folder {self.path} cannot be made: {error.strerror}") from error
+            raise UserError(f"the run folder {self.path} cannot be created: {error.strerror}") from error
         if strangers:
             raise UserError(
-                f"{self.path} is no run and not empty (it holds {strangers[0]}): choose another --run folder"
+                f"{self.path} is not a run and not empty (it contains {strangers[0]}): choose another --run folder"
             )
         self._take_lock()
         self._sweep()
@@ -107,45 +107,46 @@ class Run:
 
     @classmethod
     def open(cls, path, task: str) -> "Run":
-        """Opens a run of `task` to read it; UserError when the folder is missing, another task's, an export or no
-        run at all."""
+        """Opens a run of `task` to read it. Raises UserError if the folder is missing, or is not a run of the task."""
         path = pathlib.Path(path)
         if not path.is_dir():
             raise UserError(f"the run folder {path} does not exist")
         if (path / "saved_model.pb").exists():
             raise UserError(f"{path} is an export: expected the folder of a run, such as {path.parent}")
         if not (path / "config.json").is_file():
-            raise UserError(f"{path} is no run: it has no config.json")
+            raise UserError(f"{path} is not a run: it has no config.json")
         stored = read_json(path / "config.json")
         if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict) or "task" not in stored:
-            raise UserError(f"{path / 'config.json'} is no config of a run: expected the fields task and config")
+            raise UserError(
+                f"{path / 'config.json'} is not the configuration of a run: expected the fields task and config"
+            )
         if stored["task"] != task:
             raise UserError(f"{path} is a run of the pipeline {stored['task']}: expected one of {task}")
         return cls(path, task, stored["config"], stored.get("preset"))
 
     @property
     def finished(self) -> bool:
-        """True when the training came to its end (early stopping included)."""
+        """Whether the training has ended (early stopping included)."""
         return self.status_file.is_file()
 
     @property
     def summary(self) -> dict:
-        """What `finish` was given; empty while the run is unfinished."""
+        """The argument of `finish`; empty while the run is unfinished."""
         return read_json(self.status_file) if self.finished else {}
 
     def finish(self, summary: dict):
-        """Marks the run finished, in one atomic step, and gives the lock back."""
+        """Marks the run as finished, atomically, and releases the lock."""
         write_json(self.status_file, summary)
         self.close()
 
     def require_weights(self) -> "Run":
-        """Gives the run itself; UserError when it holds no trained weights yet."""
+        """Returns the run itself. Raises UserError if it does not have trained weights yet."""
         if not self.weights_file.is_file():
             raise UserError(f"{self.path} has no {self.weights_file.name} yet: train the run first")
         return self
 
     def close(self):
-        """Gives the lock back (the end of the process does, too)."""
+        """Releases the lock (as the end of the process does)."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -186,7 +187,7 @@ class Run:
             raise UserError(f"the run folder {self.path} cannot be locked: {error.strerror}") from error
 
     def _sweep(self):
-        """Removes the temporary files of a process that was killed while it wrote (only under the lock)."""
+        """Removes the temporary files of a process that was killed while writing. Needs the lock."""
         for left in list(self.path.rglob(f"{PARTIAL}*")):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -196,14 +197,14 @@ class Run:
 
 
 def as_json(config) -> dict:
-    """The JSON form of a config (a dict or a dataclass): tuples are lists, paths strings, keys strings."""
+    """Returns the JSON form of a configuration (a dict or a dataclass): tuples become lists, paths strings."""
     if not isinstance(config, dict):
         config = dataclasses.asdict(config)
     return json.loads(json.dumps(config, default=os.fspath))
 
 
 def flatten(config: dict, prefix: str = "") -> dict:
-    """Nested fields by dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    """Returns nested fields by dotted names: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict = {}
     for name, value in config.items():
         if isinstance(value, dict) and value:
@@ -214,7 +215,7 @@ def flatten(config: dict, prefix: str = "") -> dict:
 
 
 def versions() -> dict:
-    """The versions that a result may depend on."""
+    """Returns the versions of software that results may depend on."""
     found = {"python": platform.python_version()}
     for package in ("tensorflow", "keras", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

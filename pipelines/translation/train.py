@@ -15,7 +15,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
-from pipelines.common.training.fine_tuning import refuse_changes, take_over
+from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.translation import dataset
@@ -111,7 +111,7 @@ def fit(
     options = config.training
     model = build(config, preprocessing)
     if base:
-        take_over(model, base.model)
+        copy_weights(model, base.model)
     elif not config.regularization.initial_range:  # it initializes all weights
         targets = encoded["train"].targets
         model.softmax.initialize_bias(targets.ids, len(targets))

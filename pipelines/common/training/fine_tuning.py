@@ -27,11 +27,11 @@ def refuse_changes(group, base, fields: Sequence[str] = ()):
             )
 
 
-def take_over(model: keras.Model, learned: keras.Model):
-    """Gives a model that writes words the weights of one of the same shape, but for a vocabulary that may be smaller.
+def copy_weights(model: keras.Model, learned: keras.Model):
+    """Copies the weights of a model of the same architecture, whose vocabulary may be smaller.
 
-    Known words keep their rows; a new one begins with the row of the unknown word, as which it was read so far, and
-    with the lowest bias of all, so that the decoder does not write it before it has learned to.
+    Known words keep their rows. A new word starts with the row of the unknown word, as which it was read so far, and
+    with the lowest bias, so that the decoder does not predict it before it has learned to.
     """
     for weight, known in zip(model.weights, learned.weights, strict=True):
         value = known.numpy()

@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one line that names it, exit status 2, and no run folder left behind."""
+"""Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
 import csv
 import gzip

@@ -43,7 +43,7 @@ def test_a_fault_is_one_line_on_standard_error(capsys):
 
 def test_ctrl_c(capsys):
     assert main("interrupt") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_help_names_the_commands(capsys):

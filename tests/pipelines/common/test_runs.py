@@ -53,8 +53,8 @@ def test_read_json_names_the_file(tmp_path):
     (tmp_path / "broken.json").write_text('{"a": ')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     for name, reason in (
-        ("broken.json", "is no JSON"),
-        ("binary.json", "is no JSON"),
+        ("broken.json", "is not a JSON"),
+        ("binary.json", "is not a JSON"),
         ("missing.json", "could not be read"),
     ):
         with pytest.raises(UserError, match=f"{name} {reason}"):
@@ -152,12 +152,12 @@ def test_a_kill_between_folder_and_config_is_no_stranger(tmp_path):
 def test_folders_that_are_no_run_of_this_task(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         Run.open(tmp_path / "nowhere", "sentiment")
-    with pytest.raises(UserError, match=r"no run: it has no config\.json"):
+    with pytest.raises(UserError, match=r"not a run: it has no config\.json"):
         Run.open(tmp_path, "sentiment")
     (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(UserError, match=r"not empty \(it holds holiday\.jpg\)"):
+    with pytest.raises(UserError, match=r"not empty \(it contains holiday\.jpg\)"):
         Run.start(tmp_path, "sentiment", {})
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         Run.start(tmp_path / "holiday.jpg" / "run", "sentiment", {})
     export = tmp_path / "run" / "export"
     export.mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_folders_that_are_no_run_of_this_task(tmp_path):
     with pytest.raises(UserError, match=r"has no model\.weights\.h5 yet"):
         Run.open(tmp_path / "other", "translation").require_weights()
     (tmp_path / "other" / "config.json").write_text("[1, 2]")
-    with pytest.raises(UserError, match="no config of a run"):
+    with pytest.raises(UserError, match="not the configuration of a run"):
         Run.open(tmp_path / "other", "translation")
 
 

@@ -1,4 +1,4 @@
-"""A mistake of the user ends with one line that names it, exit status 2, and no run folder."""
+"""Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
 import shutil
 
@@ -150,7 +150,7 @@ def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
 
     assert "does not exist" in told(tmp_path / "none")
     assert "is an export: expected the folder of a run" in told(shared.run / "export")
-    assert "is no run: it has no config.json" in told(tmp_path)
+    assert "is not a run: it has no config.json" in told(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"task": "translation", "config": {}}')
@@ -166,9 +166,9 @@ def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
         ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
         ("vocabulary.txt", b"<pad>\n<unk>\n\xff\n", "vocabulary.txt is not a vocabulary"),
         ("vocabulary.txt", b"<pad>\n<unk>\nfew\n", "does not hold the weights of this model"),
-        ("labels.json", b"[", "labels.json is no JSON file"),
+        ("labels.json", b"[", "labels.json is not a JSON file"),
         ("labels.json", b'["one"]', "labels.json does not contain labels"),
-        ("config.json", b"{}", "config.json is no config of a run"),
+        ("config.json", b"{}", "config.json is not the configuration of a run"),
     ],
 )
 def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message):

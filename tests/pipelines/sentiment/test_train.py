@@ -69,7 +69,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, comman
 
     monkeypatch.setattr(dataset, "batches", interrupted)
     assert command(*arguments) == 130
-    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    assert "the same command resumes where it stopped" in capsys.readouterr().err
     assert not Run.open(tmp_path / "run", "sentiment").finished
     monkeypatch.undo()
     assert command(*arguments) == 0

@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one line that names it, exit status 2, and no run folder left behind."""
+"""Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
 import shutil
 
@@ -162,7 +162,7 @@ def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
 
     assert "does not exist" in told(tmp_path / "none")
     assert "is an export: expected the folder of a run" in told(shared.run / "export")
-    assert "is no run: it has no config.json" in told(tmp_path)
+    assert "is not a run: it has no config.json" in told(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"task": "sentiment", "config": {}}')
@@ -176,10 +176,10 @@ def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
     ("name", "content", "message"),
     [
         ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
-        ("labels.json", b"[", "labels.json is no JSON file"),
+        ("labels.json", b"[", "labels.json is not a JSON file"),
         ("labels.json", b'["one"]', "labels.json does not contain labels"),
         ("labels.json", b'["one", "two", "three"]', "does not hold the weights of this model"),
-        ("config.json", b"{}", "config.json is no config of a run"),
+        ("config.json", b"{}", "config.json is not the configuration of a run"),
     ],
 )
 def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message):

@@ -51,7 +51,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, comman
 
     monkeypatch.setattr(dataset, "batches", interrupted)
     assert command(*arguments) == 130
-    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    assert "the same command resumes where it stopped" in capsys.readouterr().err
     monkeypatch.undo()
     assert command(*arguments) == 0
     killing.assert_same_run(tmp_path / "run", shared.run)

@@ -6,7 +6,7 @@ import pytest
 
 from layers.text import UNKNOWN
 from pipelines.common.errors import UserError
-from pipelines.common.training.fine_tuning import refuse_changes, take_over
+from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 
 
 def writer(words: int) -> keras.Model:
@@ -17,7 +17,7 @@ def test_known_words_keep_their_rows_and_new_ones_begin_as_the_unknown_one():
     learned, model = writer(6), writer(8)
     for weight in learned.weights:
         weight.assign(np.random.default_rng(1).normal(size=weight.shape))
-    take_over(model, learned)
+    copy_weights(model, learned)
     (vectors, kernel, bias), (old_vectors, old_kernel, old_bias) = (each.get_weights() for each in (model, learned))
     np.testing.assert_array_equal(vectors[:6], old_vectors)
     np.testing.assert_array_equal(kernel[:, :6], old_kernel)
