@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pipelines.captioning.config import DataConfig
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_lines
+from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 
@@ -126,11 +126,11 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Captioned:
     if isinstance(where, str):
         return read_tfds(where, part, data)
     if where.is_file():
-        return read_file(where)
+        return read_file(where, data.quoting)
     files = files_of(where, part)
     if not files:
         raise UserError(f"{where} has no part {part}: expected captions_{part}.tsv or captions_{part}*.json")
-    captioned = read_file(files[0])
+    captioned = read_file(files[0], data.quoting)
     if len(files) == 1:
         return captioned
     listed = [line.strip() for line in read_lines(files[1]) if line.strip()]
@@ -140,9 +140,9 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Captioned:
     return captioned.take(dict.fromkeys(listed))
 
 
-def read_file(path: pathlib.Path) -> Captioned:
+def read_file(path: pathlib.Path, quoting: bool = False) -> Captioned:
     """Reads a captions file of any layout."""
-    rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path)
+    rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path, quoting)
     references: dict[str, list[str]] = {}
     for place, image, caption in rows:
         if not caption.strip():
@@ -167,27 +167,23 @@ def image_folders(captions: pathlib.Path) -> list[pathlib.Path]:
     return folders or [folder]
 
 
-def read_table(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+def read_table(path: pathlib.Path, quoting: bool) -> Iterator[tuple[str, str, str]]:
     """Yields (line, image, caption) of lines `image TAB number TAB caption`, or `image#number TAB caption` as in
     Flickr8k; the first line determines which."""
     columns = 0
-    for number, line in enumerate(read_lines(path), start=1):
-        cells = line.rstrip("\r\n").split("\t")
-        if cells == [""]:
-            continue
+    for number, cells in read_cells(path, quoting=quoting):
         place = f"line {number}"
-        token = TOKEN.fullmatch(cells[0])
+        token, shown = TOKEN.fullmatch(cells[0]), "\t".join(cells).strip()[:40]
         columns = columns or (2 if token and len(cells) == 2 else 3)
         if columns == 2 and len(cells) == 2 and token:
             yield place, token[1], cells[1]
         elif columns == 3 and len(cells) == 3 and cells[1].isdigit():
             yield place, cells[0], cells[2]
         elif columns == 2:
-            raise UserError(f"{path}, {place}: {line.strip()[:40]!r} is not image#number, a tab, a caption")
+            raise UserError(f"{path}, {place}: {shown!r} is not image#number, a tab, a caption")
         else:
             raise UserError(
-                f"{path}, {place}: {line.strip()[:40]!r} is not image, tab, number, tab, caption"
-                " (nor image#number, tab, caption)"
+                f"{path}, {place}: {shown!r} is not image, tab, number, tab, caption (nor image#number, tab, caption)"
             )
 
 

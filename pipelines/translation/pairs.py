@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_lines
+from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
 from pipelines.translation.config import DataConfig
 
@@ -113,11 +113,11 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
     if isinstance(where, str):
         return read_tfds(where, part, data)
     if where.is_file():
-        return read_table(where)
+        return read_table(where, data.quoting)
     files = files_of(where, part, data, "" if part in PARTS else part)
     if not files:
         raise UserError(f"{where} has no part {part}: expected {part}.{data.source} and {part}.{data.target}")
-    return read_table(*files) if len(files) == 1 else read_parallel(*files)
+    return read_table(files[0], data.quoting) if len(files) == 1 else read_parallel(*files)
 
 
 def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
@@ -133,13 +133,10 @@ def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
     return pairs
 
 
-def read_table(path: pathlib.Path) -> Pairs:
+def read_table(path: pathlib.Path, quoting: bool) -> Pairs:
     """Reads lines of source, tab, target. A source on several lines has several translations."""
     pairs = Pairs([], [])
-    for number, line in enumerate(read_lines(path), start=1):
-        cells = line.rstrip("\r\n").split("\t")
-        if cells == [""]:
-            continue
+    for number, cells in read_cells(path, quoting=quoting):
         if len(cells) != 2:
             raise UserError(
                 f"{path}, line {number}: {len(cells)} columns, expected 2: a sentence, a tab, its translation"

@@ -90,6 +90,28 @@ def test_the_layout_of_acl_imdb(tmp_path):
     assert len(dataset.load(data_config(tmp_path))["train"]) == 12
 
 
+def test_whole_numbers_are_one_label_in_every_format(tmp_path):
+    """pandas writes 1.0 for 1 if a row of the column is empty; JSON has numbers and strings."""
+    lines = [f"text {number}\t{label}\n" for number, label in enumerate(["1", "0", "1.0", "0.0", " 1"])]
+    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "".join(lines))
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines).replace("\t", ","))
+    values = [1, 0, "1.0", 0.0, "1"]
+    write_jsonl(tmp_path / "a.jsonl", [{"text": f"text {n}", "label": value} for n, value in enumerate(values)])
+    for kind in ("tsv", "csv", "jsonl"):
+        reviews = dataset.load_all(data_config(tmp_path / f"a.{kind}"), "train")
+        assert dataset.name_labels(reviews, ()) == ("0", "1")
+        assert dataset.label_ids(reviews, ("0", "1")).tolist() == [1, 0, 1, 0, 1]
+        assert dataset.label_ids(reviews, ("0.0", "1.0")).tolist() == [1, 0, 1, 0, 1]  # the names in an older run
+
+
+def test_quotation_marks_in_tsv_are_text_unless_quoting_is_asked_for(tmp_path):
+    path = tmp_path / "reviews.tsv"
+    path.write_text('text\tlabel\n"begins with one\t1\nin between\t0\nends with one"\t1\n')
+    assert dataset.load_all(data_config(path), "train").texts == ['"begins with one', "in between", 'ends with one"']
+    quoted = dataset.load_all(data_config(path, quoting=True), "train")
+    assert quoted.texts == ["begins with one\t1\nin between\t0\nends with one"]
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "wanted", "expected"),
     [
