@@ -11,7 +11,7 @@ from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write
+from pipelines.common.files import atomic_write, data_files
 
 PARTS = ("train", "validation", "test")
 FILE_NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}
@@ -74,15 +74,17 @@ def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
     for name in FILE_NAMES.get(part, (part,)):
         tables = [folder / f"captions_{name}.tsv{packed}" for packed in PACKED]
         files = [path for path in tables if path.is_file()]
-        files += [path for place in (folder, folder / "annotations") for path in place.glob(f"captions_{name}*.json")]
+        files += [
+            path for place in (folder, folder / "annotations") for path in data_files(place, f"captions_{name}*.json")
+        ]
         if files:
             return (sorted(files)[0],)
-    tokens = [path for path in folder.glob("*.txt") if "token" in path.name.lower()]
+    tokens = [path for path in data_files(folder, "*.txt") if "token" in path.name.lower()]
     # Flickr8k also contains Flickr8k.lemma.token.txt, with the same captions in which every word is lemmatized.
     tokens.sort(key=lambda path: ("lemma" in path.name.lower(), path))
     lists = sorted(
         path
-        for path in folder.glob("*.txt")
+        for path in data_files(folder, "*.txt")
         for name in FILE_NAMES.get(part, (part,))
         if name in path.name.lower() and path not in tokens
     )
@@ -110,7 +112,7 @@ def without_captions(captioned: Iterable[Captioned]) -> int:
         path.suffix.lower() in IMAGE_ENDINGS and path not in used
         for folder in folders
         if folder.is_dir()
-        for path in folder.iterdir()
+        for path in data_files(folder)
     )
 
 

@@ -10,6 +10,7 @@ from pipelines.common.data.labels import as_label, as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.errors import UserError
+from pipelines.common.files import data_files
 from pipelines.sentiment.text_config import DataConfig
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
@@ -142,23 +143,28 @@ def read_folder(folder: pathlib.Path, data: DataConfig, grouped: bool) -> Review
     The name `12_7.txt` is that of review 12, and line 12 (from 0) of `urls_LABEL.txt` is its film, the group if the
     configuration has a group column.
     """
-    labels = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != UNLABELLED)
-    if not labels:
+    folders = [entry for entry in data_files(folder) if entry.is_dir() and entry.name != UNLABELLED]
+    if not folders:
         raise UserError(f"{folder} has no folders: expected one for each label, such as pos and neg")
-    found = Reviews([], [], [], [], tuple(labels))
-    for number, label in enumerate(labels):
-        films = film_urls(folder / f"urls_{label}.txt") if grouped and data.group_column else None
-        read_text_files(found, folder / label, number, films)
-    if not found.texts:
-        raise UserError(f"{folder} is empty: expected reviews as files NUMBER_RATING.txt in {', '.join(labels)}")
+    names = [as_label(entry.name, f"{entry}: the label") for entry in folders]
+    labels = tuple(dict.fromkeys(names))
+    found = Reviews([], [], [], [], labels)
+    for entry, name in zip(folders, names, strict=True):
+        films = film_urls(folder / f"urls_{entry.name}.txt") if grouped and data.group_column else None
+        before = len(found)
+        read_text_files(found, entry, labels.index(name), films)
+        if len(found) == before:
+            raise UserError(f"{entry} is empty: expected reviews of the label {name} as files NUMBER_RATING.txt")
     return found
 
 
 def read_text_files(found: Reviews, folder: pathlib.Path, label: int | str, films: dict[str, str] | None):
     """Appends the reviews NUMBER_RATING.txt of a folder to `found`. They have one label; `films` are their groups."""
-    for path in sorted(folder.glob("*.txt")):
+    for path in data_files(folder, "*.txt"):
         try:
             text = path.read_bytes().decode()
+        except OSError as error:
+            raise UserError(f"{path} could not be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: byte {error.start + 1} is not UTF-8; expected a file in UTF-8") from error
         film = None if films is None else films.get(path.stem.split("_")[0])

@@ -8,6 +8,7 @@ from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
+from pipelines.common.files import data_files
 from pipelines.translation.config import DataConfig
 
 PARTS = ("train", "validation", "test")
@@ -66,7 +67,7 @@ def is_there(folder: pathlib.Path, part: str, data: DataConfig) -> bool:
 def other_languages(folder: pathlib.Path) -> str:
     """Returns a hint for an error message: the languages that the folder has."""
     found = sorted(
-        {name[1] for path in folder.iterdir() if len(name := path.name.split(".")) > 1 and "train" in name[0]}
+        {name[1] for path in data_files(folder) if len(name := path.name.split(".")) > 1 and "train" in name[0]}
     )
     return f"; found train files of {', '.join(found)}" if found else ""
 

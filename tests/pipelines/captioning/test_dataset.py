@@ -75,6 +75,18 @@ def test_every_layout_reads_the_same(tmp_path):
         assert read(tmp_path / file, "train", data("", tmp_path)).references == REFERENCES
 
 
+def test_what_tools_leave_in_folders_is_not_data(tmp_path):
+    write(tmp_path / "captions.token.txt", ["a.png#0\tA dog"])
+    write(tmp_path / "trainImages.txt", ["a.png"])
+    for name in ("._captions.token.txt", "._trainImages.txt", "images/._a.png", "images/.DS_Store", "images/Thumbs.db"):
+        write(tmp_path / name, ["\0\5\26\7"])
+    found = read(tmp_path, "train", data("", tmp_path))
+    assert found.references == {"a.png": ["A dog"]}
+    assert without_captions([found]) == 0
+    write(tmp_path / "images" / "b.png", [""])
+    assert without_captions([found]) == 1
+
+
 def test_quotation_marks_in_a_table_are_text_unless_quoting_is_asked_for(tmp_path):
     path = tmp_path / "captions.tsv"
     write(path, ['a.png\t0\t"A dog', 'a.png\t1\tA "cat"', 'b.png\t0\tTwo dogs"'])

@@ -93,7 +93,7 @@ def test_folders_without_reviews(refused, tmp_path):
     (tmp_path / "train").mkdir()
     assert "has no folders: expected one for each label" in refused(tmp_path)
     (tmp_path / "train" / "pos").mkdir()
-    assert "train is empty: expected reviews as files" in refused(tmp_path)
+    assert "train/pos is empty: expected reviews of the label pos as files" in refused(tmp_path)
     (tmp_path / "train" / "pos" / "1_1.txt").write_bytes(b"good \xff")
     assert "1_1.txt: byte 6 is not UTF-8" in refused(tmp_path)
 
