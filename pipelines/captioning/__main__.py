@@ -46,6 +46,9 @@ class Evaluate:
     split: str = "test"
     """The part of the data: train, validation, test, or NAME of a file captions_NAME."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated --data, even if they do not in the data of the run."""
+
     beam_size: tuple[int, ...] = (1, 3, 5)
     """Number of hypotheses of the beam search; 1 without a length penalty is greedy search. Several are compared."""
 
@@ -61,7 +64,7 @@ def evaluate(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.captioning.evaluate import evaluate
 
-    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty)
+    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty, options.quoting)
 
 
 def export(arguments: list[str]):

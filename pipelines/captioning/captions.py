@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pipelines.captioning.config import DataConfig
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_lines
+from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write
+from pipelines.common.files import atomic_write, data_files
 
 PARTS = ("train", "validation", "test")
 FILE_NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}
@@ -74,15 +74,17 @@ def files_of(folder: pathlib.Path, part: str) -> tuple[pathlib.Path, ...]:
     for name in FILE_NAMES.get(part, (part,)):
         tables = [folder / f"captions_{name}.tsv{packed}" for packed in PACKED]
         files = [path for path in tables if path.is_file()]
-        files += [path for place in (folder, folder / "annotations") for path in place.glob(f"captions_{name}*.json")]
+        files += [
+            path for place in (folder, folder / "annotations") for path in data_files(place, f"captions_{name}*.json")
+        ]
         if files:
             return (sorted(files)[0],)
-    tokens = [path for path in folder.glob("*.txt") if "token" in path.name.lower()]
+    tokens = [path for path in data_files(folder, "*.txt") if "token" in path.name.lower()]
     # Flickr8k also contains Flickr8k.lemma.token.txt, with the same captions in which every word is lemmatized.
     tokens.sort(key=lambda path: ("lemma" in path.name.lower(), path))
     lists = sorted(
         path
-        for path in folder.glob("*.txt")
+        for path in data_files(folder, "*.txt")
         for name in FILE_NAMES.get(part, (part,))
         if name in path.name.lower() and path not in tokens
     )
@@ -110,7 +112,7 @@ def without_captions(captioned: Iterable[Captioned]) -> int:
         path.suffix.lower() in IMAGE_ENDINGS and path not in used
         for folder in folders
         if folder.is_dir()
-        for path in folder.iterdir()
+        for path in data_files(folder)
     )
 
 
@@ -126,11 +128,11 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Captioned:
     if isinstance(where, str):
         return read_tfds(where, part, data)
     if where.is_file():
-        return read_file(where)
+        return read_file(where, data.quoting)
     files = files_of(where, part)
     if not files:
         raise UserError(f"{where} has no part {part}: expected captions_{part}.tsv or captions_{part}*.json")
-    captioned = read_file(files[0])
+    captioned = read_file(files[0], data.quoting)
     if len(files) == 1:
         return captioned
     listed = [line.strip() for line in read_lines(files[1]) if line.strip()]
@@ -140,9 +142,9 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Captioned:
     return captioned.take(dict.fromkeys(listed))
 
 
-def read_file(path: pathlib.Path) -> Captioned:
+def read_file(path: pathlib.Path, quoting: bool = False) -> Captioned:
     """Reads a captions file of any layout."""
-    rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path)
+    rows = read_coco(path) if path.suffix.lower() == ".json" else read_table(path, quoting)
     references: dict[str, list[str]] = {}
     for place, image, caption in rows:
         if not caption.strip():
@@ -167,27 +169,23 @@ def image_folders(captions: pathlib.Path) -> list[pathlib.Path]:
     return folders or [folder]
 
 
-def read_table(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+def read_table(path: pathlib.Path, quoting: bool) -> Iterator[tuple[str, str, str]]:
     """Yields (line, image, caption) of lines `image TAB number TAB caption`, or `image#number TAB caption` as in
     Flickr8k; the first line determines which."""
     columns = 0
-    for number, line in enumerate(read_lines(path), start=1):
-        cells = line.rstrip("\r\n").split("\t")
-        if cells == [""]:
-            continue
+    for number, cells in read_cells(path, quoting=quoting):
         place = f"line {number}"
-        token = TOKEN.fullmatch(cells[0])
+        token, shown = TOKEN.fullmatch(cells[0]), "\t".join(cells).strip()[:40]
         columns = columns or (2 if token and len(cells) == 2 else 3)
         if columns == 2 and len(cells) == 2 and token:
             yield place, token[1], cells[1]
         elif columns == 3 and len(cells) == 3 and cells[1].isdigit():
             yield place, cells[0], cells[2]
         elif columns == 2:
-            raise UserError(f"{path}, {place}: {line.strip()[:40]!r} is not image#number, a tab, a caption")
+            raise UserError(f"{path}, {place}: {shown!r} is not image#number, a tab, a caption")
         else:
             raise UserError(
-                f"{path}, {place}: {line.strip()[:40]!r} is not image, tab, number, tab, caption"
-                " (nor image#number, tab, caption)"
+                f"{path}, {place}: {shown!r} is not image, tab, number, tab, caption (nor image#number, tab, caption)"
             )
 
 

@@ -19,6 +19,10 @@ class DataConfig(config.DataConfig):
     cache: pathlib.Path = pathlib.Path("saved_models/captioning/cache")
     """Folder of the computed features of images, for all runs."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated text, as they always do in CSV. Otherwise they are part of the
+    text."""
+
     validation_share: float = 0.05
     test_share: float = 0.05
 

@@ -27,7 +27,12 @@ ROW_IMAGES = 6  # in a row of the contact sheet
 
 
 def evaluate(
-    run_path: pathlib.Path, data: str | None, part: str, beam_sizes: tuple[int, ...], length_penalty: float | None
+    run_path: pathlib.Path,
+    data: str | None,
+    part: str,
+    beam_sizes: tuple[int, ...],
+    length_penalty: float | None,
+    quoting: bool = False,
 ) -> dict:
     """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run.
 
@@ -38,10 +43,13 @@ def evaluate(
         part: "train", "validation", "test" or NAME of a file captions_NAME. Ignored if `data` is a captions file.
         beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
+        quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
     """
     run = Run.open(run_path, "captioning")
     trained = load_trained(run)
-    config = replace(trained.config, location=data) if data else trained.config
+    config = trained.config
+    if data:
+        config = replace(config, location=data, quoting=quoting or config.data.quoting)
     location, batch_pairs = config.data.location, config.data.batch_pairs
     penalty = config.search.length_penalty if length_penalty is None else length_penalty
     captioned = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
+from pipelines.common.files import data_files, is_data
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.serving import exports, text_inputs
 from pipelines.common.serving.decoding_options import DecodingOptions
@@ -54,13 +55,16 @@ def find_files(images: Iterable[str | bytes]) -> Iterator[tuple[str, str | None]
             continue
         path = pathlib.Path(given)
         if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.suffix.lower() in ENDINGS)
+            files = [each for each in data_files(path) if each.suffix.lower() in ENDINGS]
             error = f"holds no image: expected files that end in {', '.join(ENDINGS)}"
         elif path.exists() or not glob.has_magic(given):
             files, error = [path], ""
         else:
             files = sorted(pathlib.Path(each) for each in glob.glob(given, recursive=True))
-            files = [each for each in files if each.is_file()]
+            matched = [set(each.parts) - set(pathlib.Path(given).parts) for each in files]
+            files = [
+                each for each, names in zip(files, matched, strict=True) if each.is_file() and all(map(is_data, names))
+            ]
             error = "matches no file"
         yield from ((str(each), None) for each in files)
         if not files:

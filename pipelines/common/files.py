@@ -13,7 +13,31 @@ from collections.abc import Iterable, Sequence
 
 from pipelines.common.errors import UserError
 
+# Names, in lower case, that operating systems and tools give to files and folders of their own; others are hidden.
+LEFT_BY_TOOLS = {
+    "__macosx",
+    "__pycache__",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+}
+
 PARTIAL = ".partial-"  # prefix of temporary names; a run removes what a killed process left
+
+
+def is_data(name: str) -> bool:
+    """Returns whether a file or folder with this name may be data: it is not hidden, and not one that tools leave, such
+    as .ipynb_checkpoints, __MACOSX, ._1.txt and Thumbs.db."""
+    return not name.startswith(".") and name.lower() not in LEFT_BY_TOOLS
+
+
+def data_files(folder, pattern: str = "*") -> list[pathlib.Path]:
+    """Returns the files and folders in a folder that may be data, sorted by name."""
+    return sorted(path for path in pathlib.Path(folder).glob(pattern) if is_data(path.name))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import typing
 
 from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
-from pipelines.common.files import PARTIAL, atomic_path, read_json, write_json
+from pipelines.common.files import PARTIAL, atomic_path, data_files, read_json, write_json
 
 
 def save_weights(model, path):
@@ -92,7 +92,7 @@ class Run:
             return self.prepare(self.path, self.task, self.config, self.preset)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+            strangers = [entry.name for entry in data_files(self.path)]
         except OSError as error:
             raise UserError(f"the run folder {self.path} cannot be created: {error.strerror}") from error
         if strangers:

@@ -89,6 +89,9 @@ class Evaluate:
     label_column: str | None = None
     """Column or field of the label; that of the run if not given."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated --data, even if they do not in the data of the run."""
+
     manual_dir: Path | None = None
     """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
@@ -100,7 +103,7 @@ def evaluate(arguments: list[str]):
         from pipelines.sentiment.evaluate import evaluate
 
     run, split = options.pop("run"), options.pop("split")
-    evaluate(run, split, **{name: value for name, value in options.items() if value is not None})
+    evaluate(run, split, **{name: value for name, value in options.items() if value not in (None, False)})
 
 
 def export(arguments: list[str]):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.common.config import flag
 from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
@@ -160,7 +161,7 @@ def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
     If the layout of the data has names for the integers, they are only taken as indices where as many names are
     expected: `pos` and `neg` may have other names here.
     """
-    index = {name: number for number, name in enumerate(names)}
+    index = {as_name(name): number for number, name in enumerate(names)}
     known = [reviews.names[int(label)] for label in reviews.labels] if reviews.names else list(map(str, reviews.labels))
     if set(known) <= index.keys():
         return np.array([index[name] for name in known], np.int32)

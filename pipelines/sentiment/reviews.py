@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterable
 
 from pipelines.common.data import sources
+from pipelines.common.data.labels import as_label, as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.errors import UserError
+from pipelines.common.files import data_files
 from pipelines.sentiment.text_config import DataConfig
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
@@ -23,8 +25,8 @@ class Reviews:
 
     Attributes:
         texts: the reviews.
-        labels: as in the file; or integers, if the layout of the data has `names` for them; or empty strings, if the
-            reviews were read without labels.
+        labels: names, as `as_label` returns them; or integers, if the layout of the data has `names` for them; or empty
+            strings, if the reviews were read without labels.
         groups: reviews of one group stay in one part of a split.
         places: file and line, for error messages.
         names: of the labels 0, 1, …, if the layout of the data has them.
@@ -123,26 +125,16 @@ def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, label: str) -
     """Reads a table: texts, the labels in the column `label` if it is not "", groups if `grouped` or present."""
     text, group = data.text_column, data.group_column
     found = Reviews([], [], [], [])
-    for line, row in read_rows(path, [text, *([label] if label else []), *([group] if group and grouped else [])]):
+    columns = [text, *([label] if label else []), *([group] if group and grouped else [])]
+    for line, row in read_rows(path, columns, data.quoting):
         place = f"{path}, line {line}"
         if not isinstance(row[text], str):
             raise UserError(f"{place}: {text} is {row[text]!r}, expected a string")
         found.texts.append(row[text])
         found.labels.append(as_label(row[label], f"{place}: {label}") if label else "")
-        found.groups.append(str(row[group]) if group in row else row[text])
+        found.groups.append(as_name(row[group]) if group in row else row[text])
         found.places.append(place)
     return found
-
-
-def as_label(value, where: str) -> str | int:
-    """Returns a value of a table as a label; UserError if it is not a name or an integer."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return int(value)
-    raise UserError(f"{where} is {value!r}, expected a name or an integer")
 
 
 def read_folder(folder: pathlib.Path, data: DataConfig, grouped: bool) -> Reviews:
@@ -151,23 +143,28 @@ def read_folder(folder: pathlib.Path, data: DataConfig, grouped: bool) -> Review
     The name `12_7.txt` is that of review 12, and line 12 (from 0) of `urls_LABEL.txt` is its film, the group if the
     configuration has a group column.
     """
-    labels = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != UNLABELLED)
-    if not labels:
+    folders = [entry for entry in data_files(folder) if entry.is_dir() and entry.name != UNLABELLED]
+    if not folders:
         raise UserError(f"{folder} has no folders: expected one for each label, such as pos and neg")
-    found = Reviews([], [], [], [], tuple(labels))
-    for number, label in enumerate(labels):
-        films = film_urls(folder / f"urls_{label}.txt") if grouped and data.group_column else None
-        read_text_files(found, folder / label, number, films)
-    if not found.texts:
-        raise UserError(f"{folder} is empty: expected reviews as files NUMBER_RATING.txt in {', '.join(labels)}")
+    names = [as_label(entry.name, f"{entry}: the label") for entry in folders]
+    labels = tuple(dict.fromkeys(names))
+    found = Reviews([], [], [], [], labels)
+    for entry, name in zip(folders, names, strict=True):
+        films = film_urls(folder / f"urls_{entry.name}.txt") if grouped and data.group_column else None
+        before = len(found)
+        read_text_files(found, entry, labels.index(name), films)
+        if len(found) == before:
+            raise UserError(f"{entry} is empty: expected reviews of the label {name} as files NUMBER_RATING.txt")
     return found
 
 
 def read_text_files(found: Reviews, folder: pathlib.Path, label: int | str, films: dict[str, str] | None):
     """Appends the reviews NUMBER_RATING.txt of a folder to `found`. They have one label; `films` are their groups."""
-    for path in sorted(folder.glob("*.txt")):
+    for path in data_files(folder, "*.txt"):
         try:
             text = path.read_bytes().decode()
+        except OSError as error:
+            raise UserError(f"{path} could not be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: byte {error.start + 1} is not UTF-8; expected a file in UTF-8") from error
         film = None if films is None else films.get(path.stem.split("_")[0])
@@ -202,12 +199,19 @@ def read_tfds(name: str, part: str, data: DataConfig, grouped: bool, label: str)
     found = Reviews([], [], [], [], tuple(names or ()))
     for number, row in enumerate(without_autotune(builder.as_dataset(split=part)).as_numpy_iterator()):
         text = row[data.text_column].decode(errors="replace")
-        value = row[label] if label else b""
+        place = f"{name}, example {number} of {part}"
         found.texts.append(text)
-        found.labels.append(value.decode() if isinstance(value, bytes) else int(value))
+        found.labels.append(tfds_label(row[label], bool(names), f"{place}: {label}") if label else "")
         found.groups.append(str(row[group]) if group else text)
-        found.places.append(f"{name}, example {number} of {part}")
+        found.places.append(place)
     return found
+
+
+def tfds_label(value, named: bool, where: str) -> str | int:
+    """Returns the label of an example: its number if the numbers are `named`, otherwise its name."""
+    if named:
+        return int(value)
+    return as_label(value.decode() if isinstance(value, bytes) else value.item(), where)
 
 
 def join(first: Reviews, second: Reviews) -> Reviews:

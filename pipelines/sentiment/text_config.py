@@ -16,6 +16,10 @@ class DataConfig(config.DataConfig):
     group_column: str = ""
     """Column or field, such as the film, whose rows stay in one part of a split. Empty: only equal texts do."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated text, as they always do in CSV. Otherwise they are part of the
+    text."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:

@@ -46,6 +46,9 @@ class Evaluate:
     split: str = "test"
     """Part of the data: train, validation, test, or the beginning of a file name, such as test_2016_flickr."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated --data, even if they do not in the data of the run."""
+
     beam_size: tuple[int, ...] = ()
     """Number of hypotheses; 1 without a length penalty is greedy search. Several values (1 2 5 12) are compared.
     Default: that of the run."""
@@ -62,7 +65,7 @@ def evaluate(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.translation.evaluate import evaluate
 
-    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty)
+    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty, options.quoting)
 
 
 def export(arguments: list[str]):

@@ -21,6 +21,10 @@ class DataConfig(config.DataConfig):
     target: str = "fr"
     """Target language."""
 
+    quoting: bool = False
+    """Quotation marks enclose fields of tab-separated text, as they always do in CSV. Otherwise they are part of the
+    text."""
+
     validation_share: float = 0.05
     test_share: float = 0.05
 

@@ -24,7 +24,12 @@ LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # lower limits of the bars of the picture, 
 
 
 def evaluate(
-    run_path: pathlib.Path, data: str | None, part: str, beam_sizes: tuple[int, ...], length_penalty: float | None
+    run_path: pathlib.Path,
+    data: str | None,
+    part: str,
+    beam_sizes: tuple[int, ...],
+    length_penalty: float | None,
+    quoting: bool = False,
 ) -> dict:
     """Prints a table of scores, and writes metrics.json, translations.tsv and bleu_by_length.png into the run.
 
@@ -35,12 +40,15 @@ def evaluate(
         part: "train", "validation", "test" or the stem of a file. Ignored if `data` is a table.
         beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
+        quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
     """
     run = Run.open(run_path, "translation")
     trained = load_trained(run)
     config = trained.config
     penalty = config.search.length_penalty if length_penalty is None else length_penalty
-    source = dataclasses.replace(config.data, location=data or config.data.location)
+    source = config.data
+    if data:
+        source = dataclasses.replace(source, location=data, quoting=quoting or source.quoting)
     pairs = dataset.load_all(source, part) if data else dataset.load_part(source, part)
     encoded = dataset.encode(pairs, trained.preprocessing, config.data.max_ratio)
     sources, references = pairs.by_source()

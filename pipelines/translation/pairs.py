@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_lines
+from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
+from pipelines.common.files import data_files
 from pipelines.translation.config import DataConfig
 
 PARTS = ("train", "validation", "test")
@@ -66,7 +67,7 @@ def is_there(folder: pathlib.Path, part: str, data: DataConfig) -> bool:
 def other_languages(folder: pathlib.Path) -> str:
     """Returns a hint for an error message: the languages that the folder has."""
     found = sorted(
-        {name[1] for path in folder.iterdir() if len(name := path.name.split(".")) > 1 and "train" in name[0]}
+        {name[1] for path in data_files(folder) if len(name := path.name.split(".")) > 1 and "train" in name[0]}
     )
     return f"; found train files of {', '.join(found)}" if found else ""
 
@@ -113,11 +114,11 @@ def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
     if isinstance(where, str):
         return read_tfds(where, part, data)
     if where.is_file():
-        return read_table(where)
+        return read_table(where, data.quoting)
     files = files_of(where, part, data, "" if part in PARTS else part)
     if not files:
         raise UserError(f"{where} has no part {part}: expected {part}.{data.source} and {part}.{data.target}")
-    return read_table(*files) if len(files) == 1 else read_parallel(*files)
+    return read_table(files[0], data.quoting) if len(files) == 1 else read_parallel(*files)
 
 
 def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
@@ -133,13 +134,10 @@ def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
     return pairs
 
 
-def read_table(path: pathlib.Path) -> Pairs:
+def read_table(path: pathlib.Path, quoting: bool) -> Pairs:
     """Reads lines of source, tab, target. A source on several lines has several translations."""
     pairs = Pairs([], [])
-    for number, line in enumerate(read_lines(path), start=1):
-        cells = line.rstrip("\r\n").split("\t")
-        if cells == [""]:
-            continue
+    for number, cells in read_cells(path, quoting=quoting):
         if len(cells) != 2:
             raise UserError(
                 f"{path}, line {number}: {len(cells)} columns, expected 2: a sentence, a tab, its translation"

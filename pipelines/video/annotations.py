@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.common.data import sources
+from pipelines.common.data.labels import as_label
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_rows
 from pipelines.common.errors import UserError
@@ -109,7 +110,7 @@ def read_labels(path: pathlib.Path) -> list[Video]:
     for line, row in read_rows(path, ["file", "label"]):
         place = f"{path}, line {line}"
         name = filled(row, "file", place)
-        label = filled(row, "label", place)
+        label = as_label(row["label"], f"{place}: label")
         videos.append(Video(name, (clip_of(path, name, place, label),), group(row), part(row, place), place))
         if name in places and videos[places[name]].part == videos[-1].part:
             raise UserError(f"{place}: {name} is also at {videos[places[name]].place}; expected each clip once")
@@ -134,7 +135,7 @@ def read_segments(path: pathlib.Path) -> list[Video]:
                 raise UserError(
                     f"{place}: {name} is in the {column} {now}, but in {before} at {known.place}; expected one {column}"
                 )
-        segments_of.setdefault(name, []).append(Segment(start, end, filled(row, "label", place), place))
+        segments_of.setdefault(name, []).append(Segment(start, end, as_label(row["label"], f"{place}: label"), place))
     videos = []
     for name, segments in segments_of.items():
         segments.sort(key=lambda segment: segment.start)
@@ -159,7 +160,10 @@ def read_sequences(path: pathlib.Path) -> list[Video]:
         )
         if len(names) != len(labels) or not all(names) or not all(labels):
             raise UserError(f"{place}: {len(names)} clips and {len(labels)} labels; expected as many, none empty")
-        clips = tuple(clip_of(path, name, place, label) for name, label in zip(names, labels, strict=True))
+        clips = tuple(
+            clip_of(path, name, place, as_label(label, f"{place}: a label"))
+            for name, label in zip(names, labels, strict=True)
+        )
         name = str(row.get("seq") or f"line {line}")
         videos.append(Video(name, clips, group(row), part(row, place), place))
     return videos
@@ -232,9 +236,10 @@ def read_tfds(name: str, manual_dir: pathlib.Path | None) -> list[Video]:
             builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"label": True}))
         )
         for number, row in enumerate(labels.as_numpy_iterator()):
-            label = names[row["label"]] if names else str(row["label"])
+            place = f"{name}, example {number} of {split}"
+            label = names[row["label"]] if names else as_label(row["label"].item(), f"{place}: label")
             clip = Clip(f"{split}/{number}", TfdsClip(builder, split, number), label)
-            videos.append(Video(clip.name, (clip,), None, split, f"{name}, example {number} of {split}"))
+            videos.append(Video(clip.name, (clip,), None, split, place))
     return videos
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
@@ -169,12 +170,13 @@ def make_tracks(videos: list[Video], inputs: Inputs, names: tuple[str, ...], dat
         UserError: A label is not among `names`, a segment ends after its clip, a frame has no label, or no video is
             left.
     """
-    ids = {name: number for number, name in enumerate(names)}
+    ids = {as_name(name): number for number, name in enumerate(names)}
 
     def index(label: str, place: str) -> int:
-        if label not in ids:
+        number = ids.get(as_name(label))
+        if number is None:
             raise UserError(f"{place}: the label is {label!r}, expected one of {', '.join(names)}")
-        return ids[label]
+        return number
 
     tracks, left_out = [], 0
     for video in videos:

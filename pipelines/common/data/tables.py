@@ -1,11 +1,13 @@
 """Reads CSV, TSV and JSON-lines files, plain or compressed; every error names the file and the line."""
 
+import collections
 import contextlib
 import csv
 import gzip
 import json
 import lzma
 import pathlib
+import re
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 
@@ -17,20 +19,24 @@ ENDINGS = tuple(kind + packed for kind in FORMATS for packed in COMPRESSIONS)
 MAX_CELL_BYTES = 1 << 30  # the default of the csv module is 128 KB
 
 
-def read_rows(path, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def read_rows(path, columns: Sequence[str], quoting: bool = False) -> Iterator[tuple[int, dict]]:
     """Yields (line, row) for each row of a table; a row has at least the fields `columns`.
 
     CSV and TSV start with a line of column names, and their values are strings. A JSON-lines file has one object per
     line, with values of any type. Blank lines are skipped. The text is UTF-8, with or without a byte-order mark.
 
+    Args:
+        quoting: whether quotation marks enclose fields in TSV, as they always do in CSV.
+
     Raises:
-        UserError: The file is missing, empty, damaged, not UTF-8 or of another format, or a column or field is missing.
+        UserError: The file is missing, empty, damaged, not UTF-8 or of another format, or a column or field is missing
+            or occurs twice.
     """
     path = pathlib.Path(path)
     kind = format_of(path)
-    read = read_objects if kind == ".jsonl" else read_cells
+    rows = read_objects(path, columns) if kind == ".jsonl" else read_table(path, kind, columns, quoting)
     empty = True
-    for line, row in read(path, kind, columns):
+    for line, row in rows:
         empty = False
         yield line, row
     if empty:
@@ -66,41 +72,104 @@ def read_lines(path: pathlib.Path) -> Generator[str]:
         raise UserError(f"{path} could not be read: {error.strerror or error}") from error
 
 
-def read_cells(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def read_table(path: pathlib.Path, kind: str, columns: Sequence[str], quoting: bool) -> Iterator[tuple[int, dict]]:
     """Yields the rows of a CSV or TSV file, with the line at which each one starts."""
-    csv.field_size_limit(MAX_CELL_BYTES)
+    with contextlib.closing(read_cells(path, ",", True) if kind == ".csv" else read_cells(path, "\t", quoting)) as rows:
+        first, header = next(rows, (1, None))
+        if header is None:
+            return
+        place = f"{path}, line {first}"
+        require(columns, header, place, "columns")
+        for name, count in collections.Counter(header).items():
+            if name and count > 1:
+                raise UserError(f"{place}: {count} columns have the name {name}; expected each name once")
+        for line, cells in rows:
+            if len(cells) != len(header):
+                hint = " (fields that are enclosed in quotation marks need --quoting)"
+                raise UserError(
+                    f"{path}, line {line}: {len(cells)} cells, expected {len(header)} as in the header"
+                    f"{hint if kind == '.tsv' and not quoting else ''}"
+                )
+            yield line, dict(zip(header, cells, strict=True))
+
+
+def read_cells(path: pathlib.Path, delimiter: str = "\t", quoting: bool = False) -> Generator[tuple[int, list[str]]]:
+    """Yields the cells of each row that is not blank, with the line at which the row starts.
+
+    Args:
+        quoting: whether quotation marks enclose a cell that begins with one. Such a cell may have several lines.
+    """
     with contextlib.closing(read_lines(path)) as lines:
-        rows = csv.reader(lines, delimiter="," if kind == ".csv" else "\t", strict=True)
-        try:
-            header = next(rows, None)
-            if header is None:
-                return
-            require(columns, header, f"{path}, line 1", "columns")
+        if quoting:
+            yield from read_quoted(path, lines, delimiter)
+            return
+        for number, line in enumerate(lines, start=1):
+            if row := line.rstrip("\r\n"):
+                yield number, row.split(delimiter)
+
+
+def read_quoted(path: pathlib.Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields what `read_cells` does, where quotation marks enclose cells."""
+    csv.field_size_limit(MAX_CELL_BYTES)
+    row: list[str] = []  # the lines of the current row
+
+    def remembered():
+        for line in lines:
+            row.append(line)
+            yield line
+
+    line = 1
+    rows = csv.reader(remembered(), delimiter=delimiter, strict=True)
+    try:
+        for cells in rows:
+            if cells:
+                yield line, cells
             line = rows.line_num + 1
-            for cells in rows:
-                if cells and len(cells) != len(header):
-                    raise UserError(f"{path}, line {line}: {len(cells)} cells, expected {len(header)} as in the header")
-                if cells:
-                    yield line, dict(zip(header, cells, strict=True))
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise UserError(f"{path}, line {rows.line_num}: {error}") from error
+            row.clear()
+    except csv.Error as error:
+        text = "".join(row)
+        opens = last_field(text, delimiter)
+        if not text.startswith('"', opens):
+            raise UserError(f"{path}, line {line}: {error}") from error
+        opening_line = line + text.count("\n", 0, opens)
+        raise UserError(
+            f"{path}, line {opening_line}: the quotation mark that opens a field here is never closed, or not at the"
+            ' end of the field; expected one there, and "" for a quotation mark inside the field'
+        ) from error
 
 
-def read_objects(path: pathlib.Path, kind: str, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
+def last_field(text: str, delimiter: str) -> int:
+    """Returns where, in the text of a row, the first field begins that no delimiter ends."""
+    field = re.compile(f'"(?:[^"]|"")*"{delimiter}|(?!")[^{delimiter}]*{delimiter}')
+    place = 0
+    while match := field.match(text, place):
+        place = match.end()
+    return place
+
+
+def read_objects(path: pathlib.Path, columns: Sequence[str]) -> Iterator[tuple[int, dict]]:
     """Yields the objects of a JSON-lines file, with their lines."""
     with contextlib.closing(read_lines(path)) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=unique_fields)
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error}); expected one object per line") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: {line.strip()[:40]} is not a JSON object with {columns[0]}")
             require(columns, row, f"{path}, line {number}", "fields")
             yield number, row
+
+
+def unique_fields(pairs: list[tuple[str, object]]) -> dict:
+    """Returns the object of a JSON text; ValueError if a field occurs twice, of which json.loads would keep one."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice, _ = collections.Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the field {twice} occurs twice")
+    return row
 
 
 def require(columns: Sequence[str], found, where: str, kind: str):

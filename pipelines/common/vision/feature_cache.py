@@ -156,7 +156,7 @@ class Cache:
             repair: also removes, and logs, damaged shards and the files that a killed process left. Needs the lock.
         """
         stored: dict[Identity, np.ndarray] = {}
-        for index_file in sorted(self.path.glob("*.json")):
+        for index_file in files.data_files(self.path, "*.json"):
             if index_file.name == "key.json":
                 continue
             shard = read_shard(index_file)
@@ -168,14 +168,14 @@ class Cache:
         if repair:
             for left in self.path.glob(f"{files.PARTIAL}*"):
                 remove(left)
-            for array_file in self.path.glob("*.npy"):
+            for array_file in files.data_files(self.path, "*.npy"):
                 if not array_file.with_suffix(".json").exists():
                     remove(array_file)
         return stored
 
     def write(self, shard: list[tuple[Identity, np.ndarray]]) -> dict[Identity, np.ndarray]:
         """Writes items as the next shard and returns them as stored. Needs the lock."""
-        number = 1 + max((int(path.stem) for path in self.path.glob("*.npy")), default=0)
+        number = 1 + max((int(path.stem) for path in files.data_files(self.path, "*.npy")), default=0)
         array_file = self.path / f"{number:06d}.npy"
         with files.atomic_path(array_file) as temporary:
             np.save(temporary, np.concatenate([rows for _, rows in shard]))

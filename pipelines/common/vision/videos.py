@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_path
+from pipelines.common.files import atomic_path, data_files
 from pipelines.common.vision import images
 
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -59,7 +59,7 @@ class Video:
         self.path = pathlib.Path(path)
         self.pictures = None
         if self.path.is_dir():
-            self.pictures = sorted(each for each in self.path.iterdir() if each.suffix.lower() in PICTURES)
+            self.pictures = [each for each in data_files(self.path) if each.suffix.lower() in PICTURES]
             if not self.pictures:
                 raise Unreadable(path, "is a folder without pictures: expected files .jpg or .png")
             self.own_rate = as_rate(folder_fps)

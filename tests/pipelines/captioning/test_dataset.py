@@ -14,6 +14,7 @@ from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.config import replace
 from pipelines.common.data import sources
+from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders
 
 ROWS = [("b.png", 0, "A dog ."), ("b.png", 1, "One dog"), ("a.png", 0, "Two cats")]
@@ -72,6 +73,33 @@ def test_every_layout_reads_the_same(tmp_path):
     assert read(tmp_path / "token", "test", data("", tmp_path)).references == {"c.png": ["No"]}
     for file in ("table/captions_train.tsv", "coco/annotations/captions_train2014.json"):
         assert read(tmp_path / file, "train", data("", tmp_path)).references == REFERENCES
+
+
+def test_what_tools_leave_in_folders_is_not_data(tmp_path):
+    write(tmp_path / "captions.token.txt", ["a.png#0\tA dog"])
+    write(tmp_path / "trainImages.txt", ["a.png"])
+    for name in ("._captions.token.txt", "._trainImages.txt", "images/._a.png", "images/.DS_Store", "images/Thumbs.db"):
+        write(tmp_path / name, ["\0\5\26\7"])
+    found = read(tmp_path, "train", data("", tmp_path))
+    assert found.references == {"a.png": ["A dog"]}
+    assert without_captions([found]) == 0
+    write(tmp_path / "images" / "b.png", [""])
+    assert without_captions([found]) == 1
+
+
+def test_quotation_marks_in_a_table_are_text_unless_quoting_is_asked_for(tmp_path):
+    path = tmp_path / "captions.tsv"
+    write(path, ['a.png\t0\t"A dog', 'a.png\t1\tA "cat"', 'b.png\t0\tTwo dogs"'])
+    assert read(path, "train", data("", tmp_path)).references == {
+        "a.png": ['"A dog', 'A "cat"'],
+        "b.png": ['Two dogs"'],
+    }
+    write(path, ['a.png\t0\t"A ""big"" dog"', 'b.png\t0\tTwo "dogs"'])
+    quoted = read(path, "train", data("", tmp_path, quoting=True))
+    assert quoted.references == {"a.png": ['A "big" dog'], "b.png": ['Two "dogs"']}
+    write(path, ["a.png\t0\tA dog", 'a.png\t1\t"never closed', "b.png\t0\tTwo dogs"])
+    with pytest.raises(UserError, match=r"captions.tsv, line 2: the quotation mark that opens a field here is never"):
+        read(path, "train", data("", tmp_path, quoting=True))
 
 
 def test_images_may_lie_beside_the_captions_or_in_the_folder_of_coco(tmp_path):

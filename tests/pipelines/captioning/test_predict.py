@@ -30,7 +30,10 @@ def feed(monkeypatch, content: bytes):
 
 @pytest.mark.parametrize("model", ["", "export"])
 def test_files_folders_and_patterns(shared, command, lines, folder, model):
-    given = [folder / "c.png", folder, f"{folder}/*.png"]
+    for left in ("._a.png", ".b.png", "__MACOSX/c.png", ".ipynb_checkpoints/c.png"):  # by tools: never data
+        (folder / left).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "c.png", folder / left)
+    given = [folder / "c.png", folder, f"{folder}/**/*.png"]
     assert command("predict", "--model", shared.run / model, *given) == 0
     found = lines()
     assert [row["image"] for row in found] == [

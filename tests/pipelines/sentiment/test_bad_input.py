@@ -42,6 +42,9 @@ def test_a_missing_file(refused, tmp_path):
         (b"text,label\ngood,1\nbad\n", "reviews.csv, line 3: 1 cells, expected 2"),
         (b"text,label\ngood,1\nsch\xf6n,1\n", "reviews.csv, line 3: byte 4 of the line is 0xf6, which is not UTF-8"),
         (b"text,label\ngood,\nbad,1\n", "reviews.csv, line 2: label is '', expected a name or an integer"),
+        (b"text,label\ngood,1\nbad,NaN\n", "reviews.csv, line 3: label is 'NaN', expected a name or an integer"),
+        (b"text,label,text\ngood,1,note\n", "reviews.csv, line 1: 2 columns have the name text"),
+        (b'text,label\ngood,1\n"bad,0\nbad,1\n', "reviews.csv, line 3: the quotation mark that opens a field here is"),
         (
             b"text,label\na,good\nb,good\nc,good\nd,good\n",
             "training reviews have the label good; expected at least two",
@@ -61,6 +64,7 @@ def test_an_invalid_table(refused, tmp_path, content, message):
         ('{"text": "good", "label": 1}\n{"text": "good"}\n', "reviews.jsonl, line 2: has the fields 'text', but label"),
         ('{"text": 3, "label": 1}\n', "reviews.jsonl, line 1: text is 3, expected a string"),
         ('{"text": "good", "label": null}\n', "reviews.jsonl, line 1: label is None, expected a name or an integer"),
+        ('{"text": "good", "label": NaN}\n', "reviews.jsonl, line 1: label is nan, expected a name or an integer"),
         ('{"text": "good", "label": 1.5}\n', "reviews.jsonl, line 1: label is 1.5"),
     ],
 )
@@ -89,7 +93,7 @@ def test_folders_without_reviews(refused, tmp_path):
     (tmp_path / "train").mkdir()
     assert "has no folders: expected one for each label" in refused(tmp_path)
     (tmp_path / "train" / "pos").mkdir()
-    assert "train is empty: expected reviews as files" in refused(tmp_path)
+    assert "train/pos is empty: expected reviews of the label pos as files" in refused(tmp_path)
     (tmp_path / "train" / "pos" / "1_1.txt").write_bytes(b"good \xff")
     assert "1_1.txt: byte 6 is not UTF-8" in refused(tmp_path)
 

@@ -90,6 +90,66 @@ def test_the_layout_of_acl_imdb(tmp_path):
     assert len(dataset.load(data_config(tmp_path))["train"]) == 12
 
 
+LEFT_BY_TOOLS = (".ipynb_checkpoints", "__MACOSX", ".hidden", "__pycache__", "@eaDir")
+
+
+def write_folders(folder, **texts):
+    """Writes train/LABEL/NUMBER_7.txt."""
+    for label, number in texts.items():
+        (folder / "train" / label).mkdir(parents=True)
+        for each in range(number):
+            (folder / "train" / label / f"{each}_7.txt").write_text(f"{label} {each}")
+
+
+def test_what_tools_leave_in_folders_is_not_data(tmp_path):
+    write_folders(tmp_path, neg=6, pos=6)
+    for name in LEFT_BY_TOOLS:
+        (tmp_path / "train" / name / "pos").mkdir(parents=True)
+        (tmp_path / "train" / name / "0_7-checkpoint.txt").write_text("a copy")
+    for name in ("._0_7.txt", ".DS_Store", "Thumbs.db", ".0_7.txt"):
+        (tmp_path / "train" / "pos" / name).write_bytes(b"\xff\x00\x05\x16")
+    parts = dataset.load(data_config(tmp_path))
+    assert dataset.name_labels(parts["train"], ()) == ("neg", "pos")
+    assert sum(map(len, parts.values())) == 12
+
+
+def test_folders_of_labels_that_are_not_usable_are_refused(tmp_path):
+    write_folders(tmp_path, neg=6, pos=6, neutral=0)
+    with pytest.raises(UserError, match=r"train/neutral is empty: expected reviews of the label neutral as files"):
+        dataset.load(data_config(tmp_path))
+    (tmp_path / "train" / "neutral").rename(tmp_path / "train" / "nan")
+    with pytest.raises(UserError, match=r"train/nan: the label is 'nan', expected a name or an integer"):
+        dataset.load(data_config(tmp_path))
+    (tmp_path / "train" / "nan").rename(tmp_path / "train" / "pos" / "7_7.txt")
+    with pytest.raises(UserError, match=r"train/pos/7_7.txt could not be read: Is a directory"):
+        dataset.load(data_config(tmp_path))
+
+
+def test_whole_numbers_are_one_label_in_every_format(tmp_path):
+    """pandas writes 1.0 for 1 if a row of the column is empty; JSON has numbers and strings."""
+    lines = [f"text {number}\t{label}\n" for number, label in enumerate(["1", "0", "1.0", "0.0", " 1"])]
+    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "".join(lines))
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(lines).replace("\t", ","))
+    values = [1, 0, "1.0", 0.0, "1"]
+    write_jsonl(tmp_path / "a.jsonl", [{"text": f"text {n}", "label": value} for n, value in enumerate(values)])
+    for kind in ("tsv", "csv", "jsonl"):
+        reviews = dataset.load_all(data_config(tmp_path / f"a.{kind}"), "train")
+        assert dataset.name_labels(reviews, ()) == ("0", "1")
+        assert dataset.label_ids(reviews, ("0", "1")).tolist() == [1, 0, 1, 0, 1]
+        assert dataset.label_ids(reviews, ("0.0", "1.0")).tolist() == [1, 0, 1, 0, 1]  # the names in an older run
+    write_folders(tmp_path, **{"0.0": 2, "1": 2, "1.0": 1})
+    reviews = dataset.load_all(data_config(tmp_path), "train")
+    assert (reviews.names, reviews.labels) == (("0", "1"), [0, 0, 1, 1, 1])
+
+
+def test_quotation_marks_in_tsv_are_text_unless_quoting_is_asked_for(tmp_path):
+    path = tmp_path / "reviews.tsv"
+    path.write_text('text\tlabel\n"begins with one\t1\nin between\t0\nends with one"\t1\n')
+    assert dataset.load_all(data_config(path), "train").texts == ['"begins with one', "in between", 'ends with one"']
+    quoted = dataset.load_all(data_config(path, quoting=True), "train")
+    assert quoted.texts == ["begins with one\t1\nin between\t0\nends with one"]
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "wanted", "expected"),
     [

@@ -47,6 +47,19 @@ def test_parallel_compressed_and_tabular_files_are_read_alike(tmp_path):
     assert read(tmp_path / "table-plain" / "train.tsv", "train", data_config("")) == expected
 
 
+def test_quotation_marks_in_a_table_are_text_unless_quoting_is_asked_for(tmp_path):
+    path = tmp_path / "train.tsv"
+    write(path, ['"Yes\t"Oui', 'No"\tNon"', '"Two\tdogs"\tDeux'])
+    with pytest.raises(UserError, match=r"train.tsv, line 3: 3 columns, expected 2"):
+        read(path, "train", data_config(path))
+    with pytest.raises(UserError, match=r"train.tsv, line 1: the quotation mark that opens a field here is never"):
+        read(path, "train", data_config(path, quoting=True))
+    write(path, ['"Yes\t"Oui', 'No"\tNon"'])
+    assert read(path, "train", data_config(path)) == Pairs(['"Yes', 'No"'], ['"Oui', 'Non"'])
+    write(path, ['"Two\tdogs"\t"« ""Deux"" »"'])
+    assert read(path, "train", data_config(path, quoting=True)) == Pairs(["Two\tdogs"], ['« "Deux" »'])
+
+
 def test_a_part_may_have_several_names(tmp_path):
     for name in ("train", "dev", "test_2016_flickr"):
         for language in ("en", "fr"):

@@ -45,6 +45,11 @@ def test_one_label_per_clip(folder):
     assert read(folder / "labels.csv", DataConfig())[1].clips[0].label == "right"
 
 
+def test_whole_numbers_are_one_label_however_they_are_written(folder):
+    write(folder, "labels.csv", "file,label\nclips/0.mp4,1\nclips/1.mp4,1.0\nclips/2.mp4, 1\n")
+    assert {label for video in read(folder, DataConfig()) for label in video.labels} == {"1"}
+
+
 def test_segments_in_any_order(folder):
     rows = "clips/0.mp4,1.0,2.5,left\nclips/1.mp4,0,1,still\nclips/0.mp4,0,1.0,right\n"
     videos = read(write(folder, "segments.csv", "file,start,end,label\n" + rows), DataConfig())
@@ -78,7 +83,16 @@ def test_without_a_label_file(tmp_path):
     ("name", "text", "message"),
     [
         ("labels.csv", "file,label\nclips/9.mp4,left\n", "labels.csv, line 2: clips/9.mp4 does not exist in"),
-        ("labels.csv", "file,label\nclips/0.mp4,\n", "labels.csv, line 2: label is empty"),
+        ("labels.csv", "file,label\nclips/0.mp4,\n", "labels.csv, line 2: label is '', expected a name"),
+        ("labels.csv", "file,label\nclips/0.mp4,nan\n", "labels.csv, line 2: label is 'nan', expected a name"),
+        ("labels.csv", "file,label,label\nclips/0.mp4,a,b\n", "labels.csv, line 1: 2 columns have the name label"),
+        (
+            "labels.csv",
+            'file,label\n"clips/0.mp4,a\n',
+            "labels.csv, line 2: the quotation mark that opens a field here",
+        ),
+        ("segments.csv", "file,start,end,label\nclips/0.mp4,0,1,NaN\n", "line 2: label is 'NaN', expected a name"),
+        ("sequences.csv", "clips,labels\nclips/0.mp4,NaN\n", "line 2: a label is 'NaN', expected a name"),
         ("labels.csv", "file\nclips/0.mp4\n", "line 1: has the columns 'file', but label is missing"),
         (
             "labels.csv",

@@ -106,6 +106,7 @@ def test_a_folder_of_pictures(tmp_path):
     for number in range(6):
         Image.fromarray(grey(number)).save(tmp_path / f"{number:03d}.{'png' if number % 2 else 'jpg'}")
     (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._003.png").write_bytes(b"\0\5\26\7")  # left by macOS: not data
     video = Video(tmp_path)
     assert (video.rate, video.expected, numbers(video)) == (25, 6, [0, 1, 2, 3, 4, 5])
     assert numbers(Video(tmp_path, fps=5, folder_fps=10)) == [0, 2, 4]
