@@ -185,7 +185,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
         before.
 
     Raises:
-        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before;
+        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before; a
+            mask of another size than the input; other than two initial states, or one of another width;
             `return_gates` inside `keras.layers.Bidirectional`.
     """
 

@@ -57,7 +57,7 @@ class Recurrent(keras.layers.RNN):
                 f"Cannot unroll {self.name}: the time dimension of its input {sequences.shape} is unknown."
             )
         x = tf.transpose(tf.cast(sequences, self.compute_dtype), [1, 0, 2])  # [time, batch, features]
-        mask = _time_major(mask)
+        mask = self._fitting(_time_major(mask), x)
         if self.go_backwards:
             x = tf.reverse(x, [0])
             mask = None if mask is None else tf.reverse(mask, [0])
@@ -117,11 +117,38 @@ class Recurrent(keras.layers.RNN):
 
         return unfold(first_outputs, (x, mask), state, count * (self.units,), unroll=self.unroll)
 
+    def _fitting(self, mask, x):
+        """The mask bool[time, batch, 1] of x float[time, batch, features]; one of another size is an error. A mask of
+        one row is that of all rows."""
+        if mask is None:
+            return None
+        message = f"{self.name} received a mask of another size than its input. Their steps and rows:"
+        (steps, rows, _), (mask_steps, mask_rows, _) = x.shape, mask.shape
+        pairs = [(mask_steps, steps), (mask_rows, rows if mask_rows != 1 else 1)]
+        if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            raise ValueError(f"{message} {mask_steps}, {mask_rows} and {steps}, {rows}.")
+        if all(None not in pair for pair in pairs):
+            return mask
+        (steps, rows, _), (mask_steps, mask_rows, _) = tf.unstack(tf.shape(x)), tf.unstack(tf.shape(mask))
+        fits = (mask_steps == steps) & ((mask_rows == rows) | (mask_rows == 1))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [message, mask_steps, mask_rows, steps, rows])]):
+            # XLA drops the assertion, but refuses both of these: only the first does not repeat a mask of one step.
+            return tf.broadcast_to(tf.reshape(mask, [steps, mask_rows, 1]), [steps, rows, 1])
+
     def _initial_state(self, given, batch):
         """The state to start from: a list of float[batch, units]."""
         if given is not None:
             given = list(given) if isinstance(given, list | tuple) else [given]
-            return [tf.convert_to_tensor(tf.cast(value, self.compute_dtype)) for value in given]
+            given = [tf.convert_to_tensor(tf.cast(value, self.compute_dtype)) for value in given]
+            shapes = [value.shape for value in given]
+            expected = [tf.TensorShape([None, units]) for units in self.state_size]
+            fits = [a.is_compatible_with(b) for a, b in zip(shapes, expected, strict=False)]
+            if len(given) != len(expected) or not all(fits):
+                raise ValueError(
+                    f"{self.name} received initial states of the shapes {shapes}, expected {len(expected)} of"
+                    f" {expected[0]}"
+                )
+            return given
         if not self.stateful:
             return [self._zeros(batch, units) for units in self.state_size]
         if isinstance(batch, int):

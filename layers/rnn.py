@@ -121,6 +121,13 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
                 constraint=self.bias_constraint,
             )
 
+    def load_own_variables(self, store):
+        # A container, such as Sequential, stores its layers under the names of their classes.
+        path = getattr(store, "_h5_entry_path", None)
+        if path and not len(store.keys()):
+            store = store.get(path.replace("vanilla_rnn", "simple_rnn"))
+        super().load_own_variables(store)
+
     def call(self, inputs, states, training=False):
         (h,) = states if isinstance(states, list | tuple) else (states,)
         x = inputs
@@ -153,8 +160,9 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
 class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
     """The vanilla recurrent network over a whole sequence: a drop-in replacement for `keras.layers.SimpleRNN`.
 
-    The weights have Keras's layout and copy both ways. In training, tanh uses the gradient of this file; other
-    activations and calls with `training=False` are differentiated automatically, which is slower.
+    The weights have Keras's layout and copy both ways; a `.weights.h5` of `keras.layers.SimpleRNN` can be loaded. In
+    training, tanh uses the gradient of this file; other activations and calls with `training=False` are differentiated
+    automatically, which is slower.
 
     Args:
         units: size of h.
@@ -173,7 +181,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         with `return_state` followed by h of the last step.
 
     Raises:
-        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before.
+        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before; a
+            mask of another size than the input; more than one initial state, or one of another width.
     """
 
     recurrence = Recurrence(step, factors, step_back, gates=0)

@@ -615,6 +615,64 @@ def test_a_mask_of_one_row_is_that_of_all(kind):
 
 
 @both_kinds
+@pytest.mark.parametrize("shape", [(3, 7), (3, 3), (3, 1), (2, 4), (4, 4)])
+@pytest.mark.parametrize("training", FLAGS)
+def test_a_mask_of_another_size_is_refused(kind, shape, training):
+    layer = KINDS[kind].layer(2, name="reader")
+    layer.build((None, None, 2))
+    x, mask = tf.constant(numbers(3, 4, 2)), tf.ones(shape, tf.bool)
+    sentence = "reader received a mask of another size than its input"
+    for function in (layer, tf.function(layer)):
+        with pytest.raises(ValueError, match=sentence):
+            function(x, mask=mask, training=training)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 2]), tf.TensorSpec([None, None], tf.bool)])
+    def unknown(x, mask):
+        return layer(x, mask=mask, training=training)
+
+    assert error(unknown(x, mask[:1, :1] | tf.ones((3, 4), tf.bool)), layer(x)) < 1e-6
+    with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
+        unknown(x, mask)
+
+
+@pytest.mark.extra
+@both_kinds
+@pytest.mark.parametrize(("rows", "shape"), [(3, (3, 7)), (3, (3, 3)), (3, (3, 1)), (3, (2, 4)), (1, (3, 4))])
+def test_xla_refuses_a_mask_of_another_size(kind, rows, shape):
+    layer = KINDS[kind].layer(2)
+    layer.build((None, None, 2))
+    specs = [tf.TensorSpec([None, None, 2]), tf.TensorSpec([None, None], tf.bool)]
+    call = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=specs, jit_compile=True)
+    with pytest.raises((tf.errors.OpError, ValueError)):
+        call(tf.constant(numbers(rows, 4, 2)), tf.ones(shape, tf.bool))
+
+
+@both_kinds
+def test_other_initial_states_are_refused(kind):
+    layer, count = KINDS[kind].layer(2, name="reader"), KINDS[kind].states
+    x, state = numbers(3, 4, 2), numbers(3, 2)
+    for wrong in ([], [state] * (count + 1), [state] * (count - 1), [numbers(3, 5)] * count):
+        with pytest.raises(ValueError, match=rf"reader received initial states .* expected {count} of \(None, 2\)"):
+            layer(x, initial_state=wrong)
+
+
+@both_kinds
+@pytest.mark.parametrize("wrap", [lambda layer: layer, keras.layers.Bidirectional])
+def test_a_weights_file_of_keras_loads_into_a_sequential_model(kind, wrap, tmp_path):
+    ours, theirs = (
+        keras.Sequential([keras.Input([4, 2]), wrap(made(3, return_sequences=True)), wrap(made(2))])
+        for made in (KINDS[kind].layer, KINDS[kind].native)
+    )
+    theirs.save_weights(tmp_path / "keras.weights.h5")
+    ours.load_weights(tmp_path / "keras.weights.h5")
+    assert error(ours(numbers(*SHAPE)), theirs(numbers(*SHAPE))) < 1e-6
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    ours.set_weights([weight * 0 for weight in ours.get_weights()])
+    ours.load_weights(tmp_path / "ours.weights.h5")
+    assert error(ours(numbers(*SHAPE)), theirs(numbers(*SHAPE))) < 1e-6
+
+
+@both_kinds
 def test_a_row_alone_is_that_row_of_a_batch(kind):
     """A batch of one row computes its input product for all steps at once, other batches step by step."""
     case = make_case(kind, {"return_sequences": True}, mask=HOLES, state=True, shape=SHAPE)
