@@ -112,13 +112,13 @@ class Images:
     Attributes:
         captioned: these images and their captions.
         left_out: the name of each other image -> the reason, as the end of a sentence.
-        features: float32[images, features], or None.
+        features: float32[images, features]; empty until they are computed.
         pixels: uint8 or float32 [images, size, size, 3], or None: then images are decoded as they are used.
     """
 
     captioned: Captioned
     left_out: dict[str, str]
-    features: np.ndarray | None = None
+    features: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0, 0], np.float32))
     pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Images:
 def with_features(captioned: Captioned, encoder: keras.Model, config: Config) -> Images:
     """Returns the images with their features, which are read from the cache if they were computed before."""
     images = config.images
-    options = {"size": images.image_size, "fit": images.fit, "pixel_limit": images.pixel_limit}
+    options: dict = {"size": images.image_size, "fit": images.fit, "pixel_limit": images.pixel_limit}
     features = feature_cache.fill(
         config.data.cache,
         {"encoder": config.model.encoder, "weights": encoders.digest(encoder), **options},

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from layers import decoding
+from layers.decoding_rules import NEVER
 from pipelines.captioning.model import Trained
 from pipelines.common.serving.decoder import Decoder
 from pipelines.common.vision import encoders
@@ -52,7 +52,7 @@ def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: 
         steps=[member.model.step for member in members],
         tokenizer=members[0].preprocessing,
         output="caption",
-        invalid_score=decoding.NEVER,
+        invalid_score=NEVER,
         defaults={
             "beam_size": config.search.beam_size,
             "length_penalty": config.search.length_penalty,

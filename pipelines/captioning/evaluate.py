@@ -60,7 +60,7 @@ def evaluate(
     if not len(captions):
         raise UserError(f"--data {location} has no usable caption to compute the perplexity of")
     loss = Perplexity(trained.model)(captions, images.features, batch_pairs)
-    scores = {
+    scores: dict = {
         "data": location,
         "split": part,
         "images": len(images),
@@ -173,10 +173,11 @@ def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]
 
 def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):
     """Writes a table of all captions, worst first."""
-    rows = zip(each, captioned.references, texts, captioned.references.values(), strict=True)
-    rows = sorted(rows, key=lambda row: row[0])
-    rows = [(f"{score:.4f}", image, text, " ||| ".join(references)) for score, image, text, references in rows]
-    write_tsv(path, "cider image caption references", rows)
+    rows = sorted(
+        zip(each, captioned.references, texts, captioned.references.values(), strict=True), key=lambda row: row[0]
+    )
+    cells = [(f"{score:.4f}", image, text, " ||| ".join(references)) for score, image, text, references in rows]
+    write_tsv(path, "cider image caption references", cells)
 
 
 def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float], title: str):

@@ -105,7 +105,8 @@ class CaptioningModel(keras.Model):
         self.image_norm = keras.layers.BatchNormalization(momentum=0.95, name="image_norm")
         self.image_dropout = drop(dropout, "image_dropout")
         self.embedding_dropout = drop(embedding_dropout, "embedding_dropout")
-        self.image_vector = dense(embedding_units, "image_vector") if image != "state" else None
+        if image != "state":
+            self.image_vector = dense(embedding_units, "image_vector")
         states = 2 if cell == "lstm" else 1  # h and c, or h
         self.first_states = [
             [dense(units, f"state_{n}_{s}", activation="tanh") for s in range(states)] for n in numbers

@@ -32,7 +32,8 @@ def predict(
     For an input that cannot be read, or is not an image, the object has an `error`, and the exit status is 1.
     """
     loaded = exports.load(model, "captioning", {"caption", "score", "candidates"})
-    status, drawn = 0, []
+    status = 0
+    drawn: list[tuple[str, str, list[str]]] = []
     for batch in text_inputs.batches(find_files(text_inputs.read_texts(images)), BATCH_SIZE):
         for answer in caption(loaded, batch, options):
             print(json.dumps(answer, ensure_ascii=False))
@@ -80,8 +81,9 @@ def caption(loaded, batch: list[tuple[str, str | None]], options: DecodingOption
         outputs = exports.decode(loaded, options, image=tf.constant(list(encoded.values())))
         captions = dict(zip(encoded, exports.sentences(outputs, "caption", options), strict=True))
     for name, error in batch:
-        if error is None and isinstance(contents[name], str):
-            error = contents[name]
+        content = contents.get(name)
+        if isinstance(content, str):
+            error = content
         elif error is None and captions[name]["score"] == float("-inf"):
             limit = int(loaded.signatures["defaults"]()["pixel_limit"])
             error = f"is not a JPEG or PNG image, is damaged, or has more than {limit:,} pixels"

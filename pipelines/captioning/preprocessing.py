@@ -8,7 +8,7 @@ from layers import tokenizer
 from layers.text import Vocabulary
 from pipelines.common.vision import images
 
-WORDS = {"level": "word", "lower_case": True}
+WORDS: dict = {"level": "word", "lower_case": True}
 END_OF_SENTENCE = r"[\s.]+$"  # "A dog runs ." means the same as "a dog runs"
 
 
@@ -32,8 +32,7 @@ class Preprocessing(tf.Module):
     ):
         super().__init__(name="preprocessing")
         self.image_size, self.fit, self.pixel_limit = image_size, fit, pixel_limit
-        limits = {"max_tokens": max_tokens, "max_characters": max_characters}
-        self.tokenizer = tokenizer.Tokenizer(vocabulary, **WORDS, **limits)
+        self.tokenizer = tokenizer.Tokenizer(vocabulary, **WORDS, max_tokens=max_tokens, max_characters=max_characters)
 
     def pixels(self, encoded):
         """Decodes images: string[batch] -> (float32[batch, size, size, 3] from 0 to 255, bool[batch]: readable)."""

@@ -139,10 +139,10 @@ class Training:
 
     def fit(self, run: Run) -> dict:
         config = self.config
-        groups = []
-        if config.cnn.is_trained:
+        groups, from_epoch = [], config.cnn.finetune_cnn_after
+        if from_epoch is not None:
             weights = self.model.encoder.trainable_variables
-            groups = [ParameterGroup(weights, config.cnn.cnn_learning_rate, config.cnn.finetune_cnn_after)]
+            groups = [ParameterGroup(weights, config.cnn.cnn_learning_rate, from_epoch)]
         return Trainer(
             self.model,
             run=run,
@@ -159,7 +159,7 @@ class Training:
         """Returns the batches of an epoch."""
         self.epoch = epoch
         config, images, captions = self.config, self.images["train"], self.captions["train"]
-        options = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
+        options: dict = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
         if config.cnn.runs_in(epoch):
             options |= {"batch_images": config.data.batch_images, "augment": config.cnn.augment}
             return batches.image_batches(captions, images, self.preprocessing, **options)
@@ -169,7 +169,7 @@ class Training:
         """Returns the validation scores."""
         images = self.images["validation"]
         features = images.features
-        if features is None or self.config.cnn.is_trained_in(self.epoch):
+        if not len(features) or self.config.cnn.is_trained_in(self.epoch):
             features = self.features(images)
         loss = self.perplexity(self.captions["validation"], features, self.config.data.batch_pairs)
         captions, _ = self.greedy(features)
