@@ -5,6 +5,7 @@ groups are flat (`--units`, not `--model.units`); in config.json they are nested
 its type, default and help text are read from there by tyro, and its type by `from_json`.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import pathlib
@@ -157,9 +158,12 @@ def _value_from_json(hint, value, path: str):
         return tuple(_value_from_json(typing.get_args(hint)[0], each, path) for each in value)
     if hint is pathlib.Path and isinstance(value, str):
         return pathlib.Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in _KINDS and type(value) is hint:
+    if hint is float and type(value) is int:
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    is_too_large = type(value) is int and abs(value) >= 2**63  # for TensorFlow and numpy
+    is_nan = value != value
+    if hint in _KINDS and type(value) is hint and not is_too_large and not is_nan:
         return value
     raise _wrong_value(path, value, _KINDS.get(hint, str(hint)))
 
