@@ -8,9 +8,11 @@ its type, default and help text are read from there by tyro, and its type by `fr
 import contextlib
 import dataclasses
 import difflib
+import os
 import pathlib
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated
 
 import tyro
@@ -107,6 +109,23 @@ def reset(group, *fields: str):
     """Returns the group of a configuration with the named fields at their defaults."""
     default = type(group)()
     return dataclasses.replace(group, **{field: getattr(default, field) for field in fields})
+
+
+def map_paths(value, change: Callable[[pathlib.Path], pathlib.Path]):
+    """Returns a configuration, or a value of one, in which `change` was applied to every path."""
+    if isinstance(value, pathlib.Path):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(map_paths(each, change) for each in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: map_paths(each, change) for name, each in fields.items()})
+    return value
+
+
+def expand_home(path) -> pathlib.Path:
+    """Returns the path with a leading ~ replaced by the home folder, as a shell does not for --run=~/mine."""
+    return pathlib.Path(os.path.expanduser(path))
 
 
 def groups(kind: type) -> dict[str, type]:
