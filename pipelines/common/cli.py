@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tyro
 
-from pipelines.common.config import from_json
+from pipelines.common.config import expand_home, from_json, map_paths
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 
@@ -125,14 +125,20 @@ def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
     if arguments and not arguments[0].startswith("-"):
         require_known("preset", arguments[0], presets)
     config = tyro.extras.overridable_config_cli(presets, prog=f"{program(task)} {command}", args=arguments)
+<<<<<<< HEAD
     # tyro returns only the configuration, and accepts no flag before the name of the preset.
     return arguments[0], config
+=======
+    # tyro gives the config alone; it accepts no flag before the preset's name.
+    return arguments[0], map_paths(config, expand_home)
+>>>>>>> b83ec7b (Paths: exports that TensorFlow could not load are refused, ~ in --run=~/mine, the same data by another path)
 
 
 def parse(task: str, command: str, parser, arguments: list[str], default=None):
     """Returns an instance of the dataclass `parser` with the values of the arguments, else those of `default`."""
     options = {} if default is None else {"default": default}
-    return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
+    parsed = tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
+    return map_paths(parsed, expand_home)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +172,7 @@ def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
         raise UserError(f"fine-tune needs --from RUN --data WHERE: the run to start from, and {data} to train on")
     default = kind()
     if start is not None:
-        run = Run.open(start, task).require_weights()
+        run = Run.open(expand_home(start), task).require_weights()
         default = from_json(kind, run.config).for_fine_tuning(run.path)
     config = parse(task, "fine-tune --from RUN", kind, rest, default)
     if not any(argument.split("=")[0] == "--data" for argument in rest):

@@ -5,11 +5,14 @@ groups are flat (`--units`, not `--model.units`); in config.json they are nested
 its type, default and help text are read from there by tyro, and its type by `from_json`.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import os
 import pathlib
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated
 
 import tyro
@@ -108,6 +111,23 @@ def reset(group, *fields: str):
     return dataclasses.replace(group, **{field: getattr(default, field) for field in fields})
 
 
+def map_paths(value, change: Callable[[pathlib.Path], pathlib.Path]):
+    """Returns a configuration, or a value of one, in which `change` was applied to every path."""
+    if isinstance(value, pathlib.Path):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(map_paths(each, change) for each in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: map_paths(each, change) for name, each in fields.items()})
+    return value
+
+
+def expand_home(path) -> pathlib.Path:
+    """Returns the path with a leading ~ replaced by the home folder, as a shell does not for --run=~/mine."""
+    return pathlib.Path(os.path.expanduser(path))
+
+
 def groups(kind: type) -> dict[str, type]:
     """Returns the fields of a configuration class that are groups, by name."""
     hints = typing.get_type_hints(kind)
@@ -157,9 +177,12 @@ def _value_from_json(hint, value, path: str):
         return tuple(_value_from_json(typing.get_args(hint)[0], each, path) for each in value)
     if hint is pathlib.Path and isinstance(value, str):
         return pathlib.Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in _KINDS and type(value) is hint:
+    if hint is float and type(value) is int:
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    is_too_large = type(value) is int and abs(value) >= 2**63  # for TensorFlow and numpy
+    is_nan = value != value
+    if hint in _KINDS and type(value) is hint and not is_too_large and not is_nan:
         return value
     raise _wrong_value(path, value, _KINDS.get(hint, str(hint)))
 

@@ -11,7 +11,7 @@ import platform
 import shutil
 import typing
 
-from pipelines.common.config import from_json
+from pipelines.common.config import expand_home, from_json, map_paths
 from pipelines.common.errors import UserError
 from pipelines.common.files import PARTIAL, atomic_path, data_files, read_json, write_json
 
@@ -70,12 +70,10 @@ class Run:
         config (naming the fields) or task, or when another process trains in it.
         """
         path = pathlib.Path(path)
-        kind = type(config) if dataclasses.is_dataclass(config) else None
-        config = as_json(config)
         if not (path / "config.json").is_file():
-            return cls(path, task, config, preset)
+            return cls(path, task, as_json(config), preset)
         run = cls.open(path, task)
-        run._refuse_other_config(config, kind)
+        run._refuse_other_config(config)
         if not run.finished:
             run._take_lock()
             run._sweep()
@@ -157,13 +155,14 @@ class Run:
     def __exit__(self, *unused):
         self.close()
 
-    def _refuse_other_config(self, config: dict, kind: type | None):
+    def _refuse_other_config(self, config):
         """Raises UserError, naming the fields, unless the run was made with `config` (the field `run` aside).
 
-        A field that the stored configuration does not have is newer than the run, which was made with its default.
+        A field that the stored configuration does not have is newer than the run, which was made with its default. A
+        path may be written in another way, such as an absolute one for a relative one.
         """
-        stored = self.config if kind is None else as_json(from_json(kind, self.config))
-        stored, wanted = flatten({**stored, "run": None}), flatten({**config, "run": None})
+        stored = from_json(type(config), self.config) if dataclasses.is_dataclass(config) else self.config
+        stored, wanted = with_absolute_paths(stored), with_absolute_paths(config)
         missing = "(none)"
         changes = [
             f"{field} was {json.dumps(stored[field]) if field in stored else missing}"
@@ -201,6 +200,15 @@ def as_json(config) -> dict:
     if not isinstance(config, dict):
         config = dataclasses.asdict(config)
     return json.loads(json.dumps(config, default=os.fspath))
+
+
+def with_absolute_paths(config) -> dict:
+    """Returns the flat JSON form of a config, without its own folder `run`."""
+    flat = flatten(as_json(map_paths(config, pathlib.Path.resolve))) | {"run": None}
+    location = flat.get("data.location")
+    if location and location != "sample" and expand_home(location).exists():  # the sample, and tfds:NAME, have no path
+        flat["data.location"] = str(expand_home(location).resolve())
+    return flat
 
 
 def flatten(config: dict, prefix: str = "") -> dict:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pipelines.common import cli
-from pipelines.common.config import from_json
+from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.decoding_options import DecodingOptions
@@ -34,10 +34,10 @@ def adapt_presets(arguments: list[str]) -> dict:
         return PRESETS
     description, config = preset
     given, _ = cli.take_option(arguments, "init-from")
-    start = config.transfer.init_from if given is None else Path(given)
+    start = config.transfer.init_from if given is None else expand_home(given)
     if start is None or given == "None":
         return PRESETS
-    folder = Path(cli.take_option(arguments, "run")[0] or config.run)
+    folder = expand_home(cli.take_option(arguments, "run")[0] or config.run)
     if not start.exists() and (folder / "config.json").is_file():
         # The language model no longer exists. A finished run is reported all the same; another one will refuse.
         learned = from_json(Config, Run.open(folder, TASK).config)

@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 
+from pipelines.common.config import expand_home
 from pipelines.common.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -37,8 +38,8 @@ def locate(where: str, task: str, fallbacks: dict[str, tuple[str, str]]) -> path
         raise UserError("--data is empty: expected sample, a file, a folder or tfds:NAME")
     if where in fallbacks and (real_data() / where).exists():
         return real_data() / where
-    if pathlib.Path(where).exists():
-        return pathlib.Path(where)
+    if expand_home(where).exists():
+        return expand_home(where)
     if where in fallbacks:
         instead, address = fallbacks[where]
         if instead:

@@ -8,6 +8,11 @@ from pipelines.common.errors import UserError
 from pipelines.common.serving.decoding_options import DecodingOptions
 
 
+def has_wildcards(path) -> bool:
+    """Returns whether TensorFlow takes the path for a pattern, and may not find the weights of an export there."""
+    return any(character in str(path) for character in "[]*?\\")
+
+
 def load(model: pathlib.Path, task: str, outputs: set[str]):
     """Returns the SavedModel of a run or of an export.
 
@@ -23,7 +28,12 @@ def load(model: pathlib.Path, task: str, outputs: set[str]):
     try:
         loaded = tf.saved_model.load(str(export))
     except Exception as error:  # TensorFlow has no common class for what a damaged file may cause
-        raise UserError(f"{export} cannot be loaded: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if has_wildcards(export):
+            reason = (
+                "TensorFlow takes the characters [ ] * ? \\ in its path for a pattern; expected a path without them"
+            )
+        raise UserError(f"{export} cannot be loaded: {reason}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None or set(signature.structured_outputs) != outputs:
         *others, last = sorted(outputs)

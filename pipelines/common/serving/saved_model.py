@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.files import PARTIAL, sync_folder
+from pipelines.common.serving.exports import has_wildcards
 
 
 def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Path:
@@ -24,6 +25,11 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
         UserError: `path` exists and is not an export, or it cannot be written.
     """
     path = pathlib.Path(path)
+    if has_wildcards(path.absolute()):
+        raise UserError(
+            f"TensorFlow could not load an export in {path.absolute()}, as it takes the characters [ ] * ? \\ for a"
+            " pattern: give a folder without them with --to"
+        )
     refuse_other_files(path)
     module = tf.Module()
     # Only the variables of a Keras model: Keras would trace the model once more, for a signature of its own.

@@ -2,8 +2,10 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
@@ -119,3 +121,29 @@ def test_a_reader_that_has_enough_is_no_fault(root):
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    cache: Path = Path("cache")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithPaths:
+    run: Path
+    teachers: tuple[Path, ...] = ()
+    prefix: str = ""
+    group: tyro.conf.OmitArgPrefixes[Group] = Group()
+
+
+def test_the_home_folder_in_a_flag_with_an_equals_sign(monkeypatch):
+    """A shell replaces ~ in `--run ~/mine`, but not in `--run=~/mine`."""
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["--run=~/mine", "--teachers", "~/a", "b~", "--prefix=~/text", "--cache=~"]
+    options = cli.parse("sentiment", "train", WithPaths, arguments)
+    assert options == WithPaths(
+        Path("/home/me/mine"), (Path("/home/me/a"), Path("b~")), "~/text", Group(Path("/home/me"))
+    )
+    presets = {"sample": ("A preset.", WithPaths(Path("x")))}
+    name, config = cli.parse_preset("sentiment", "train", presets, ["sample", "--run=~/mine"])
+    assert (name, config.run) == ("sample", Path("/home/me/mine"))

@@ -214,3 +214,39 @@ def test_publish_replaces(tmp_path):
 def test_cells_of_a_table_are_one_line(tmp_path):
     write_tsv(tmp_path / "table.tsv", "number text", [(1, "a\tb\n c"), (0.5, "")])
     assert (tmp_path / "table.tsv").read_text() == "number\ttext\n1\ta b c\n0.5\t\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    location: str = "sample"
+    cache: Path = Path("cache")
+
+
+@dataclasses.dataclass(frozen=True)
+class Configured:
+    run: Path
+    data: Data
+    teachers: tuple[Path, ...] = ()
+
+
+def test_the_same_data_by_another_path_is_the_same_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "reviews.csv").touch()
+    (tmp_path / "other.csv").touch()
+
+    def start(location, cache="cache", teacher="teacher"):
+        config = Configured(Path("run"), Data(str(location), Path(cache)), (Path(teacher),))
+        Run.start(tmp_path / "run", "sentiment", config).close()
+
+    start("reviews.csv")
+    for same in (tmp_path / "reviews.csv", "./reviews.csv", tmp_path / "run" / ".." / "reviews.csv", "~/reviews.csv"):
+        start(same)
+    start("reviews.csv", tmp_path / "cache", tmp_path / "teacher")
+    with pytest.raises(UserError, match=r"data.location was .*reviews.csv. and is now .*other.csv"):
+        start("other.csv")
+    with pytest.raises(UserError, match=r"data.cache was .*cache. and is now .*other"):
+        start("reviews.csv", "other")
+    with pytest.raises(UserError, match=r"data.location was .* and is now .sample"):
+        (tmp_path / "sample").touch()
+        start("sample")

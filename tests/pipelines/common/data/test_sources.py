@@ -34,6 +34,12 @@ def test_the_sample_outside_of_a_checkout(tmp_path, monkeypatch):
         locate("sample")
 
 
+def test_a_path_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.csv").touch()
+    assert locate("~/mine.csv") == tmp_path / "mine.csv"
+
+
 def test_a_known_name_is_the_folder_of_the_real_data(real, tmp_path):
     assert locate("reviews") == real / "reviews"
     (tmp_path / "reviews").mkdir()

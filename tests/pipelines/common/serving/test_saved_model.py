@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
+from pipelines.common.serving import exports
 from pipelines.common.serving.saved_model import write_saved_model
 
 
@@ -37,6 +38,33 @@ def test_an_export_is_replaced_whole(tmp_path, parts):
     write_saved_model(tmp_path / "export", signatures, [model])
     assert not (tmp_path / "export" / "old").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["export"]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*b", "a?b", "a\\b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, parts, monkeypatch, name):
+    model, signatures = parts
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=r"takes the characters .* for a pattern: give a folder without them with --to"):
+        write_saved_model(tmp_path / name / "export", signatures, [model])
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UserError, match="for a pattern"):
+        write_saved_model("export", signatures, [model])
+    assert not list((tmp_path / name).iterdir())
+
+
+def test_an_export_that_was_moved_to_such_a_path(tmp_path, parts):
+    model, signatures = parts
+    write_saved_model(tmp_path / "export", signatures, [model])
+    (tmp_path / "export").rename(tmp_path / "export[1]")
+    with pytest.raises(UserError, match=r"export\[1\] cannot be loaded: TensorFlow takes .* expected a path without"):
+        exports.load(tmp_path / "export[1]", "sentiment", {"y"})
+
+
+@pytest.mark.parametrize("name", ["a b", "a{1}", "é", "a#b%41", "a'b\"c", "~a"])
+def test_other_characters_in_a_path(tmp_path, parts, name):
+    model, signatures = parts
+    write_saved_model(tmp_path / name, signatures, [model])
+    assert exports.load(tmp_path / name, "sentiment", {"y"})
 
 
 def test_a_full_disk_leaves_the_old_export(tmp_path, parts):
