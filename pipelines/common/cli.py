@@ -125,13 +125,8 @@ def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
     if arguments and not arguments[0].startswith("-"):
         require_known("preset", arguments[0], presets)
     config = tyro.extras.overridable_config_cli(presets, prog=f"{program(task)} {command}", args=arguments)
-<<<<<<< HEAD
     # tyro returns only the configuration, and accepts no flag before the name of the preset.
-    return arguments[0], config
-=======
-    # tyro gives the config alone; it accepts no flag before the preset's name.
     return arguments[0], map_paths(config, expand_home)
->>>>>>> b83ec7b (Paths: exports that TensorFlow could not load are refused, ~ in --run=~/mine, the same data by another path)
 
 
 def parse(task: str, command: str, parser, arguments: list[str], default=None):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders, feature_cache
-from pipelines.common.vision.videos import Unreadable, stacks
+from pipelines.common.vision.videos import READING, Unreadable, stacks
 from pipelines.video.annotations import Clip, open_clip
 from pipelines.video.config import DataConfig
 from pipelines.video.preprocessing import Preprocessing
@@ -85,6 +85,7 @@ class FeatureInputs(Inputs):
         key = {
             "encoder": name, "weights": encoders.digest(encoder), "size": preprocessing.image_size,
             "fit": preprocessing.fit, "fps": data.fps, "folder_fps": data.folder_fps, "piece": PIECE_FRAMES,
+            "reading": READING,
         }  # fmt: skip
         self.features = feature_cache.fill(
             data.cache, key, pieces, lambda missing: compute(missing, data, encode), log=log

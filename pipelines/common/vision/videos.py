@@ -4,18 +4,21 @@ The times of frames are their presentation times. A video is read at a rate: fra
 later than k / rate. At the rate of the file these are all of its frames; at another rate, or if the times in the file
 are irregular, frames are left out or repeated.
 
-Frames are rotated if the file says that the camera was. Their size may change within a video: `stacks` groups frames of
-the same size.
+Frames are turned and mirrored as the file says that they are to be shown. Their size may change within a video:
+`stacks` groups frames of the same size.
 """
 
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
 
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_path, data_files
@@ -23,8 +26,11 @@ from pipelines.common.vision import images
 
 PICTURES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # of a frame, as in 8K video
-SLACK = 1.5e-3  # seconds; Matroska rounds times to milliseconds
+SLACK = 1.5e-3  # seconds, and at most half a frame; Matroska rounds times to milliseconds
+MAX_GAP = 600  # seconds between two frames
+READING = 2  # version of what a file's frames are, for the keys of caches
 MIN_SHARE = 0.95  # of the frames that the header promises; a file with fewer is truncated
+PICTURE_STREAMS = Disposition.attached_pic | Disposition.timed_thumbnails
 STACK_FRAMES = 64
 STACK_BYTES = 2**24
 
@@ -48,7 +54,8 @@ class Video:
     def __init__(self, path, fps: float = 0.0, folder_fps: float = 25.0):
         """
         Args:
-            path: a video file, or a folder of JPEG and PNG pictures, read in the order of their names.
+            path: a video file, or a folder of JPEG and PNG pictures, read in the order of their names, in which numbers
+                count as numbers: f2.jpg is before f10.jpg.
             fps: frames per second to read; 0: the rate of the file.
             folder_fps: frames per second at which the pictures of a folder were taken.
 
@@ -59,7 +66,8 @@ class Video:
         self.path = pathlib.Path(path)
         self.pictures = None
         if self.path.is_dir():
-            self.pictures = [each for each in data_files(self.path) if each.suffix.lower() in PICTURES]
+            pictures = (each for each in data_files(self.path) if each.suffix.lower() in PICTURES)
+            self.pictures = sorted(pictures, key=natural_order)
             if not self.pictures:
                 raise Unreadable(path, "is a folder without pictures: expected files .jpg or .png")
             self.own_rate = as_rate(folder_fps)
@@ -77,6 +85,12 @@ class Video:
         return resample(decode(self.path, self.own_rate), self.rate, self.own_rate)
 
 
+def natural_order(path: pathlib.Path) -> tuple:
+    """Returns a key that sorts paths by their names, in which runs of digits are compared as numbers."""
+    parts = re.split(r"(\d+)", path.stem)  # the odd ones are digits
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], path.name
+
+
 def as_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
@@ -86,9 +100,11 @@ def opened(path):
     """Yields (container, video stream) of a file; errors of PyAV in the `with` block are raised as Unreadable."""
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise Unreadable(path, "has no video in it")
-            stream = container.streams.video[0]
+            streams = [each for each in container.streams.video if not each.disposition & PICTURE_STREAMS]
+            if not streams:
+                only = ", only a cover picture" if container.streams.video else ""
+                raise Unreadable(path, f"has no video in it{only}")
+            stream = streams[0]
             if stream.codec_context is None or not stream.codec_context.width:
                 raise Unreadable(path, "is not a video: it has no frame size")
             refuse_large(path, stream.codec_context.width, stream.codec_context.height)
@@ -138,6 +154,9 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
             time = last + 1 / float(rate) if frame.time is None else frame.time
             if not count:
                 first = last = time
+            if time - last > MAX_GAP:
+                gap = f"has a gap of {time - last:.0f} s in its times before frame {count}"
+                raise Unreadable(path, f"{gap}: expected at most {MAX_GAP} s")
             last = max(time, last)
             yield last - first, upright(frame)
             count += 1
@@ -152,10 +171,22 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
 
 
 def upright(frame) -> np.ndarray:
-    """Returns the rotated frame, uint8[height, width, 3]; `rotation` is in degrees, counterclockwise."""
+    """Returns a frame as a player shows it, uint8[height, width, 3]: turned by quarters and mirrored as its display
+    matrix says.
+
+    The matrix has the rows (a, b, u), (c, d, v), (x, y, w): a pixel is shown at (a x + c y, b x + d y), where x is to
+    the right and y down. One that is not invertible is ignored.
+    """
     pixels = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return pixels
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), "<i4").tolist()
+    if a * d == b * c:
+        return pixels
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def picture(path) -> np.ndarray:
@@ -170,12 +201,13 @@ def picture(path) -> np.ndarray:
 def resample(frames: Iterable, rate: Fraction, own: Fraction) -> Iterator[np.ndarray]:
     """Yields the pixels at the times 0, 1 / rate, 2 / rate, … of frames (seconds, pixels); the last lasts 1 / own."""
     number, shown, ends = 0, None, 0.0
+    slack = min(SLACK, float(1 / (2 * max(rate, own))))
     for time, pixels in frames:
-        while shown is not None and number / rate < time - SLACK:
+        while shown is not None and number / rate < time - slack:
             yield shown
             number += 1
         shown, ends = pixels, time + 1 / own
-    while shown is not None and number / rate < ends - SLACK:
+    while shown is not None and number / rate < ends - slack:
         yield shown
         number += 1
 

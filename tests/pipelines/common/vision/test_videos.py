@@ -1,10 +1,12 @@
 """Reading of real files, made here with PyAV; the grey of a frame tells its number."""
 
+import itertools
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from pipelines.common.errors import UserError
@@ -80,6 +82,69 @@ def test_frames_are_rotated(tmp_path):
     assert shown[40:].mean() > 200 and shown[:24].mean() < 50  # 90 degrees against the clock: left is below
 
 
+SIGNS = list(itertools.product((-1, 1), repeat=2))
+STRAIGHT, SWAPPED = [(a, 0, 0, d) for a, d in SIGNS], [(0, b, c, 0) for b, c in SIGNS]
+NONSENSE = [(0, 0, 0, 0), (-1, 0, 0, 0), (1, -1, 1, -1)]
+
+
+@pytest.mark.parametrize("matrix", [None, *STRAIGHT, *SWAPPED, *NONSENSE, (0.7, 0.1, -0.2, -0.9)])
+def test_frames_are_turned_and_mirrored_as_the_display_matrix_says(tmp_path, matrix):
+    """A pixel (x, y) is shown at (a x + c y, b x + d y); a matrix that cannot be inverted is ignored."""
+    frame = np.zeros((32, 64, 3), np.uint8)
+    frame[:16, :32] = 255  # top left
+    a, b, c, d = matrix or (1, 0, 0, 1)
+    whole = [int(65536 * value) for value in (a, b, 0, c, d, 0, 0, 0)]
+    shown = next(iter(Video(make(tmp_path / "a.mp4", [frame] * 2, set_display_matrix=[*whole, 2**30]))))
+    if a * d == b * c:
+        a, b, c, d = 1, 0, 0, 1
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    right, down = (c < 0, b < 0) if swapped else (a < 0, d < 0)
+    assert shown.shape == ((64, 32, 3) if swapped else (32, 64, 3))
+    parts = [[part.mean() > 100 for part in np.split(row, 2, axis=1)] for row in np.split(shown, 2)]
+    assert parts == [[(x, y) == (right, down) for x in (False, True)] for y in (False, True)]
+
+
+@pytest.mark.parametrize("fps", [333, 500, 667, 1000, 2000])
+def test_every_frame_at_a_very_high_rate(tmp_path, fps):
+    assert numbers(Video(make(tmp_path / "a.mp4", [grey(n) for n in range(12)], fps=fps))) == list(range(12))
+
+
+def test_a_higher_rate_than_that_of_the_file_does_not_show_frames_early(tmp_path):
+    path = make(tmp_path / "a.mp4", [grey(n) for n in range(3)], fps=10)
+    assert numbers(Video(path, fps=1000)) == [0] * 100 + [1] * 100 + [2] * 100
+
+
+def test_a_gap_in_the_times(tmp_path):
+    hours = make(tmp_path / "hours.mkv", [grey(n) for n in range(4)], times=[0, 100, 7_200_000, 7_200_100])
+    with pytest.raises(Unreadable, match="has a gap of 7200 s in its times before frame 2: expected at most 600 s"):
+        list(Video(hours, fps=10))
+    minutes = make(tmp_path / "minutes.mkv", [grey(n) for n in range(3)], times=[0, 100, 500_000])
+    assert len(numbers(Video(minutes, fps=1))) == 501
+
+
+@pytest.mark.parametrize(("ending", "codec"), [(".mp3", "mp3"), (".mp4", "aac"), (".mp4", "libx264")])
+def test_a_cover_picture_is_not_a_video(tmp_path, ending, codec):
+    path = tmp_path / f"song{ending}"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 16, 16, "rgb24", Disposition.attached_pic
+        stream = container.add_stream(codec, rate=44100 if codec != "libx264" else 10)
+        if codec == "libx264":
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+            frame = av.VideoFrame.from_ndarray(grey(3), format="rgb24")
+        else:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 44100
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey(20, (16, 16)), format="rgb24")))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    if codec == "libx264":
+        assert numbers(Video(path)) == [3]
+    else:
+        with pytest.raises(Unreadable, match="has no video in it, only a cover picture"):
+            Video(path)
+
+
 def test_frames_that_change_in_size(tmp_path):
     parts = [
         make(tmp_path / f"{n}.ts", [grey(n, size)] * 4, container_format="mpegts")
@@ -113,6 +178,12 @@ def test_a_folder_of_pictures(tmp_path):
     (tmp_path / "003.png").write_bytes((tmp_path / "003.png").read_bytes()[:40])
     with pytest.raises(Unreadable, match=r"003.png is truncated or damaged"):
         list(Video(tmp_path))
+
+
+def test_pictures_are_sorted_as_people_count(tmp_path):
+    for number, name in enumerate(["f", "f1", "f02", "f2", "f2b", "f10", "f10 2", "f10 10", "g1"]):
+        Image.fromarray(grey(number)).save(tmp_path / f"{name}.png")
+    assert numbers(Video(tmp_path)) == list(range(9))
 
 
 def test_files_that_are_not_a_video(tmp_path):
