@@ -2,7 +2,8 @@
 
 BPTT (Werbos 1990, "Backpropagation through time: what it does and how to do it") is back-propagation through the
 network unfolded in time. The equations of a step and of its gradient are in `lstm.py` and `rnn.py`; this file runs them
-over a sequence. Only what depends on the neighbouring step is done inside the two loops:
+over a sequence. Only what depends on the neighbouring step is computed inside the two loops. The rest is computed for
+all steps at once:
 
 * a = W_x x + b of all steps is one matrix product, computed by the caller;
 * the factors of the backward steps are computed for all steps at once;
@@ -23,7 +24,8 @@ class Recurrence(NamedTuple):
     """One step of a recurrence and its gradient, as pure functions. A state is a tuple that begins with h.
 
     Attributes:
-        step: `step(a, state, W_h) -> (state, gates)`, one step forwards; a is float[batch, columns].
+        step: `step(a, state, W_h) -> (state, gates)`, one step forwards; a is float[batch, columns], as
+            wide as W_h: 4 units for the LSTM, units for the vanilla RNN.
         factors: `factors(gates, states, previous_states) -> tuple`, the factors of the backward steps, for all steps
             at once: every argument is a tuple of float[time, batch, units].
         step_back: `step_back(d_state, factors, W_h_transposed) -> (d_previous_state, dz)`, one step backwards.

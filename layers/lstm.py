@@ -23,7 +23,8 @@ of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
     dh(t-1) = dz W_h^T                     through z = W_x x(t) + W_h h(t-1) + b
     dW_h = sum over t of h(t-1)^T dz       likewise dW_x with x(t), and db = sum over t of dz
 
-In tensors, sequences are rows and the four gates lie side by side, as in Keras: W x is written `x @ W`, with
+In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. The four gates
+lie side by side, as in Keras:
 
     z   = [z_i  z_f  z_g  z_o]     float[batch, 4 units]
     W_x = [W_xi W_xf W_xg W_xo]    float[features, 4 units], `kernel`
@@ -160,9 +161,9 @@ class LSTMCell(keras.layers.LSTMCell):
 class LSTM(Recurrent, keras.layers.LSTM):
     """The LSTM over a whole sequence: a drop-in replacement for `keras.layers.LSTM`.
 
-    The weights have Keras's layout and copy both ways. In training, tanh and sigmoid use the gradient of this file;
-    other activations, `return_gates` and calls with `training=False` are differentiated automatically, which is slower.
-    The layer compiles under XLA.
+    The weights have Keras's layout and copy both ways. With `training=True`, with tanh and sigmoid and
+    without `return_gates`, the layer uses the gradient of this file. Otherwise TensorFlow differentiates it
+    automatically, which is slower. The layer compiles under XLA.
 
     Args:
         units: size of h and c.
@@ -185,9 +186,10 @@ class LSTM(Recurrent, keras.layers.LSTM):
         before.
 
     Raises:
-        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before; a
-            mask of another size than the input; other than two initial states, or one of another width;
+        ValueError: `unroll` with an unknown number of steps; a stateful call with a different batch size from before; a
+            mask of a different size from the input; other than two initial states, or one of another width;
             `return_gates` inside `keras.layers.Bidirectional`.
+        tf.errors.InvalidArgumentError: a wrong size that is only known when a graph runs.
     """
 
     recurrence = Recurrence(step, factors, step_back, gates=4)
@@ -203,8 +205,8 @@ class LSTM(Recurrent, keras.layers.LSTM):
         self.return_gates = return_gates
 
     def __setattr__(self, name, value):
-        # keras.layers.Bidirectional is the only one to set use_cudnn on a finished layer: on the two copies that it
-        # makes. A property would not do, since Keras skips its setter where the value does not change.
+        # In Keras, only Bidirectional sets use_cudnn after construction, on its two copies of the layer. A property
+        # would not work: Keras skips an assignment that does not change the value.
         if name == "use_cudnn" and getattr(self, "return_gates", False):
             raise ValueError(
                 "keras.layers.Bidirectional cannot pass on the gates of an LSTM with return_gates=True: use two LSTM "

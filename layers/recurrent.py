@@ -100,7 +100,8 @@ class Recurrent(keras.layers.RNN):
         """(h and, with `return_gates`, c and the gates, each float[time, batch, units]; the last state).
 
         `at_once`: whether W_x x + b of all steps is one matrix product. For a batch of one row this reads W_x once
-        instead of at every step. With more rows it writes and reads much memory and is slower, above all under XLA.
+        instead of at every step. With more rows it writes and reads much memory and is slower, above all under XLA. An
+        unknown batch size is treated like one row.
         """
         cell = self.cell
         # Read before the loop: in mixed precision each read is a cast.
@@ -132,7 +133,8 @@ class Recurrent(keras.layers.RNN):
         (steps, rows, _), (mask_steps, mask_rows, _) = tf.unstack(tf.shape(x)), tf.unstack(tf.shape(mask))
         fits = (mask_steps == steps) & ((mask_rows == rows) | (mask_rows == 1))
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, mask_steps, mask_rows, steps, rows])]):
-            # XLA drops the assertion, but refuses both of these: only the first does not repeat a mask of one step.
+            # XLA drops the assertion, but still rejects a wrong size in `reshape` or `broadcast_to`. `broadcast_to`
+            # alone would repeat a mask of one step.
             return tf.broadcast_to(tf.reshape(mask, [steps, mask_rows, 1]), [steps, rows, 1])
 
     def _initial_state(self, given, batch):
@@ -159,8 +161,8 @@ class Recurrent(keras.layers.RNN):
 
     def _carried(self, state, batch):
         """The carried float[rows, units] for a batch of as many rows, or a fresh one for a batch of any size."""
-        # The length of a list, not a shape: TensorFlow's graph optimizer takes the shape of what the call assigns in
-        # the end for that of what it found, and would drop the assertion.
+        # TensorFlow's graph optimizer assumes that the variable already has the shape that is assigned at the end of
+        # the call, and would remove the assertion. The length of a list hides the shape.
         as_list = tf.raw_ops.TensorListFromTensor(tensor=state, element_shape=[state.shape[1]])
         rows = tf.raw_ops.TensorListLength(input_handle=as_list)
         message = (

@@ -13,8 +13,9 @@ the derivative of h = tanh(z) is 1 - h^2:
     dh(t-1) = dz W_hh^T                    through z = W_ih x(t) + W_hh h(t-1) + b
     dW_hh = sum over t of h(t-1)^T dz      likewise dW_ih with x(t), and db = sum over t of dz
 
-In tensors, sequences are rows, so W x is written `x @ W`: W_ih is `kernel`, float[features, units], W_hh is
-`recurrent_kernel`, float[units, units], and W_ho is `output_kernel`, float[units, output_units].
+In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. W_ih is
+`kernel`, float[features, units], W_hh is `recurrent_kernel`, float[units, units], and W_ho is `output_kernel`,
+float[units, output_units].
 
 `step`, `factors` and `step_back` are the equation of h and its gradient; `layers/bptt.py` runs them over time.
 """
@@ -122,7 +123,8 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
             )
 
     def load_own_variables(self, store):
-        # A container, such as Sequential, stores its layers under the names of their classes.
+        # Loads the weights of a keras.layers.SimpleRNN: a container such as Sequential names the entries of its file
+        # after the classes of its layers.
         path = getattr(store, "_h5_entry_path", None)
         if path and not len(store.keys()):
             store = store.get(path.replace("vanilla_rnn", "simple_rnn"))
@@ -181,8 +183,9 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         with `return_state` followed by h of the last step.
 
     Raises:
-        ValueError: `unroll` with an unknown number of steps; a stateful call with another batch size than before; a
-            mask of another size than the input; more than one initial state, or one of another width.
+        ValueError: `unroll` with an unknown number of steps; a stateful call with a different batch size from before; a
+            mask of a different size from the input; more than one initial state, or one of another width.
+        tf.errors.InvalidArgumentError: a wrong size that is only known when a graph runs.
     """
 
     recurrence = Recurrence(step, factors, step_back, gates=0)

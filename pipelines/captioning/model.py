@@ -1,11 +1,10 @@
 """The captioning model of Vinyals et al. 2015, "Show and tell": a CNN encodes the image, an RNN writes the caption.
 
-pixels -> CNN -> features -> image vector
-                                  |
-                 first:  x(0), before the first word         state: the initial state
-                 merge:  concatenated with h(t), before the softmax
-                                  |
-word ids -> embeddings -> decoder layers 1 … N -> softmax over the words
+    pixels -> CNN -> features
+    word ids -> embeddings -> decoder layers 1 … N -> softmax over the words
+
+The argument `image` selects where the decoder reads the features: "first", as the input x(0) before the first word;
+"state", as its initial state; "merge", concatenated with h(t) before the softmax.
 
 The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true words at once (teacher forcing),
 `step` takes one word at a time (decoding). No attention: the image is one vector.
@@ -100,8 +99,8 @@ class CaptioningModel(keras.Model):
             embeddings_initializer=keras.initializers.RandomNormal(stddev=embedding_units**-0.5, seed=seeds()),
             name="embedding",
         )
-        # Without it, what all images have in common would dominate the features, above all those of a CNN that is
-        # trained from random weights (a ratio of 25 to 1 was measured).
+        # Without normalization, what all images have in common would dominate the features, above all those of a CNN
+        # that is trained from random weights (a ratio of 25 to 1 was measured).
         self.image_norm = keras.layers.BatchNormalization(momentum=0.95, name="image_norm")
         self.image_dropout = drop(dropout, "image_dropout")
         self.embedding_dropout = drop(embedding_dropout, "embedding_dropout")
@@ -173,7 +172,7 @@ class CaptioningModel(keras.Model):
         return self.apply_readout(x, None if image is None else tf.repeat(image[:, None], tf.shape(words)[1], axis=1))
 
     def step(self, words, state):
-        """Returns (logits float32[rows, words], the new state) for the next word ids int32[rows] and the state."""
+        """Returns (logits float32[rows, words], the new state) for the previous word ids int32[rows] and the state."""
         x, states = self.embedding(words), []
         for layer, before in zip(self.decoder, state["layers"], strict=True):
             x, after = layer.cell(x, before)

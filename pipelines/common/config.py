@@ -69,7 +69,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """Beam search of evaluation and of the export, unless they are given other values."""
+    """Beam search: defaults of evaluation and of the export."""
 
     beam_size: int = 5
     """Number of hypotheses."""
@@ -95,7 +95,7 @@ def from_json(kind: type, stored: dict):
 
 
 def replace(config, **fields):
-    """Returns the configuration with the named fields, whichever group they are in, replaced."""
+    """Returns a copy of the configuration with new values for the named fields, whichever group they are in."""
     changes = {name: fields.pop(name) for name in list(fields) if hasattr(config, name)}
     for group in groups(type(config)):
         names = {field.name for field in dataclasses.fields(getattr(config, group))}

@@ -23,7 +23,8 @@ LABELS_FILE = "labels.json"
 @keras.saving.register_keras_serializable(package="unfold")
 class WordDropout(keras.layers.Layer):
     """Replaces random words by the unknown word in training (Dai & Le 2015): int32[batch, time] -> int32[batch, time].
-    Padding stays padding. So the embedding of the unknown word is trained as well.
+
+    The embedding of the unknown word is then trained as well. Padding is not replaced.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
@@ -73,7 +74,7 @@ class PoolOverTime(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="unfold")
 class PaddingMask(keras.layers.Layer):
-    """Computes where a word is and not padding: int32[batch, time] -> bool[batch, time]."""
+    """Computes which positions are words, not padding: int32[batch, time] -> bool[batch, time]."""
 
     def call(self, ids):
         return keras.ops.not_equal(ids, PADDING)

@@ -128,8 +128,8 @@ class TranslationModel(keras.Model):
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
         self.decoder_dropouts = [drop(dropout, f"decoder_dropout_{n}") for n in numbers]
-        # A tied softmax needs inputs as wide as the embeddings. With a context, it reads the last layer, the context
-        # and the embedding of the token before, as in Cho et al. 2014.
+        # The readout makes the inputs of a tied softmax as wide as the embeddings. With a context, it reads the output
+        # of the last layer, the context and the embedding of the previous token, as in Cho et al. 2014.
         narrow = tied and units != embedding_units
         self.readout = dense(embedding_units, "readout") if narrow or context != "none" else None
         self.readout_width = embedding_units if self.readout else units
@@ -144,7 +144,7 @@ class TranslationModel(keras.Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        # The number of batches whose inputs were sampled: the schedule of scheduled sampling.
+        # The number of training batches with scheduled sampling, whose schedule depends on it.
         self.sampled_batches = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="batches_trained_on"
         )
@@ -179,10 +179,11 @@ class TranslationModel(keras.Model):
         return {"layers": states, "context": pool_over_time(x, mask, self.context)}
 
     def decoder_outputs(self, tokens, state, training=False):
-        """Runs the decoder over true tokens (teacher forcing).
+        """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
-            tokens: int32[batch, time], START and the tokens before each one to be predicted.
+            tokens: int32[batch, time], START and the tokens after it: at each time step, the one before the token to be
+                predicted.
             state: what `encode` returns.
 
         Returns:

@@ -112,7 +112,7 @@ def fit(
     model = build(config, preprocessing)
     if base:
         copy_weights(model, base.model)
-    elif not config.regularization.initial_range:  # it initializes all weights
+    elif not config.regularization.initial_range:  # which applies to all weights, this bias included
         targets = encoded["train"].targets
         model.softmax.initialize_bias(targets.ids, len(targets))
     trained = Trained(config, preprocessing, model)
@@ -169,7 +169,8 @@ def make_loss(model: TranslationModel, config: LossConfig, options: TrainingOpti
     """Returns the function loss(batch, training) -> {name: (total, weight)}.
 
     `loss` is the cross-entropy in nats, with label smoothing, per token or per sentence. `nll` is per token, without
-    smoothing; its exponential is the perplexity.
+    smoothing; its exponential is the perplexity. With the sampled softmax, training returns only `loss`, without label
+    smoothing.
     """
 
     def loss(batch, training: bool):

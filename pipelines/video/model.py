@@ -1,6 +1,6 @@
-"""The frame classifier: a CNN encodes each frame, recurrent layers run over time, a softmax labels each frame.
+"""The frame classifier: a CNN encodes each frame, recurrent layers run over time, a linear map returns the logits.
 
-frames -> encoder -> feature dropout -> projection -> recurrent layers with dropout between them -> softmax
+    frames -> encoder -> feature dropout -> projection -> (deltas) -> recurrent layers with dropout -> logits
 
 The same layers run over whole videos, over windows that start from the state after the previous window, and over single
 frames.
@@ -127,7 +127,7 @@ class FrameClassifier(keras.Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        # On features as the encoder returns them, so that all layers have weights whatever the model is called with.
+        # With features, so that all layers get weights whether the model is called with pixels or features.
         features = tf.zeros([1, 1, self.encoder.output_shape[-1]])
         self.classify(self.project(features), self.initial_state(1))
         self.built = True
@@ -147,8 +147,8 @@ class FrameClassifier(keras.Model):
 
     @property
     def state_sizes(self) -> list[dict[str, int]]:
-        """Names and sizes of the state after a frame, in groups: with deltas the frame and whether there was one; for
-        each recurrent layer h and c, or h. Empty for a bidirectional model."""
+        """Names and sizes of the state after a frame, in groups: with deltas, the previous frame and whether there is
+        one; then h and c, or h, of each recurrent layer. Empty for a bidirectional model."""
         if self.bidirectional:
             return []
         before = [{"before": self.width, "seen": 1}] if self.deltas else []

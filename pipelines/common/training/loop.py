@@ -6,7 +6,7 @@ resume within an epoch. The models are plain Keras models: `fit` can train them 
 A run that is interrupted and resumed ends with bitwise identical weights (on the same machine, with the same number of
 threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
 data depends only on the seed and the epoch. The other files (history.csv, logs, the best weights) are written before
-the checkpoint, and written again, with the same content, when the training resumes from the checkpoint before it.
+the checkpoint. A run that is killed in between writes them again, with the same content except for times.
 """
 
 import contextlib
@@ -42,8 +42,9 @@ class Trainer:
     Attributes:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
             and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
-            strings if options.xla is set. Schedules of the learning rate assume a constant number of batches per epoch,
-            which is counted again only when a parameter group begins to train.
+            strings if options.xla is set.
+            Schedules of the learning rate assume the same number of batches in every epoch, counted for epoch 0 and
+            for each epoch at which a parameter group begins to train.
         loss: loss(batch, training) returns a dict name -> (total, weight) of scalars. An update minimizes
             sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics. A
             loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
@@ -213,8 +214,8 @@ class Trainer:
 
     def _keep_best(self, row: dict):
         # The model has the averaged weights here, if there are any.
-        # The file is named by its step and written before the checkpoint that refers to it: so a checkpoint never
-        # refers to a file that a kill prevented.
+        # The file is named by its step and written before the checkpoint that refers to it, so that a checkpoint never
+        # refers to a missing file, even after a kill.
         file = f"best-{row['step']:09d}.weights.h5"
         runs.save_weights(self.model, self.run.checkpoints / file)
         files.publish(self.run.checkpoints / file, self.run.weights_file)

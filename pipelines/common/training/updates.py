@@ -101,9 +101,10 @@ class Updates:
             self._apply, self._add = function(self._apply_gradients, xla), function(self._add_gradients, xla)
             self._step, self._flush = self._replica_step, self._apply_accumulated
             return
-        # With several replicas the optimizer calls the strategy, which a compiled function cannot.
+        # With several replicas the optimizer calls the strategy, which a function compiled by XLA cannot do: only the
+        # gradients are compiled.
         self._apply, self._add = self._apply_gradients, self._add_gradients
-        compiled = {
+        traced = {
             update: function(
                 lambda batch, step, update=update: self.strategy.run(self._replica_step, (batch, step, update)),
                 False,
@@ -111,7 +112,7 @@ class Updates:
             )
             for update in (False, True)
         }
-        self._step = lambda batch, step, update: compiled[update](batch, step)
+        self._step = lambda batch, step, update: traced[update](batch, step)
         self._flush = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
@@ -134,8 +135,8 @@ class Updates:
             self._flush(tf.constant(step, tf.int64))
 
     def _part(self, batch, replica: int):
-        """Returns the rows of the global batch that a replica trains on, and 1.0. With fewer rows than replicas, the
-        replicas that are left over get the first row and 0.0, the factor of their gradients and sums."""
+        """Returns the rows of the global batch that a replica trains on, and the factor of its gradients and sums: 1.0,
+        or 0.0 for a replica without rows, which gets the first row instead."""
         rows = next(tf.shape(leaf)[0] for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
         start, end = rows * replica // self.replicas, rows * (replica + 1) // self.replicas
         has_rows = end > start
