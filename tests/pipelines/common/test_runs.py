@@ -52,9 +52,13 @@ def test_disk_full_is_one_sentence_and_keeps_the_old_file(tmp_path):
 def test_read_json_names_the_file(tmp_path):
     (tmp_path / "broken.json").write_text('{"a": ')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "half.json").write_text('{"film \\ud83d": 1}')
     for name, reason in (
-        ("broken.json", "is not a JSON"),
-        ("binary.json", "is not a JSON"),
+        ("broken.json", "is not a JSON file"),
+        ("binary.json", "is not a JSON file"),
+        ("deep.json", "is not a JSON file: its objects or lists are nested too deeply"),
+        ("half.json", r"is not a JSON file: \\ud83d is a lone surrogate, half of a character"),
         ("missing.json", "could not be read"),
     ):
         with pytest.raises(UserError, match=f"{name} {reason}"):
