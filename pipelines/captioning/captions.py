@@ -226,7 +226,8 @@ def entries(content, name: str, singular: str, path: pathlib.Path) -> Iterator[t
 def coco_id(row: dict, field: str, place: str) -> str:
     """Returns an id as a string: 1, "1" and 1.0, which pandas writes, are the same."""
     value = row.get(field)
-    if isinstance(value, bool) or not (isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())):
+    is_id = value.is_integer() if isinstance(value, float) else isinstance(value, int | str)
+    if isinstance(value, bool) or not is_id:
         raise UserError(f"{place}: {field} is {shown(row, field)}, expected an integer or a string")
     return as_name(value)
 

@@ -58,7 +58,7 @@ class Video:
         """
         self.path = pathlib.Path(path)
         self.pictures = None
-        if self.path.is_dir():
+        if os.path.isdir(path):
             self.pictures = [each for each in data_files(self.path) if each.suffix.lower() in PICTURES]
             if not self.pictures:
                 raise Unreadable(path, "is a folder without pictures: expected files .jpg or .png")
