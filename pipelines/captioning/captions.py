@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
 from pipelines.captioning.config import DataConfig
 from pipelines.common.data import sources
+from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_cells, read_lines
 from pipelines.common.errors import UserError
-from pipelines.common.files import atomic_write, data_files
+from pipelines.common.files import atomic_write, data_files, parse_json
 
 PARTS = ("train", "validation", "test")
 FILE_NAMES = {"train": ("train",), "validation": ("val", "validation", "valid", "dev"), "test": ("test",)}
@@ -149,6 +151,8 @@ def read_file(path: pathlib.Path, quoting: bool = False) -> Captioned:
     for place, image, caption in rows:
         if not caption.strip():
             raise UserError(f"{path}, {place}: the caption of {image} is empty")
+        if not image.strip() or "\0" in image:
+            raise UserError(f"{path}, {place}: the image is {image!r}, expected the name of a file")
         references.setdefault(image, []).append(caption.strip())
     if not references:
         raise UserError(f"{path} is empty: expected lines of an image, a tab, a number, a tab and a caption")
@@ -156,7 +160,7 @@ def read_file(path: pathlib.Path, quoting: bool = False) -> Captioned:
     paths = {}
     for image in references:
         places = [folder / image for folder in folders]
-        paths[image] = next((place for place in places if place.exists()), places[0])
+        paths[image] = next(filter(os.path.exists, places), places[0])
     return Captioned(paths, references)
 
 
@@ -193,20 +197,53 @@ def read_coco(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     """Yields (place, image, caption) of COCO's captions JSON: `images` with id and file_name, `annotations` with
     image_id and caption."""
     try:
-        content = json.loads("".join(read_lines(path)))
-        names = {image["id"]: image["file_name"] for image in content["images"]}
-        rows = [(names.get(row["image_id"]), row["image_id"], row["caption"]) for row in content["annotations"]]
+        content = parse_json("".join(read_lines(path)))
     except ValueError as error:
         raise UserError(f"{path} is not a JSON file: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a captions file of COCO ({error} is missing or of another type): expected images with id"
-            " and file_name, and annotations with image_id and caption"
-        ) from error
-    for number, (name, image_id, caption) in enumerate(rows, start=1):
-        if name is None:
-            raise UserError(f"{path}, annotation {number}: image_id is {image_id}, but no image has this id")
-        yield f"annotation {number}", name, str(caption)
+    names: dict[str, str] = {}
+    for place, image in entries(content, "images", "image", path):
+        image_id, name = coco_id(image, "id", f"{path}, {place}"), coco_text(image, "file_name", f"{path}, {place}")
+        if names.setdefault(image_id, name) != name:
+            raise UserError(f"{path}, {place}: {name} has the id {image_id} of {names[image_id]}; expected another id")
+    for place, row in entries(content, "annotations", "annotation", path):
+        image_id = coco_id(row, "image_id", f"{path}, {place}")
+        if image_id not in names:
+            raise UserError(f"{path}, {place}: image_id is {image_id}, but no image has this id")
+        yield place, names[image_id], coco_text(row, "caption", f"{path}, {place}")
+
+
+def entries(content, name: str, singular: str, path: pathlib.Path) -> Iterator[tuple[str, dict]]:
+    """Yields (place, object) of a list in COCO's JSON."""
+    rows = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is not a captions file of COCO: expected an object with the lists images, annotations")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, {singular} {number}: {shown(row)} is not an object")
+        yield f"{singular} {number}", row
+
+
+def coco_id(row: dict, field: str, place: str) -> str:
+    """Returns an id as a string: 1, "1" and 1.0, which pandas writes, are the same."""
+    value = row.get(field)
+    is_id = value.is_integer() if isinstance(value, float) else isinstance(value, int | str)
+    if isinstance(value, bool) or not is_id:
+        raise UserError(f"{place}: {field} is {shown(row, field)}, expected an integer or a string")
+    return as_name(value)
+
+
+def coco_text(row: dict, field: str, place: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str):
+        raise UserError(f"{place}: {field} is {shown(row, field)}, expected a string")
+    return value
+
+
+def shown(value, field: str | None = None) -> str:
+    """Returns a JSON value, or a field of an object, as the file has it; long ones are cut."""
+    if field is not None and field not in value:
+        return "missing"
+    return json.dumps(value if field is None else value[field], ensure_ascii=False)[:40]
 
 
 def read_tfds(name: str, part: str, data: DataConfig) -> Captioned:

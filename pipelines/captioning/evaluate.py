@@ -85,11 +85,11 @@ def evaluate(
         }
     if training:
         scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
+    print(table(scores))
     write_json(run.metrics_file, scores)
     each = scores_of_each(texts, references)
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
     draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
-    print(table(scores))
     return scores
 
 

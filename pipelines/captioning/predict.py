@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ def predict(
 
     Args:
         model: An export, or a run that has one.
-        images: Image files, folders of them, and patterns; "-" stands for the lines of standard input.
+        images: Image files, folders of them, and patterns; "-" stands for those on standard input, one per line.
         options: How to decode.
         picture: PNG file for a contact sheet of the images with their captions.
 
@@ -34,7 +35,7 @@ def predict(
     loaded = exports.load(model, "captioning", {"caption", "score", "candidates"})
     status = 0
     drawn: list[tuple[str, str, list[str]]] = []
-    for batch in text_inputs.batches(find_files(text_inputs.read_texts(images)), BATCH_SIZE):
+    for batch in text_inputs.batches(find_files(text_inputs.read_names(images)), BATCH_SIZE):
         for answer in caption(loaded, batch, options):
             print(json.dumps(answer, ensure_ascii=False))
             if "error" in answer:
@@ -48,18 +49,19 @@ def predict(
     return status
 
 
-def find_files(images: Iterable[str | bytes]) -> Iterator[tuple[str, str | None]]:
-    """Yields (image file, None) or (input, why there is no image), of files, folders and patterns."""
-    for given in images:
-        if isinstance(given, bytes):
-            yield given.decode(errors="replace"), text_inputs.utf8_error(given)
+def find_files(images: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str | None]]:
+    """Yields (image file, None) or (input, why there is no image), of the files, folders and patterns of
+    `text_inputs.read_names`."""
+    for given, error in images:
+        if error:
+            yield given, error
             continue
         path = pathlib.Path(given)
-        if path.is_dir():
+        if os.path.isdir(given):
             files = [each for each in data_files(path) if each.suffix.lower() in ENDINGS]
             error = f"holds no image: expected files that end in {', '.join(ENDINGS)}"
-        elif path.exists() or not glob.has_magic(given):
-            files, error = [path], ""
+        elif os.path.exists(given) or not glob.has_magic(given):
+            files = [path]
         else:
             files = sorted(pathlib.Path(each) for each in glob.glob(given, recursive=True))
             matched = [set(each.parts) - set(pathlib.Path(given).parts) for each in files]
@@ -67,7 +69,7 @@ def find_files(images: Iterable[str | bytes]) -> Iterator[tuple[str, str | None]
                 each for each, names in zip(files, matched, strict=True) if each.is_file() and all(map(is_data, names))
             ]
             error = "matches no file"
-        yield from ((str(each), None) for each in files)
+        yield from (text_inputs.checked(os.fsencode(each)) for each in files)
         if not files:
             yield given, error
 

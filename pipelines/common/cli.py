@@ -6,6 +6,8 @@ This module does not import TensorFlow, so that `--help` is fast; a command impo
 import contextlib
 import dataclasses
 import difflib
+import errno
+import itertools
 import os
 import pathlib
 import sys
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tyro
 
-from pipelines.common.config import expand_home, from_json, map_paths
+from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 
@@ -22,6 +24,10 @@ QUIET = "3"  # no messages of TensorFlow below a fatal error
 FAULT = 2
 INTERRUPTED = 128 + 2  # as a shell reports a process that Ctrl-C ended
 BROKEN_PIPE = 128 + 13
+# Of standard output: an error of a file has its name, and files.py reports full disks itself.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+PATHS = tyro.constructors.ConstructorRegistry()
 
 Command = Callable[[list[str]], int | None]
 
@@ -42,17 +48,18 @@ def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIET)
     # By default TensorFlow uses oneDNN's matrix products only with AVX-512; with AVX2 they are faster as well.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = (
-        "tensorflow"  # also if keras.json has another one: the layers are written in TensorFlow
-    )
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # also if keras.json has another one: the layers need TensorFlow
+    if sys.stderr is None:  # it is closed
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a replacement by a test may not have it
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(usage(task, commands))
-            return 0 if arguments else FAULT
-        return choose(commands, arguments[0])(arguments[1:]) or 0
+        if sys.stdout is None:
+            raise UserError("standard output is closed: expected a terminal, a file or a pipe")
+        status = execute(task, commands, arguments)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"{program(task)}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAULT
@@ -60,11 +67,62 @@ def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | 
         print(f"{program(task)}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has closed it, as `head` does; nothing may be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # the reader of the output has closed it, as `head` does
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None:
+            what = f"{error.filename} could not be read or written: "
+        elif error.errno in UNWRITABLE:
+            discard_output()
+            what = "standard output could not be written: "
+        else:
+            what = ""
+        print(f"{program(task)}: {what}{error.strerror or error}", file=sys.stderr)
+        return FAULT
+
+
+def execute(task: str, commands: Mapping[str, Command], arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(task, commands))
+        return 0 if arguments else FAULT
+    require_utf8(arguments)
+    try:
+        return choose(commands, arguments[0])(arguments[1:]) or 0
     except SystemExit as end:  # raised by tyro after it printed its help or an error
         return end.code if isinstance(end.code, int) else FAULT
+
+
+def discard_output():
+    """Discards standard output, including what Python would write at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def require_utf8(arguments: Sequence[str]):
+    """Raises UserError for an argument that is not UTF-8, except for an INPUT of predict, which it answers itself."""
+    for before, argument in itertools.pairwise(["", *arguments]):
+        is_input = arguments[0] == "predict" and not before.startswith("--") and not argument.startswith("--")
+        if not is_input and os.fsencode(argument).decode(errors="replace") != argument:
+            raise UserError(f"the argument {argument.encode(errors='backslashreplace').decode()} is not UTF-8")
+
+
+@PATHS.primitive_rule
+def path_rule(type_info) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Reads paths. An empty one, as from an unset variable, is refused: it would be the current folder."""
+    if type_info.type is not pathlib.Path:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=to_path,
+        is_instance=lambda value: isinstance(value, pathlib.Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+def to_path(arguments: list[str]) -> pathlib.Path:
+    if not arguments[0].strip():
+        raise ValueError("the path is empty")
+    return expand_home(arguments[0])
 
 
 def choose(commands: Mapping[str, Command], name: str) -> Command:
@@ -124,16 +182,17 @@ def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
     """
     if arguments and not arguments[0].startswith("-"):
         require_known("preset", arguments[0], presets)
-    config = tyro.extras.overridable_config_cli(presets, prog=f"{program(task)} {command}", args=arguments)
+    config = tyro.extras.overridable_config_cli(
+        presets, prog=f"{program(task)} {command}", args=arguments, registry=PATHS
+    )
     # tyro returns only the configuration, and accepts no flag before the name of the preset.
-    return arguments[0], map_paths(config, expand_home)
+    return arguments[0], config
 
 
 def parse(task: str, command: str, parser, arguments: list[str], default=None):
     """Returns an instance of the dataclass `parser` with the values of the arguments, else those of `default`."""
     options = {} if default is None else {"default": default}
-    parsed = tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, **options)
-    return map_paths(parsed, expand_home)
+    return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, registry=PATHS, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,12 @@ Every file is written under a temporary name in the same folder, flushed to the 
 power cut or a full disk leaves the old file or the new one, never a part of one.
 """
 
+import collections
 import contextlib
 import json
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 
@@ -26,6 +28,7 @@ LEFT_BY_TOOLS = {
     "desktop.ini",
 }
 
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 PARTIAL = ".partial-"  # prefix of temporary names; a run removes what a killed process left
 
 
@@ -104,11 +107,38 @@ def write_tsv(path, header: str, rows: Iterable[Sequence]):
             file.write("\t".join(" ".join(str(cell).split()) for cell in row) + "\n")
 
 
+def parse_json(text: str):
+    """Returns the value of a JSON text.
+
+    Raises ValueError if the text is not JSON, is nested too deeply, has a field twice, or has a lone surrogate (half of
+    a character, which cannot be written as UTF-8).
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=unique_fields)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        found = ord(error.object[error.start])
+        raise ValueError(f"\\u{found:04x} is a lone surrogate, half of a character") from error
+    except RecursionError as error:
+        raise ValueError("its objects or lists are nested too deeply") from error
+
+
+def unique_fields(pairs: list[tuple[str, object]]) -> dict:
+    """Returns the object of a JSON text; ValueError if a field occurs twice, of which json.loads would keep one."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice, _ = collections.Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the field {twice} occurs twice")
+    return row
+
+
 def read_json(path):
     """Returns the value in a JSON file. Raises UserError if the file cannot be read or is not JSON."""
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            return parse_json(file.read())
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}") from error
     except ValueError as error:  # broken JSON and broken UTF-8 alike

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
 import pathlib
@@ -13,13 +14,25 @@ import typing
 
 from pipelines.common.config import expand_home, from_json, map_paths
 from pipelines.common.errors import UserError
-from pipelines.common.files import PARTIAL, atomic_path, data_files, read_json, write_json
+from pipelines.common.files import PARTIAL, atomic_write, data_files, read_json, write_json
+
+
+class WeightsBuffer(io.BytesIO):
+    """A buffer that Keras writes weights to. Keras refuses a name with another ending."""
+
+    def __str__(self) -> str:
+        return "buffer.weights.h5"
 
 
 def save_weights(model, path):
-    """Writes the weights of a Keras model, by the names of its layers, atomically to `path` (…`.weights.h5`)."""
-    with atomic_path(path) as temporary:
-        model.save_weights(temporary)
+    """Writes the weights of a Keras model, by the names of its layers, atomically to `path` (…`.weights.h5`).
+
+    HDF5 writes to memory only: on a full disk it ends the process with a segmentation fault.
+    """
+    buffer = WeightsBuffer()
+    model.save_weights(buffer)
+    with atomic_write(path, "wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def load_weights(model, path):

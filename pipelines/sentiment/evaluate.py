@@ -42,9 +42,9 @@ def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
         "data": data.location,
         "split": "all" if "location" in changes and pathlib.Path(data.location).is_file() else part,
     }
+    print(table(scores))
     write_json(run.metrics_file, scores)
     draw_confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
-    print(table(scores))
     report_cut(texts, trained.config.text)
     return scores
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 
 from pipelines.common.data import sources
-from pipelines.common.data.labels import as_label, as_name
+from pipelines.common.data.labels import as_label
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import ENDINGS, read_rows
+from pipelines.common.data.tables import ENDINGS, read_lines, read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.files import data_files
 from pipelines.sentiment.text_config import DataConfig
@@ -132,7 +132,8 @@ def read_file(path: pathlib.Path, data: DataConfig, grouped: bool, label: str) -
             raise UserError(f"{place}: {text} is {row[text]!r}, expected a string")
         found.texts.append(row[text])
         found.labels.append(as_label(row[label], f"{place}: {label}") if label else "")
-        found.groups.append(as_name(row[group]) if group in row else row[text])
+        known = group in row and (grouped or row[group] not in (None, ""))
+        found.groups.append(as_label(row[group], f"{place}: {group}") if known else row[text])
         found.places.append(place)
     return found
 
@@ -178,10 +179,7 @@ def read_text_files(found: Reviews, folder: pathlib.Path, label: int | str, film
 
 def film_urls(path: pathlib.Path) -> dict[str, str]:
     """Reads the film of each review, by the number of the review."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}, which has the group of each review, could not be read: {error.strerror}") from error
+    lines = (line.rstrip("\r\n") for line in read_lines(path))
     return {str(number): line.removesuffix("usercomments") for number, line in enumerate(lines)}
 
 

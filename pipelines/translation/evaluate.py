@@ -71,6 +71,7 @@ def evaluate(
             **text_scores(texts, references),
             "sentences_per_second": len(texts) / seconds,
         }
+    print(table(scores))
     write_json(run.metrics_file, scores)
     write_translations(run.path / "translations.tsv", sources, texts, references)
     labels, values, counts = bleu_by_length(sources, texts, references)
@@ -82,7 +83,6 @@ def evaluate(
         title=f"{part}: BLEU {bleu(texts, references).score:.1f}",
         names=("words of the source", "BLEU"),
     )
-    print(table(scores))
     return scores
 
 

@@ -171,7 +171,7 @@ def read_sequences(path: pathlib.Path) -> list[Video]:
 
 def clip_of(path: pathlib.Path, name: str, place: str, label: str | None) -> Clip:
     source = path.parent / name
-    if not source.exists():
+    if not os.path.exists(source):
         raise UserError(f"{place}: {name} does not exist in {path.parent}")
     return Clip(name, source, label)
 

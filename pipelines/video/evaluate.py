@@ -32,19 +32,28 @@ def evaluate(run_paths: Sequence[pathlib.Path], data: str | None, part: str, cha
         part: "train", "validation" or "test"; data without parts is scored as a whole.
         changes: fields of the configuration of how to read the data and of the evaluation, with their new values.
     """
-    scores_of = {}
-    for path in run_paths:
-        run = Run.open(path, "video")
-        trained = load_trained(run)
-        config = replace(trained.config, **({"location": data} if data else {}), **changes)
-        videos = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
-        scores_of[str(path)] = score(run, dataclasses.replace(trained, config=config), videos, part)
-    print(table(scores_of))
+    scores_of: dict[str, dict] = {}
+    try:
+        for path in run_paths:
+            run = Run.open(path, "video")
+            trained = load_trained(run)
+            config = replace(trained.config, **({"location": data} if data else {}), **changes)
+            trained = dataclasses.replace(trained, config=config)
+            videos = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
+            result, tracks, probabilities = score(trained, videos, part)
+            scores_of[str(path)] = result
+            write_json(run.metrics_file, result)
+            confusion = np.array(result["confusion"])
+            draw_confusion_matrix(confusion, trained.names, run.path / "confusion_matrix.png")
+            draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
+    finally:
+        if scores_of:  # shown even if they cannot be written
+            print(table(scores_of))
     return next(iter(scores_of.values()))
 
 
-def score(run: Run, trained: Trained, videos: list[Video], part: str) -> dict:
-    """Returns the scores of one run, after writing them into it."""
+def score(trained: Trained, videos: list[Video], part: str) -> tuple[dict, dataset.Tracks, list[np.ndarray]]:
+    """Returns the scores of one run, the videos with their labels, and their probabilities."""
     config, data, names = trained.config, trained.config.data, trained.names
     inputs = dataset.make_inputs(videos, config, trained.model, trained.preprocessing)
     inputs.report(f"--data {data.location}")
@@ -58,10 +67,7 @@ def score(run: Run, trained: Trained, videos: list[Video], part: str) -> dict:
         "data": data.location,
         "split": part,
     }
-    write_json(run.metrics_file, result)
-    draw_confusion_matrix(np.array(result["confusion"]), names, run.path / "confusion_matrix.png")
-    draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
-    return result
+    return result, tracks, probabilities
 
 
 class Labeller:

@@ -26,7 +26,7 @@ def predict(
 
     Args:
         model: an export, or a run that has one.
-        inputs: video files, and folders of JPEG or PNG frames; "-" stands for the lines of standard input.
+        inputs: video files, and folders of JPEG or PNG frames; "-" stands for those on standard input, one per line.
         picture: PNG file for a drawing of the labels over time; that of a second video is NAME-2.png.
         video: file for the video with its labels in the picture; that of a second video is NAME-2.mp4.
         folder_fps: frames per second at which the pictures of a folder were taken.
@@ -41,16 +41,15 @@ def predict(
     settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
     names = [name.decode() for name in settings["classes"]]
     status = 0
-    for number, text in enumerate(text_inputs.read_texts(inputs), start=1):
-        name = text if isinstance(text, str) else text.decode(errors="replace")
+    for number, (name, error) in enumerate(text_inputs.read_names(inputs), start=1):
         try:
-            if isinstance(text, bytes):
-                raise UserError(text_inputs.utf8_error(text))
-            source = Video(text, float(settings["fps"]), folder_fps)
+            if error:
+                raise UserError(error)
+            source = Video(name, float(settings["fps"]), folder_fps)
             strip = Strip()
             labels = label(loaded, source, strip)
-        except UserError as error:
-            print(json.dumps({"video": name, "error": reason_of(error)}, ensure_ascii=False), flush=True)
+        except UserError as fault:
+            print(json.dumps({"video": name, "error": reason_of(fault)}, ensure_ascii=False), flush=True)
             status = 1
             continue
         print(json.dumps(answer(name, float(source.rate), labels), ensure_ascii=False), flush=True)
@@ -58,7 +57,7 @@ def predict(
             timeline = Timeline(name, float(source.rate), {"predicted": labels}, strip.kept)
             draw_timelines([timeline], names, text_inputs.numbered(picture, number))
         if video:
-            own = Video(text, 0.0, folder_fps)
+            own = Video(name, 0.0, folder_fps)
             write(text_inputs.numbered(video, number), labelled(own, labels, source, names), own.rate)
     return status
 

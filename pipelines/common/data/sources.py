@@ -38,7 +38,7 @@ def locate(where: str, task: str, fallbacks: dict[str, tuple[str, str]]) -> path
         raise UserError("--data is empty: expected sample, a file, a folder or tfds:NAME")
     if where in fallbacks and (real_data() / where).exists():
         return real_data() / where
-    if expand_home(where).exists():
+    if os.path.exists(expand_home(where)):
         return expand_home(where)
     if where in fallbacks:
         instead, address = fallbacks[where]

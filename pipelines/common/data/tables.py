@@ -4,7 +4,6 @@ import collections
 import contextlib
 import csv
 import gzip
-import json
 import lzma
 import pathlib
 import re
@@ -12,6 +11,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from pipelines.common.errors import UserError
+from pipelines.common.files import parse_json
 
 FORMATS = (".csv", ".tsv", ".jsonl")
 COMPRESSIONS: dict[str, Callable] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
@@ -154,22 +154,13 @@ def read_objects(path: pathlib.Path, columns: Sequence[str]) -> Iterator[tuple[i
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=unique_fields)
+                row = parse_json(line)
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error}); expected one object per line") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: {line.strip()[:40]} is not a JSON object with {columns[0]}")
             require(columns, row, f"{path}, line {number}", "fields")
             yield number, row
-
-
-def unique_fields(pairs: list[tuple[str, object]]) -> dict:
-    """Returns the object of a JSON text; ValueError if a field occurs twice, of which json.loads would keep one."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        twice, _ = collections.Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the field {twice} occurs twice")
-    return row
 
 
 def require(columns: Sequence[str], found, where: str, kind: str):

@@ -1,9 +1,13 @@
 """Reads the inputs of `predict` from the command line and from standard input."""
 
+import codecs
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+
+from pipelines.common.errors import UserError
 
 
 def read_texts(inputs: Sequence[str]) -> Iterator[str | bytes]:
@@ -13,8 +17,48 @@ def read_texts(inputs: Sequence[str]) -> Iterator[str | bytes]:
         if text != "-":
             yield decode(text.encode("utf-8", errors="surrogateescape"))
             continue
-        for line in sys.stdin.buffer:
-            yield decode(line.rstrip(b"\r\n"))
+        yield from map(decode, standard_input())
+
+
+def read_names(inputs: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yields (name of a file, None) or (name, why there is no such file), where "-" stands for the names on standard
+    input: one per line, or each followed by a NUL character, as `find -print0` writes them. Blank lines are skipped."""
+    for given in inputs:
+        yield from map(checked, standard_input_names()) if given == "-" else [checked(os.fsencode(given))]
+
+
+def checked(name: bytes) -> tuple[str, str | None]:
+    """Returns (name, None) or (name to show, why it cannot be the name of a file)."""
+    error = None
+    if isinstance(decode(name), bytes):
+        error = utf8_error(name)
+    elif not name.strip():
+        error = "is empty, expected the name of a file or folder"
+    elif b"\0" in name:
+        error = "has a NUL character; expected one name per line, or names that all end in NUL"
+    return name.decode(errors="replace"), error
+
+
+def standard_input() -> Iterator[bytes]:
+    """Yields the lines of standard input, without their ends and without a byte-order mark."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed, but the input - stands for its lines")
+    try:
+        for number, line in enumerate(sys.stdin.buffer):
+            yield (line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n")
+    except OSError as error:
+        raise UserError(f"standard input could not be read: {error.strerror or error}") from error
+
+
+def standard_input_names() -> Iterator[bytes]:
+    """Yields the names on standard input that are not blank."""
+    lines = standard_input()
+    for line in lines:
+        names = [line]
+        if b"\0" in line:  # the rest is read at once: whether the names end in NUL is known at the end only
+            text = b"\n".join([line, *lines])
+            names = text.split(b"\0" if text.endswith(b"\0") else b"\n")
+        yield from (name for name in names if name.strip())
 
 
 def decode(text: bytes) -> str | bytes:

@@ -65,7 +65,7 @@ class Video:
         """
         self.path = pathlib.Path(path)
         self.pictures = None
-        if self.path.is_dir():
+        if os.path.isdir(path):
             pictures = (each for each in data_files(self.path) if each.suffix.lower() in PICTURES)
             self.pictures = sorted(pictures, key=natural_order)
             if not self.pictures:

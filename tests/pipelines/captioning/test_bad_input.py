@@ -52,9 +52,39 @@ def test_invalid_coco_captions(refused, folder):
     path.write_text("{")
     assert "captions_train2014.json is not a JSON file" in refused(folder)
     path.write_text(json.dumps({"images": [], "annotations": [{"caption": "A"}]}))
-    assert "is not a captions file of COCO ('image_id' is missing" in refused(folder)
+    assert "annotation 1: image_id is missing, expected an integer or a string" in refused(folder)
     path.write_text(json.dumps({"images": [], "annotations": [{"image_id": 3, "caption": "A"}]}))
     assert "annotation 1: image_id is 3, but no image has this id" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("image", "annotation", "message"),
+    [
+        ({}, {"caption": None}, "annotation 1: caption is null, expected a string"),
+        ({}, {"caption": ["A"]}, 'annotation 1: caption is ["A"], expected a string'),
+        ({}, {"caption": "A cat \ud83d"}, r"is not a JSON file: \ud83d is a lone surrogate, half of a character"),
+        ({}, {"image_id": 9.5}, "annotation 1: image_id is 9.5, expected an integer or a string"),
+        ({"id": True}, {}, "image 2: id is true, expected an integer or a string"),
+        ({"id": 0}, {}, "image 2: train001.png has the id 0 of train000.png; expected another id"),
+        ({"file_name": 1}, {}, "image 2: file_name is 1, expected a string"),
+        ({"file_name": ""}, {}, "annotation 2: the image is '', expected the name of a file"),
+        ({"file_name": "\0"}, {}, "annotation 2: the image is '\\x00', expected the name of a file"),
+    ],
+)
+def test_fields_of_coco_that_are_of_another_type(refused, folder, image, annotation, message):
+    (folder / "captions_train.tsv").unlink()
+    images = [{"id": number, "file_name": f"train00{number}.png"} for number in range(2)]
+    rows = [{"image_id": number, "caption": "A square"} for number in range(2)]
+    content = {"images": [images[0], images[1] | image], "annotations": [rows[0] | annotation, rows[1]]}
+    (folder / "captions_train2014.json").write_text(json.dumps(content))
+    assert message in refused(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"images": {}, "annotations": []}', "[" * 100_000, "null"])
+def test_json_that_has_no_captions(refused, folder, content):
+    (folder / "captions_train.tsv").unlink()
+    (folder / "captions_train2014.json").write_text(content)
+    assert "captions_train2014.json is not a " in refused(folder)
 
 
 def test_an_empty_caption(refused, folder):

@@ -102,6 +102,17 @@ def test_quotation_marks_in_a_table_are_text_unless_quoting_is_asked_for(tmp_pat
         read(path, "train", data("", tmp_path, quoting=True))
 
 
+@pytest.mark.parametrize("kind", [str, float])
+def test_ids_of_coco_that_are_strings_or_decimals(tmp_path, kind):
+    content = coco()
+    for image in content["images"]:
+        image["id"] = kind(image["id"])
+    (tmp_path / "captions_train.json").write_text(json.dumps(content))
+    found = read(tmp_path, "train", data("", tmp_path))
+    (tmp_path / "captions_train.json").write_text(json.dumps(coco()))
+    assert found.references == read(tmp_path, "train", data("", tmp_path)).references
+
+
 def test_images_may_lie_beside_the_captions_or_in_the_folder_of_coco(tmp_path):
     write(tmp_path / "captions.tsv", table(ROWS))
     (tmp_path / "b.png").touch()

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import sys
 import types
@@ -68,6 +69,36 @@ def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path,
     # To the last digit only where as many images are read together.
     assert command("predict", "--model", shared.run, folder / "b.png") == 0
     assert lines() == [first]
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
+def test_names_on_standard_input(shared, command, lines, folder, monkeypatch, separator):
+    """Blank lines mean nothing, not the current folder; the names may be those of find -print0."""
+    long = "n" * 300 + ".png"
+    names = [f"{folder}/b.png", "", "  ", long, "caf\udce9.png", f"{folder}/c.png", ""]
+    feed(monkeypatch, b"\xef\xbb\xbf" + separator.join(names).encode(errors="surrogateescape"))
+    assert command("predict", "--model", shared.run, "-") == 1
+    found = lines()
+    assert [row["image"] for row in found] == [names[0], long, "caf\ufffd.png", names[5]]
+    assert [row.get("error") for row in found] == [
+        None, "could not be read: File name too long", "byte 4 is 0xe9, which is not UTF-8", None,
+    ]  # fmt: skip
+
+
+def test_a_nul_among_lines_and_names_on_the_command_line(shared, command, lines, folder, monkeypatch):
+    feed(monkeypatch, f"a\0b.png\n\n{folder}/c.png\n".encode())
+    bad = os.fsencode(folder) + b"/\xff.png"
+    shutil.copy(folder / "b.png", os.fsdecode(bad))
+    assert command("predict", "--model", shared.run, "", "n" * 300, "caf\udce9.png", folder, "-") == 1
+    found = lines()
+    errors = [row.get("error") for row in found]
+    assert errors[0] == "is empty, expected the name of a file or folder"
+    assert errors[1] == "could not be read: File name too long"
+    assert errors[2] == "byte 4 is 0xe9, which is not UTF-8"
+    assert [row["image"] for row in found[3:6]] == [f"{folder}/{name}" for name in ("a.PNG", "b.png", "c.png")]
+    assert found[6]["image"] == f"{folder}/\ufffd.png" and "0xff, which is not UTF-8" in errors[6]
+    assert errors[7] == "has a NUL character; expected one name per line, or names that all end in NUL"
+    assert len(found) == 9 and errors[8] is None
 
 
 def test_only_failures(shared, command, lines, folder):

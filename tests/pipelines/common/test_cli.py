@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import pathlib
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,74 @@ def test_quiet_imports_hide_remarks_but_not_failures(capfd, monkeypatch):
     with cli.quiet_imports():
         os.write(2, b"a remark\n")
     assert capfd.readouterr().err == "a remark\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--units", "\udce9"], r"the argument \udce9 is not UTF-8"),
+        (["run", "--path=caf\udce9"], r"the argument --path=caf\udce9 is not UTF-8"),
+        (["predict", "--path", "\udce9"], r"the argument \udce9 is not UTF-8"),
+        (["run", "--path", ""], "the path is empty"),
+        (["run", "--path="], "the path is empty"),
+        (["run", "--path", "n" * 300], "could not be read or written: File name too long"),
+    ],
+)
+def test_paths_that_are_none(capsys, arguments, message):
+    @dataclasses.dataclass
+    class Options:
+        path: pathlib.Path
+
+    def run(arguments):
+        """Read a file."""
+        return cli.parse("task", "run", Options, arguments).path.is_file()
+
+    assert cli.main("task", {"run": run, "predict": run}, arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_an_input_of_predict_that_is_not_utf8_is_left_to_the_command():
+    assert (
+        cli.main(
+            "task",
+            {"predict": lambda arguments: arguments != ["--units", "3", "\udce9"]},
+            ["predict", "--units", "3", "\udce9"],
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "redirected", "message"),
+    [
+        ("talk 1", ">/dev/full", "standard output could not be written: No space left on device"),
+        ("talk 99999", ">/dev/full", "standard output could not be written: No space left on device"),
+        ("--help", ">/dev/full", "standard output could not be written: No space left on device"),
+        ("talk --help", ">/dev/full", "standard output could not be written: No space left on device"),
+        ("talk 1", ">&-", "standard output is closed: expected a terminal, a file or a pipe"),
+        ("listen", "<&-", "standard input is closed, but the input - stands for its lines"),
+        ("listen", "0>/dev/null", "standard input could not be read: Bad file descriptor"),
+        ("listen", "<&- 2>&-", ""),
+        ("talk 1", ">&- 2>&-", ""),
+    ],
+)
+def test_standard_streams_that_do_not_work(root, monkeypatch, unbuffered, command, redirected, message):
+    code = """
+import sys, tyro
+from pipelines.common import cli
+from pipelines.common.serving.text_inputs import read_texts
+def talk(arguments):
+    print("word " * tyro.cli(int, args=arguments))
+def listen(arguments):
+    print(list(read_texts(["-"])))
+sys.exit(cli.main("task", {"talk": talk, "listen": listen}))
+"""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    shell = f'exec "$0" -c "$1" {command} {redirected}'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (f"python -m pipelines.task: {message}\n" if message else "")
 
 
 def test_a_reader_that_has_enough_is_no_fault(root):

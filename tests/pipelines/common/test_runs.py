@@ -49,12 +49,43 @@ def test_disk_full_is_one_sentence_and_keeps_the_old_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_weights_on_a_full_disk_are_one_sentence_and_keep_the_old_file(tmp_path):
+    """In a process of its own, which HDF5 ended with a segmentation fault."""
+    program = """
+import pathlib, resource, sys
+import keras
+from pipelines.common import runs
+model = keras.Sequential([keras.layers.Input([100])] + [keras.layers.Dense(100) for _ in range(20)])
+path = pathlib.Path(sys.argv[1])
+runs.save_weights(model, path)
+old = path.read_bytes()
+for limit in (0, 1000, len(old) // 2, len(old) - 1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        runs.save_weights(model, path)
+    except runs.UserError as error:
+        print(error)
+    assert path.read_bytes() == old
+model.set_weights([0 * weight for weight in model.get_weights()])
+runs.load_weights(model, path)
+assert model.get_weights()[0].any()
+"""
+    path = tmp_path / "model.weights.h5"
+    process = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines() == [f"{path} could not be written: File too large"] * 4
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.weights.h5"]
+
+
 def test_read_json_names_the_file(tmp_path):
     (tmp_path / "broken.json").write_text('{"a": ')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "half.json").write_text('{"film \\ud83d": 1}')
     for name, reason in (
-        ("broken.json", "is not a JSON"),
-        ("binary.json", "is not a JSON"),
+        ("broken.json", "is not a JSON file"),
+        ("binary.json", "is not a JSON file"),
+        ("deep.json", "is not a JSON file: its objects or lists are nested too deeply"),
+        ("half.json", r"is not a JSON file: \\ud83d is a lone surrogate, half of a character"),
         ("missing.json", "could not be read"),
     ):
         with pytest.raises(UserError, match=f"{name} {reason}"):

@@ -66,6 +66,9 @@ def test_an_invalid_table(refused, tmp_path, content, message):
         ('{"text": "good", "label": null}\n', "reviews.jsonl, line 1: label is None, expected a name or an integer"),
         ('{"text": "good", "label": NaN}\n', "reviews.jsonl, line 1: label is nan, expected a name or an integer"),
         ('{"text": "good", "label": 1.5}\n', "reviews.jsonl, line 1: label is 1.5"),
+        ('{"text": "good \\ud83d", "label": 1}\n', r"reviews.jsonl, line 1: not JSON (\ud83d is a lone surrogate"),
+        ('{"text": "good", "label": "a\\uDE00"}\n', r"reviews.jsonl, line 1: not JSON (\ude00 is a lone surrogate"),
+        ('{"text": ' + "[" * 100_000, "reviews.jsonl, line 1: not JSON (its objects or lists are nested too deeply)"),
     ],
 )
 def test_invalid_json_lines(refused, tmp_path, content, message):

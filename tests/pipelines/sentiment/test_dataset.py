@@ -69,6 +69,13 @@ def test_a_folder_of_parts(tmp_path):
         dataset.load(data_config(tmp_path))
 
 
+@pytest.mark.parametrize("group", [None, "", ["a"]])
+def test_rows_without_a_group_cannot_be_split_by_it(tmp_path, group):
+    path = write_jsonl(tmp_path / "reviews.jsonl", [*rows(9), {"text": "good", "label": 1, "film": group}])
+    with pytest.raises(UserError, match=r"reviews.jsonl, line 10: film is .*, expected a name or an integer"):
+        dataset.load(data_config(path, group_column="film"))
+
+
 def test_the_layout_of_acl_imdb(tmp_path):
     for part in ("train", "test"):
         for label in ("neg", "pos", "unsup"):
@@ -84,8 +91,11 @@ def test_the_layout_of_acl_imdb(tmp_path):
     assert all(group.startswith("http://film/") for group in parts["train"].groups)
     row = parts["test"].texts.index("test pos 3")
     assert parts["test"].labels[row] == 1
+    (tmp_path / "train" / "urls_pos.txt").write_bytes("http://film/café/usercomments\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"urls_pos.txt, line 1: byte 16 of the line is 0xe9, which is not UTF-8"):
+        dataset.load(data_config(tmp_path, group_column="movie"))
     (tmp_path / "train" / "urls_pos.txt").unlink()
-    with pytest.raises(UserError, match=r"urls_pos.txt, which has the group of each review, could not be read"):
+    with pytest.raises(UserError, match=r"urls_pos.txt could not be read"):
         dataset.load(data_config(tmp_path, group_column="movie"))
     assert len(dataset.load(data_config(tmp_path))["train"]) == 12
 

@@ -104,15 +104,18 @@ def test_pictures(shared, command, lines, tmp_path):
 def test_an_unreadable_video_among_others(shared, command, lines, monkeypatch, tmp_path):
     good = str(shared.data / "clips" / "0.mp4")
     (tmp_path / "bad.mp4").write_text("no video")
-    content = f"{tmp_path / 'bad.mp4'}\n{tmp_path / 'none.mp4'}\n".encode() + b"a\xff.mp4\n" + good.encode() + b"\n"
+    names = [f"{tmp_path}/bad.mp4", f"{tmp_path}/none.mp4", "a\udcff.mp4", "", "n" * 300, "a\0b", good, ""]
+    content = "\n".join(names).encode(errors="surrogateescape")
     stdin = types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", stdin)
     assert command("predict", "--model", shared.run, good, "-") == 1
     found = lines()
-    assert [list(row)[1] for row in found] == ["fps", "error", "error", "error", "fps"]
+    assert [list(row)[1] for row in found] == ["fps", *["error"] * 5, "fps"]
     assert found[1] == {"video": str(tmp_path / "bad.mp4"), "error": "is not a video, or is truncated or damaged"}
     assert found[2]["error"] == "could not be read: No such file or directory"
     assert found[3]["error"] == "byte 2 is 0xff, which is not UTF-8"
+    assert found[4]["error"] == "could not be read: File name too long"
+    assert found[5]["error"].startswith("has a NUL character")
 
 
 def test_only_exports_predict(shared, command, capsys, tmp_path):
