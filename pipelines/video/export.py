@@ -90,6 +90,10 @@ class Exported:
         return {name: value[:, 0] if name in ("labels", "probabilities") else value for name, value in outputs.items()}
 
     def predictions(self, features, lengths, state):
+        batch = tf.shape(features)[0]
+        for name, value in [("lengths", lengths), *zip(self.state_names, tf.nest.flatten(state), strict=True)]:
+            message = f"{name} has another batch size than the frames or features"
+            tf.debugging.assert_equal(tf.shape(value)[0], batch, message)
         mask = tf.sequence_mask(lengths, tf.shape(features)[1])
         logits, state = self.model.classify(features, state, mask)
         labels = tf.gather(self.names, tf.argmax(logits, axis=2))
