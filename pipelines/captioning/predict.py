@@ -16,6 +16,7 @@ from pipelines.common.serving.decoding_options import DecodingOptions
 
 BATCH_SIZE = 16
 ENDINGS = (".jpg", ".jpeg", ".png")
+MAX_PATTERN = 4096  # characters, as in the longest path; glob takes a time that is quadratic in the number of brackets
 
 
 def predict(
@@ -60,7 +61,7 @@ def find_files(images: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, 
         if os.path.isdir(given):
             files = [each for each in data_files(path) if each.suffix.lower() in ENDINGS]
             error = f"holds no image: expected files that end in {', '.join(ENDINGS)}"
-        elif os.path.exists(given) or not glob.has_magic(given):
+        elif os.path.exists(given) or not glob.has_magic(given) or len(given) > MAX_PATTERN:
             files = [path]
         else:
             files = sorted(pathlib.Path(each) for each in glob.glob(given, recursive=True))

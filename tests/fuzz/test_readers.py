@@ -4,10 +4,13 @@ The short form is the same each time. The long form, `pytest -m slow`, is random
 each reader (20,000 by default).
 """
 
+import contextlib
 import functools
 import io
 import os
 import resource
+import sys
+import zlib
 
 import av
 import numpy as np
@@ -20,15 +23,20 @@ import pipelines.captioning.dataset
 import pipelines.sentiment.config
 import pipelines.sentiment.dataset
 import pipelines.sentiment.language_model.config
+import pipelines.sentiment.language_model.dataset
+import pipelines.sentiment.text_config
 import pipelines.translation.config
 import pipelines.translation.dataset
 import pipelines.video.config
 import pipelines.video.dataset
+from pipelines.captioning.predict import find_files
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels, load_vocabulary
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.runs import Run, as_json
+from pipelines.common.serving import text_inputs
 from pipelines.common.vision import images, videos
+from pipelines.common.vision.feature_cache import read_shard
 from pipelines.video.annotations import frame_labels
 from tests.fuzz.fuzzing import answers_or_refuses, bent, bent_json, check, damaged, trees, write_tree
 
@@ -91,6 +99,13 @@ SENTIMENT = data_of(
 def load_sentiment(data):
     parts = pipelines.sentiment.dataset.load(data)
     pipelines.sentiment.dataset.load_unlabelled(data, parts)
+
+
+LINES = data_of({"texts.txt": b"A film.\n\nAnother film, longer.\n"}, {"texts.txt.gz": b"A film.\nB.\n"})
+
+
+def load_lines(data):
+    pipelines.sentiment.language_model.dataset.load(data, max_characters=10)
 
 
 TRANSLATION = data_of(
@@ -180,6 +195,32 @@ def read_image(folder, content):
         answers_or_refuses(lambda: images.decode_one(content, size=4, fit="crop", pixel_limit=10_000))
 
 
+def read_inputs(folder, content):
+    """Reads standard input as texts and as names of images."""
+    (folder / "a.png").write_bytes(b"")
+    for read in (text_inputs.read_texts, lambda names: find_files(text_inputs.read_names(names))):
+        with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+            answers_or_refuses(lambda read=read: list(read(["-"])))
+
+
+def array_file() -> bytes:
+    """Returns an array in the format of NumPy."""
+    file = io.BytesIO()
+    np.save(file, np.zeros([3, 2], np.float32))
+    return file.getvalue()
+
+
+SHARD = {"checksum": zlib.crc32(array_file()), "items": [["a.png", 100, 1, 1], ["b.png", 200, 1, 2]]}
+
+
+def read_features(folder, example):
+    index, array = example
+    (folder / "0.json").write_bytes(index)
+    (folder / "0.npy").write_bytes(array)
+    answers_or_refuses(read_shard, folder / "0.json")
+
+
 @functools.cache
 def encoded_video(kind: str) -> bytes:
     """Returns a video of four small frames."""
@@ -203,12 +244,15 @@ def read_video(folder, content):
 READERS = {
     "tables": (TABLES, read_tables),
     "sentiment": (SENTIMENT, loads(load_sentiment, pipelines.sentiment.config.DataConfig)),
+    "lines": (LINES, loads(load_lines, pipelines.sentiment.text_config.DataConfig)),
     "translation": (TRANSLATION, loads(pipelines.translation.dataset.load, pipelines.translation.config.DataConfig)),
     "captioning": (CAPTIONING, loads(pipelines.captioning.dataset.load, pipelines.captioning.config.DataConfig)),
     "video": (VIDEO, loads(load_video, pipelines.video.config.DataConfig)),
     "config": (CONFIG, read_config),
     "run": (bent_json({"task": "video", "preset": None, "config": {"run": "a"}, "versions": {}}), open_run),
     "vocabulary": (damaged(b"<pad>\n<unk>\nthe\n", b'["neg", "pos"]') | bent_json(["neg", "pos"]), read_text),
+    "inputs": (damaged(b"a.png\n\n./a.png\nb.png\n", b"a.png\0b.png\0"), read_inputs),
+    "features": (st.tuples(bent_json(SHARD), st.just(array_file()) | damaged(array_file())), read_features),
     "images": (st.deferred(lambda: damaged(*encoded_images())), read_image),
     "videos": (st.deferred(lambda: damaged(*map(encoded_video, ("mp4", "matroska", "avi")))), read_video),
 }

@@ -221,7 +221,7 @@ def read_shard(index_file: pathlib.Path) -> dict[Identity, np.ndarray] | None:
             items[name, size, modified] = array[start : start + rows]
             start += rows
         return items if start == len(array) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
