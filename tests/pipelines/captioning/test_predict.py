@@ -8,6 +8,8 @@ import types
 import pytest
 from PIL import Image
 
+from pipelines.captioning.predict import find_files
+
 
 @pytest.fixture
 def lines(capsys):
@@ -99,6 +101,11 @@ def test_a_nul_among_lines_and_names_on_the_command_line(shared, command, lines,
     assert found[6]["image"] == f"{folder}/\ufffd.png" and "0xff, which is not UTF-8" in errors[6]
     assert errors[7] == "has a NUL character; expected one name per line, or names that all end in NUL"
     assert len(found) == 9 and errors[8] is None
+
+
+def test_a_name_of_many_brackets_is_not_a_pattern():
+    name = "[" * 100_000  # of which glob would search for minutes
+    assert list(find_files([(name, None)])) == [(name, None)]
 
 
 def test_only_failures(shared, command, lines, folder):
