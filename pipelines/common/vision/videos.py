@@ -99,7 +99,7 @@ def as_rate(fps: float) -> Fraction:
 def opened(path):
     """Yields (container, video stream) of a file; errors of PyAV in the `with` block are raised as Unreadable."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # titles may be in another encoding
             streams = [each for each in container.streams.video if not each.disposition & PICTURE_STREAMS]
             if not streams:
                 only = ", only a cover picture" if container.streams.video else ""

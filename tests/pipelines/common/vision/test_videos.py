@@ -145,6 +145,14 @@ def test_a_cover_picture_is_not_a_video(tmp_path, ending, codec):
             Video(path)
 
 
+@pytest.mark.parametrize("ending", ["avi", "mkv", "mp4"])
+def test_tags_in_another_encoding(tmp_path, ending):
+    content = make(tmp_path / f"a.{ending}", [grey(number) for number in range(3)]).read_bytes()
+    assert b"Lavf" in content  # the tag of the program that wrote the file
+    (tmp_path / f"b.{ending}").write_bytes(content.replace(b"Lavf", "Lävf".encode("latin-1")))
+    assert numbers(Video(tmp_path / f"b.{ending}")) == [0, 1, 2]
+
+
 def test_frames_that_change_in_size(tmp_path):
     parts = [
         make(tmp_path / f"{n}.ts", [grey(n, size)] * 4, container_format="mpegts")
