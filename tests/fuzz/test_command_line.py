@@ -96,4 +96,4 @@ def test_a_status_and_no_traceback(task):
 
 @pytest.mark.slow
 def test_a_status_and_no_traceback_for_many_command_lines(task):
-    fuzz(task, int(os.environ.get("UNFOLD_FUZZ", "20000")) // 20, derandomize=False)
+    fuzz(task, int(os.environ.get("UNFOLD_FUZZ", "5000")) // 10, derandomize=False)

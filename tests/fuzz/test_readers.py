@@ -1,7 +1,7 @@
 """Whatever is in a file or folder, its reader returns an answer or raises UserError.
 
 The short form is the same each time. The long form, `pytest -m slow`, is random; UNFOLD_FUZZ is the number of inputs of
-each reader (20,000 by default).
+each reader (5,000 by default).
 """
 
 import contextlib
@@ -267,5 +267,5 @@ def test_an_answer_or_one_sentence(reader):
 @pytest.mark.parametrize("reader", READERS)
 def test_an_answer_or_one_sentence_for_many_inputs(reader):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    check(*READERS[reader], int(os.environ.get("UNFOLD_FUZZ", "20000")), derandomize=False)
+    check(*READERS[reader], int(os.environ.get("UNFOLD_FUZZ", "5000")), derandomize=False)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH
