@@ -1,4 +1,4 @@
-"""Atomic writes: a file is either complete or missing.
+"""Files: atomic writes, JSON, and which names in a folder are data.
 
 Every file is written under a temporary name in the same folder, flushed to the disk and renamed, so that a kill, a
 power cut or a full disk leaves the old file or the new one, never a part of one.
