@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from layers.composition import Composition
-
 PADDING = 0
 UNKNOWN = 1
 START = 2
@@ -32,8 +30,6 @@ SPACES = rf"(?: |{SPACE})+"
 ALONE = rf"({MARK}?(?:[^\pL\pM\pN{MARK} ]|[{UNSPACED}])\pM*)"
 INNER_APOSTROPHE = r"([\pL\pM\pN]) (['’]) ([\pL\pM\pN])"
 LONG = r"([^ ]{100})"
-APOSTROPHES = "['’ʼ]"
-SPELT_OTHERWISE = rf"(?s).*(?:\pM|[\x{{1160}}-\x{{11ff}}]|{APOSTROPHES}).*"  # combining marks, Hangul vowels
 
 
 def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
@@ -115,9 +111,6 @@ def count_words(batches: Iterable) -> collections.Counter[str]:
 class Vocabulary(tf.Module):
     """A two-way table of words and ids: 0 is padding, 1 an unknown word, and `words[n]` has the id n.
 
-    A word that is unknown as it is spelt has the id of its other spelling, if that is known: composed (NFC), and with a
-    straight or a typographic apostrophe.
-
     Args:
         words: the words in the order of their ids, starting with RESERVED, without duplicates.
 
@@ -141,7 +134,6 @@ class Vocabulary(tf.Module):
             tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(words), dtype=tf.int32)), default_value=UNKNOWN
         )
         self.by_id = keys  # string[size]
-        self.compose = Composition()
 
     @classmethod
     def learn(
@@ -186,20 +178,7 @@ class Vocabulary(tf.Module):
         """Words to ids: string[...] (dense or ragged) to int32[...]; unknown words become UNKNOWN."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self(words.flat_values))
-        flat = tf.reshape(words, [-1])
-        ids = self.table.lookup(flat)
-        unknown = tf.where((ids == UNKNOWN) & tf.strings.regex_full_match(flat, SPELT_OTHERWISE))
-        ids = tf.tensor_scatter_nd_update(ids, unknown, self._other_spelling(tf.gather_nd(flat, unknown)))
-        return tf.ensure_shape(tf.reshape(ids, tf.shape(words)), tf.convert_to_tensor(words).shape)
-
-    def _other_spelling(self, words):
-        """Words to the ids of their other spellings, string[words] to int32[words]."""
-        words = self.compose(words)
-        ids = self.table.lookup(words)
-        for apostrophe in "'’":
-            other = self.table.lookup(tf.strings.regex_replace(words, APOSTROPHES, apostrophe))
-            ids = tf.where(ids == UNKNOWN, other, ids)
-        return ids
+        return self.table.lookup(words)
 
     def to_words(self, ids):
         """Ids to words: int32[...] (dense or ragged) to string[...]; an id out of range is an error."""
