@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import tensorflow as tf
 
-from layers.text import UNKNOWN, Vocabulary
+from layers.text import Vocabulary
 
 LONGEST = 16  # characters of a subword, at most; longer ones are rare words
 
@@ -31,7 +31,7 @@ def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
     def cut_once(turn, rests, rows, subwords, owners):
         sizes = tf.strings.length(rests, unit="UTF8_CHAR")
         starts = tf.strings.substr(rests[:, None], tf.zeros_like(lengths), lengths, unit="UTF8_CHAR")
-        known = vocabulary(starts) != UNKNOWN  # [rests, lengths]
+        known = vocabulary.is_known(starts)  # [rests, lengths]
         found = longest - tf.argmax(known, axis=1, output_type=tf.int32)
         taken = tf.minimum(tf.where(tf.reduce_any(known, axis=1), found, 1), sizes)
         subwords = subwords.write(turn, tf.strings.substr(rests, tf.zeros_like(taken), taken, unit="UTF8_CHAR"))
@@ -45,7 +45,7 @@ def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
 
     count = tf.size(pieces, out_type=tf.int64)
     rows = tf.range(count)
-    whole = vocabulary(pieces) != UNKNOWN  # most are; not searching for their parts saves half of the time
+    whole = vocabulary.is_known(pieces)  # most are; not searching for their parts saves half of the time
     subwords = turns(tf.string).write(0, tf.boolean_mask(pieces, whole))
     owners = turns(tf.int64).write(0, tf.boolean_mask(rows, whole))
     rests, rows = tf.boolean_mask(pieces, ~whole), tf.boolean_mask(rows, ~whole)

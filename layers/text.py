@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from layers.composition import Composition
+
 PADDING = 0
 UNKNOWN = 1
 START = 2
@@ -30,6 +32,8 @@ SPACES = rf"(?: |{SPACE})+"
 ALONE = rf"({MARK}?(?:[^\pL\pM\pN{MARK} ]|[{UNSPACED}])\pM*)"
 INNER_APOSTROPHE = r"([\pL\pM\pN]) (['’]) ([\pL\pM\pN])"
 LONG = r"([^ ]{100})"
+APOSTROPHES = "['’ʼ]"
+SPELT_OTHERWISE = rf"(?s).*(?:\pM|[\x{{1160}}-\x{{11ff}}]|{APOSTROPHES}).*"  # combining marks, Hangul vowels
 
 
 def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
@@ -111,6 +115,9 @@ def count_words(batches: Iterable) -> collections.Counter[str]:
 class Vocabulary(tf.Module):
     """A two-way table of words and ids: 0 is padding, 1 an unknown word, and `words[n]` has the id n.
 
+    A word that is unknown as it is spelt has the id of its other spelling, if that is known: composed (NFC), and with a
+    straight or a typographic apostrophe.
+
     Args:
         words: the words in the order of their ids, starting with RESERVED, without duplicates.
 
@@ -134,6 +141,9 @@ class Vocabulary(tf.Module):
             tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(words), dtype=tf.int32)), default_value=UNKNOWN
         )
         self.by_id = keys  # string[size]
+        self.compose = Composition()
+        straight, typographic = (sum(each in word for word in words) for each in "'’")
+        self.apostrophes = "'’" if straight >= typographic else "’'"
 
     @classmethod
     def learn(
@@ -178,7 +188,25 @@ class Vocabulary(tf.Module):
         """Words to ids: string[...] (dense or ragged) to int32[...]; unknown words become UNKNOWN."""
         if isinstance(words, tf.RaggedTensor):
             return words.with_flat_values(self(words.flat_values))
-        return self.table.lookup(words)
+        flat = tf.reshape(words, [-1])
+        ids = self.table.lookup(flat)
+        unknown = tf.where((ids == UNKNOWN) & tf.strings.regex_full_match(flat, SPELT_OTHERWISE))
+        spellings = self.other_spellings(tf.gather_nd(flat, unknown))
+        found = [self.table.lookup(each) for each in spellings]
+        found = tf.where(found[0] == UNKNOWN, found[1], found[0])
+        ids = tf.tensor_scatter_nd_update(ids, unknown, found)
+        return tf.ensure_shape(tf.reshape(ids, tf.shape(words)), tf.convert_to_tensor(words).shape)
+
+    def is_known(self, words):
+        """Returns whether words are known exactly as they are spelt: string[...] (dense or ragged) to bool[...]."""
+        if isinstance(words, tf.RaggedTensor):
+            return words.with_flat_values(self.is_known(words.flat_values))
+        return self.table.lookup(words) != UNKNOWN
+
+    def other_spellings(self, words) -> list:
+        """Returns words composed (NFC), with each apostrophe of "'’" in turn, that of the vocabulary first."""
+        words = self.compose(words)
+        return [tf.strings.regex_replace(words, APOSTROPHES, apostrophe) for apostrophe in self.apostrophes]
 
     def to_words(self, ids):
         """Ids to words: int32[...] (dense or ragged) to string[...]; an id out of range is an error."""

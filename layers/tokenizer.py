@@ -81,12 +81,21 @@ class Tokenizer(tf.Module):
         tokens, cut = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
         if self.level == "subword":
             unique, index = tf.unique(tokens.flat_values)  # most pieces of a batch are repeated
-            subwords = tf.gather(cut_pieces(unique, self.vocabulary), index)
+            subwords = tf.gather(self._cut(unique), index)
             tokens = tokens.with_flat_values(subwords).merge_dims(1, 2)
         if self.max_tokens:
             cut |= tokens.row_lengths() > self.max_tokens
             tokens = tokens[:, : self.max_tokens]
         return tokens, cut
+
+    def _cut(self, pieces):
+        """Cuts pieces, string[pieces], into subwords. A piece with an unknown part is cut in its other spelling."""
+        subwords = cut_pieces(pieces, self.vocabulary)
+        unknown = ~tf.reduce_all(self.vocabulary.is_known(subwords), axis=1)
+        rows = tf.where(unknown)
+        other, _ = self.vocabulary.other_spellings(tf.gather_nd(pieces, rows))
+        pieces = tf.tensor_scatter_nd_update(pieces, rows, other)
+        return tf.cond(tf.reduce_any(unknown), lambda: cut_pieces(pieces, self.vocabulary), lambda: subwords)
 
     def encode(self, texts):
         """string[batch] to (int32[batch, (tokens)] without START and END, bool[batch]: whether the text was cut)."""

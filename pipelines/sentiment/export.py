@@ -84,9 +84,9 @@ class Classifier:
 
     @property
     def resources(self) -> list:
-        """The models and tables that the functions use."""
-        tables = [member.preprocessing.vocabulary.table for member in self.members]
-        return [*(member.model for member in self.members), *tables, self.gate_layer]
+        """The models and vocabularies that the functions use."""
+        vocabularies = [member.preprocessing.vocabulary for member in self.members]
+        return [*(member.model for member in self.members), *vocabularies, self.gate_layer]
 
     def classify(self, text):
         """string[batch] -> label string[batch], probability float[batch], probabilities float[batch, classes]."""

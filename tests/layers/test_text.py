@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import pytest
 import tensorflow as tf
 
+from layers.composition import Composition
 from layers.text import (
     END,
     GENERATION,
@@ -215,3 +216,29 @@ def test_a_saved_module_needs_no_file(tmp_path):
     (tmp_path / "first").rename(tmp_path / "moved")
     loaded = tf.saved_model.load(tmp_path / "moved")
     assert loaded.read(tf.constant(["Good bad", ""])).numpy().tolist() == [[2, UNKNOWN], [0, 0]]
+
+
+EVERY_COMPOSED = [chr(code) for code in range(0xA0, 0x11940) if unicodedata.normalize("NFD", chr(code)) != chr(code)
+                  and unicodedata.is_normalized("NFC", chr(code))]  # fmt: skip
+
+
+def test_composition_is_that_of_unicode():
+    words = ["", "x", "été", "Việt", "한국어", "각", "e\u0301\u0301", "중ㅏ", *EVERY_COMPOSED]
+    found = Composition()(tf.constant([unicodedata.normalize("NFD", word) for word in words])).numpy()
+    assert [word.decode() for word in found] == [unicodedata.normalize("NFC", word) for word in words]
+    assert Composition()(tf.constant([], tf.string)).shape == (0,)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("apostrophe", ["'", "’", "ʼ"])
+@pytest.mark.parametrize("known", ["l'été", "l’été"])
+def test_a_word_in_another_spelling_has_the_same_id(form, apostrophe, known):
+    vocabulary = Vocabulary([*RESERVED, "x", known, "한국어"])
+    words = [unicodedata.normalize(form, word) for word in (f"l{apostrophe}été", "한국어", "x", f"y{apostrophe}é", "")]
+    assert vocabulary(tf.constant(words)).numpy().tolist() == [3, 4, 2, UNKNOWN, UNKNOWN]
+    assert vocabulary(tf.constant([words])).shape == (1, 5) and vocabulary(tf.constant(words[0])).numpy() == 3
+
+
+def test_a_known_word_keeps_its_id_in_every_spelling():
+    words = ["l'e\u0301", "l'é", "l’é", "l’e\u0301"]
+    assert Vocabulary([*RESERVED, *words])(tf.constant(words)).numpy().tolist() == [2, 3, 4, 5]

@@ -1,5 +1,7 @@
 import gzip
+import itertools
 import random
+import unicodedata
 
 import hypothesis
 import hypothesis.strategies as st
@@ -217,3 +219,15 @@ def test_real_texts_come_back(real_data, file):
         known.append(bool(tf.reduce_all(ids.flat_values >= FIRST)))
     assert back == [" ".join(text.split()) for text in texts]
     assert all(known)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_another_spelling_has_the_same_tokens(level):
+    vocabulary = learn_vocabulary([tf.constant(["l'été est à Ève", "aujourd'hui l'hiver"])], level, size=40)
+    tokenizer = Tokenizer(vocabulary, level)
+    texts = ["l'été est à Ève", "l'hiver"]
+    wanted = tokenizer.encode(tf.constant(texts))[0].to_list()
+    assert not any(UNKNOWN in ids for ids in wanted)
+    for form, apostrophe in itertools.product(("NFC", "NFD"), "'’"):
+        others = [unicodedata.normalize(form, text).replace("'", apostrophe) for text in texts]
+        assert tokenizer.encode(tf.constant(others))[0].to_list() == wanted

@@ -47,7 +47,7 @@ class Generation:
     @property
     def resources(self) -> list:
         """The model and the table that the functions use."""
-        return [self.model, self.preprocessing.vocabulary.table]
+        return [self.model, self.preprocessing.vocabulary]
 
     def sample(self, prefix, temperature, top_k, top_p, seed, max_length) -> dict:
         """Continues texts with words sampled from the model.
