@@ -21,7 +21,7 @@ of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
     dz_g = dc * i (1 - g^2)
     dc(t-1) = dc * f
     dh(t-1) = dz W_h^T                     through z = W_x x(t) + W_h h(t-1) + b
-    dW_h = sum over t of h(t-1)^T dz       likewise dW_x with x(t), and db = sum over t of dz
+    dW_h = sum over t of h(t-1)^T dz       likewise dW_x with x(t), and db = sum over t and batch of dz
 
 In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. The four gates
 lie side by side, as in Keras:
@@ -109,12 +109,12 @@ def step_back(d_state, factors, W_h_transposed):
 
 
 def sigmoid_grad(y, dy):
-    """dy y (1 - y): the derivative by z, where y = sigmoid(z)."""
+    """dy y (1 - y): the gradient with respect to z, where y = sigmoid(z)."""
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
 def tanh_grad(y, dy):
-    """dy (1 - y^2): the derivative by z, where y = tanh(z)."""
+    """dy (1 - y^2): the gradient with respect to z, where y = tanh(z)."""
     return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
@@ -176,7 +176,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         sequences: float[batch, time, features].
         initial_state: [h(0), c(0)], each float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether dropout is applied.
+        training: whether to apply dropout and, as said above, to use the gradient of this file.
 
     Returns:
         h: float[batch, units] of the last step or, with `return_sequences`, float[batch, time, units];

@@ -11,7 +11,7 @@ the derivative of h = tanh(z) is 1 - h^2:
 
     dz = dh * (1 - h^2)                    through h = tanh(z)
     dh(t-1) = dz W_hh^T                    through z = W_ih x(t) + W_hh h(t-1) + b
-    dW_hh = sum over t of h(t-1)^T dz      likewise dW_ih with x(t), and db = sum over t of dz
+    dW_hh = sum over t of h(t-1)^T dz      likewise dW_ih with x(t), and db = sum over t and batch of dz
 
 In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. W_ih is
 `kernel`, float[features, units], W_hh is `recurrent_kernel`, float[units, units], and W_ho is `output_kernel`,
@@ -176,7 +176,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         sequences: float[batch, time, features].
         initial_state: [h(0)], float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether dropout is applied.
+        training: whether to apply dropout and, as said above, to use the gradient of this file.
 
     Returns:
         y: float[batch, output_units or units] of the last step or, with `return_sequences`, float[batch, time, ...];

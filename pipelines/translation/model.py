@@ -51,7 +51,8 @@ class TranslationModel(keras.Model):
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
-        initial_range: Draw all weights from U(-r, r); 0: Glorot for kernels, orthogonal for recurrent kernels.
+        initial_range: If r > 0, draw the weights, but for the biases of dense layers, from U(-r, r). 0: normal for
+            embeddings, Glorot for kernels, orthogonal for recurrent kernels.
         seed: Makes initial weights and dropout repeatable.
     """
 
@@ -144,7 +145,7 @@ class TranslationModel(keras.Model):
     def build(self, input_shape=None):
         if self.built:
             return
-        # The number of training batches with scheduled sampling, whose schedule depends on it.
+        # The number of training batches so far, counted only with scheduled sampling, for its schedule.
         self.sampled_batches = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="batches_trained_on"
         )
@@ -182,7 +183,7 @@ class TranslationModel(keras.Model):
         """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
-            tokens: int32[batch, time], START and the tokens after it: at each time step, the one before the token to be
+            tokens: int32[batch, time], START, then the sentence: at each time step, the token before the one to be
                 predicted.
             state: what `encode` returns.
 

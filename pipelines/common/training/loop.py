@@ -3,8 +3,8 @@
 It is used in place of `model.fit`, which clips the gradients of each replica before they are summed, and which cannot
 resume within an epoch. The models are plain Keras models: `fit` can train them as well.
 
-A run that is interrupted and resumed ends with bitwise identical weights (on the same machine, with the same number of
-threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
+A run that is interrupted and resumed ends with weights that are bitwise identical to those of an uninterrupted run (on
+the same machine, with the same number of threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
 data depends only on the seed and the epoch. The other files (history.csv, logs, the best weights) are written before
 the checkpoint. A run that is killed in between writes them again, with the same content except for times.
 """
@@ -43,8 +43,8 @@ class Trainer:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
             and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
             strings if options.xla is set.
-            Schedules of the learning rate assume the same number of batches in every epoch, counted for epoch 0 and
-            for each epoch at which a parameter group begins to train.
+            The batches of epoch 0, and of each epoch at which a parameter group begins to train, are counted: schedules
+            of the learning rate assume that the epochs after it have as many.
         loss: loss(batch, training) returns a dict name -> (total, weight) of scalars. An update minimizes
             sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics. A
             loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
@@ -75,7 +75,8 @@ class Trainer:
     def train(self) -> dict:
         """Trains from the last checkpoint, if there is one, to the end; returns the summary of the run.
 
-        The best weights (with options.ema, the averaged ones) are then in the model and in run.weights_file.
+        The best weights (with options.ema, the averaged ones), changed by at_end if it is given, are then in the model
+        and in run.weights_file.
 
         Raises:
             UserError: The loss is not finite, there is no data, or a file cannot be written.
