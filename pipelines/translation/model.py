@@ -51,7 +51,7 @@ class TranslationModel(keras.Model):
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
-        initial_range: If r > 0, draw the weights, but for the biases of dense layers, from U(-r, r). 0: normal for
+        initial_range: Draws the weights, except the biases of dense layers, from U(-r, r) with this r. 0: normal for
             embeddings, Glorot for kernels, orthogonal for recurrent kernels.
         seed: Makes initial weights and dropout repeatable.
     """

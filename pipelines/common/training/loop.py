@@ -4,9 +4,10 @@ It is used in place of `model.fit`, which clips the gradients of each replica be
 resume within an epoch. The models are plain Keras models: `fit` can train them as well.
 
 A run that is interrupted and resumed ends with weights that are bitwise identical to those of an uninterrupted run (on
-the same machine, with the same number of threads and the same --xla). One atomic checkpoint has everything that training changes, and the order of the
-data depends only on the seed and the epoch. The other files (history.csv, logs, the best weights) are written before
-the checkpoint. A run that is killed in between writes them again, with the same content except for times.
+the same machine, with the same number of threads and the same --xla). One atomic checkpoint has everything that
+training changes, and the order of the data depends only on the seed and the epoch. The other files (history.csv, logs,
+the best weights) are written before the checkpoint. A run that is killed in between writes them again, with the same
+content except for times.
 """
 
 import contextlib
