@@ -1,4 +1,4 @@
-"""What the recurrent layers share: masks, states carried from call to call, dropout, and the order of time."""
+"""The base class of the recurrent layers: masks, states carried from call to call, dropout, order of time."""
 
 import inspect
 
@@ -207,7 +207,7 @@ def split_arguments(layer_class, cell_class, *args, **kwargs) -> tuple[dict, dic
 
 
 def _is_fresh(state):
-    """Whether a carried state is that of a start from zeros: then it stands for any batch size."""
+    """Returns whether a carried state is all zeros: it then fits any batch size."""
     return tf.reduce_all(tf.equal(state, 0))
 
 
@@ -222,7 +222,7 @@ def _time_major(mask):
 
 
 def _seen(mask):
-    """Whether a valid step has come by each step: bool[time, batch, 1]."""
+    """Returns whether there was a valid step up to each step: bool[time, batch, 1]."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=0) > 0
 
 

@@ -159,16 +159,16 @@ class CNNConfig:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the CNN is trained in any epoch."""
+        """Returns whether the CNN is trained in any epoch."""
         return self.finetune_cnn_after is not None
 
     def is_trained_in(self, epoch: int) -> bool:
-        """Whether the CNN is trained in an epoch, the first of which is 0."""
+        """Returns whether the CNN is trained in an epoch, the first of which is 0."""
         return self.finetune_cnn_after is not None and epoch >= self.finetune_cnn_after
 
     def runs_in(self, epoch: int) -> bool:
-        """Whether training reads pixels in an epoch: the CNN is trained, or is never trained but images are
-        augmented."""
+        """Returns whether training reads pixels in an epoch: the CNN is trained, or it is never trained, but images
+        are augmented."""
         return self.is_trained_in(epoch) or (not self.is_trained and bool(self.augment))
 
 

@@ -1,1 +1,1 @@
-"""What every pipeline needs around the graph; it knows no task."""
+"""The code that all pipelines share; it is independent of any task."""

@@ -137,7 +137,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training has ended (early stopping included)."""
+        """Returns whether the training has ended (early stopping included)."""
         return self.status_file.is_file()
 
     @property

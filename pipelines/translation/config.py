@@ -52,7 +52,7 @@ class TextConfig:
     """Tokens: the arguments of Preprocessing."""
 
     level: Literal["word", "subword"] = "word"
-    """What a token is: a word, as in Sutskever et al. 2014, or a subword, learned from the training data."""
+    """The unit of a token: a word, as in Sutskever et al. 2014, or a subword, learned from the training data."""
 
     lower_case: bool = False
     """Convert to lower case, translations included."""

@@ -31,7 +31,7 @@ class DataConfig(config.DataConfig):
     """Frames per second at which the pictures of a clip that is a folder were taken."""
 
     split_by: Literal["auto", "group", "clip"] = "auto"
-    """What is not divided by such a split: the videos of a group, or only each clip; auto: the group if the data has
+    """The unit that such a split keeps whole: the videos of a group, or only each clip; auto: the group if the data has
     this column."""
 
     cache: pathlib.Path = pathlib.Path("saved_models/video/cache")
@@ -102,7 +102,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RegularizationConfig:
-    """What limits overfitting: frozen layers of the encoder, augmentation and dropout."""
+    """Regularization: frozen layers of the encoder, augmentation and dropout."""
 
     train_encoder: bool = False
     """Train the encoder as well; otherwise it stays frozen, and its features are computed once and stored in

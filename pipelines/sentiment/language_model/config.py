@@ -42,7 +42,7 @@ class WindowsConfig:
 
     @property
     def carried(self) -> bool:
-        """Whether the state is carried on from one text to the next."""
+        """Returns whether the state is carried on from one text to the next."""
         return self.state == "carried" and self.objective == "next-word"
 
 
