@@ -117,12 +117,25 @@ class ModelConfig:
     or the mean or maximum of its outputs over time. With none, as in Sutskever et al. 2014, the decoder knows the
     source only by its initial state."""
 
+    attention: Literal["none", "dot", "general", "additive"] = "none"
+    """Attention of the decoder over the outputs of the encoder: how it scores them (dot, general: Luong et al. 2015;
+    additive: Bahdanau et al. 2015)."""
+
+    attention_input: bool = False
+    """Feed the result of the attention to the next time step, so that it enters the recurrence, as in Bahdanau et al.
+    2015 and in the input feeding of Luong et al. 2015. Training is slower: the decoder runs step by step."""
+
     tied: bool = False
     """Use the target embeddings as the weights of the softmax (Press & Wolf 2017)."""
 
     def __post_init__(self):
         check_at_least(self, layers=1, units=1, embedding_units=1)
         check(self, "units", not self.bidirectional or self.units % 2 == 0, "even with --bidirectional")
+        attends = self.attention != "none"
+        check(
+            self, "context", not attends or self.context == "none", "none with --attention, which is a context itself"
+        )
+        check(self, "attention_input", attends or not self.attention_input, "False without --attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +148,13 @@ class RegularizationConfig:
     embedding_dropout: float = 0.2
     """Share of each token embedding dropped."""
 
+    recurrent_dropout: float = 0.0
+    """Share of the hidden state dropped before a recurrent layer reads it at the next time step, with one mask per
+    sentence (Gal and Ghahramani 2016)."""
+
+    variational: bool = False
+    """Drop the same units at every time step of a sentence, in all kinds of dropout (Gal and Ghahramani 2016)."""
+
     word_dropout: float = 0.0
     """Share of the decoder's input tokens replaced by the unknown token, so that it relies on the source."""
 
@@ -142,7 +162,7 @@ class RegularizationConfig:
     """Draw all weights from U(-r, r). With 0, each layer has its own initializer (Glorot, orthogonal)."""
 
     def __post_init__(self):
-        check_shares(self, "dropout", "embedding_dropout", "word_dropout")
+        check_shares(self, "dropout", "embedding_dropout", "recurrent_dropout", "word_dropout")
         check_at_least(self, initial_range=0)
 
 

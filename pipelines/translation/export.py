@@ -68,7 +68,8 @@ class Explanation:
         targets = pad(self.preprocessing.target.vocabulary(tokens))
         state = self.model.encode(pad(ids))
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
-        logits = self.model.softmax(self.model.decoder_outputs(inputs, state))
+        decoded = self.model.decode(inputs, state)
+        logits = self.model.softmax(decoded.outputs)
         probability = tf.gather(tf.nn.softmax(logits), targets, batch_dims=2)
         return {
             "tokens": tokens.to_tensor("", shape=tf.cast(tf.shape(targets), tf.int64)),

@@ -4,17 +4,32 @@
                                                                              |
     target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-The decoder cells run in two ways: `decoder_outputs` reads a whole sequence of tokens at once (training, with teacher
-forcing); `step` reads one token (decoding).
+With attention, the decoder also reads a weighted mean of the encoder's outputs at every time step t, the context c(t):
+
+    behind the recurrence (Luong et al. 2015)       h(t) = decoder(e(t), h(t-1)),           c(t) = attention(h(t))
+    inside the recurrence (Bahdanau et al. 2015)    h(t) = decoder([e(t), c(t-1)], h(t-1)), c(t) = attention(h(t))
+
+    readout(t) = tanh(W [h(t), c(t), e(t)] + b) -> softmax
+
+where e(t) is the embedding of the previous token. Inside the recurrence, c(0) = attention(h(0)). The input feeding of
+Luong et al. feeds back tanh(W [h, c]) instead of c.
+
+The decoder cells run in two ways: `decode` reads a whole sequence of tokens at once (training, with teacher forcing);
+`step` reads one token (decoding).
 """
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from layers.attention import Attention
+from layers.bptt import dropped
 from layers.cells import CELLS
 from layers.text import PADDING, UNKNOWN, Vocabulary
+from layers.unfold import unfold
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
@@ -25,6 +40,21 @@ from pipelines.translation.preprocessing import Preprocessing
 
 SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"
 TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
+
+
+class Decoded(NamedTuple):
+    """What `TranslationModel.decode` returns.
+
+    Attributes:
+        outputs: float[batch, time, width], the inputs of the softmax.
+        inputs: float[batch, time, features], the inputs of the first layer of the decoder.
+        alignment: float[batch, time, source], the weights of the attention, in the order in which the encoder reads the
+            source; None without attention.
+    """
+
+    outputs: tf.Tensor
+    inputs: tf.Tensor
+    alignment: tf.Tensor | None
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -47,9 +77,14 @@ class TranslationModel(keras.Model):
         context: "none", "last", "mean" or "max": how the outputs of the encoder are pooled over time into the vector
             that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
             encoder-decoder").
+        attention: "none", "dot", "general" or "additive": how the decoder scores the outputs of the encoder.
+        attention_input: Attention inside the recurrence, see above.
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
+        recurrent_dropout: Fraction of the hidden state to drop before a layer reads it, one mask per sentence.
+        variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016). With attention
+            inside the recurrence, the dropout between the layers of the decoder does so in any case.
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
         initial_range: Draws the weights, except the biases of dense layers, from U(-r, r) with this r. 0: normal for
             embeddings, Glorot for kernels, orthogonal for recurrent kernels.
@@ -69,9 +104,13 @@ class TranslationModel(keras.Model):
         bidirectional: bool = False,
         residual: bool = False,
         context: str = "none",
+        attention: str = "none",
+        attention_input: bool = False,
         tied: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        variational: bool = False,
         word_dropout: float = 0.0,
         initial_range: float = 0.0,
         seed: int | None = None,
@@ -82,7 +121,7 @@ class TranslationModel(keras.Model):
         if context not in ("none", "last", "mean", "max"):
             raise ValueError(f"context is {context!r}, expected 'none', 'last', 'mean' or 'max'")
         self.arguments = arguments
-        self.reverse, self.residual, self.context = reverse, residual, context
+        self.reverse, self.residual, self.context, self.attention_input = reverse, residual, context, attention_input
         seeds = Seeds(seed)
 
         def initializer(kind=None, **options):
@@ -105,16 +144,19 @@ class TranslationModel(keras.Model):
                 return_state=True,
                 kernel_initializer=initializer(keras.initializers.GlorotUniform),
                 recurrent_initializer=initializer(keras.initializers.Orthogonal),
+                recurrent_dropout=recurrent_dropout,
+                seed=seeds() if recurrent_dropout else None,
                 name=name,
                 **options,
             )
 
-        def dense(width, name):
+        def dense(width, name, **options):
             start = initializer(keras.initializers.GlorotUniform)
-            return keras.layers.Dense(width, kernel_initializer=start, name=name)
+            return keras.layers.Dense(width, kernel_initializer=start, name=name, **options)
 
         def drop(rate, name):
-            return keras.layers.Dropout(rate, seed=seeds(), name=name)
+            shape = (None, 1, None) if variational else None  # one mask for all time steps
+            return keras.layers.Dropout(rate, noise_shape=shape, seed=seeds(), name=name)
 
         numbers = range(1, layers + 1)
         self.source_embedding = embedding(source_vocabulary, "source_embedding")
@@ -128,12 +170,22 @@ class TranslationModel(keras.Model):
         self.bridges = [[dense(units, f"bridge_{n}_{s}") for s in range(states)] for n in numbers if bidirectional]
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
-        self.decoder_dropouts = [drop(dropout, f"decoder_dropout_{n}") for n in numbers]
+        # With attention, the dropout behind the last layer is behind the readout instead.
+        rates = [dropout if n < layers or attention == "none" else 0.0 for n in numbers]
+        self.decoder_dropouts = [drop(rate, f"decoder_dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
+        self.attention = None
+        if attention != "none":
+            self.readout_dropout = drop(dropout, "readout_dropout")
+            start = functools.partial(initializer, keras.initializers.GlorotUniform)
+            self.attention = Attention(attention, units, initializer=start, name="attention")
         # The readout makes the inputs of a tied softmax as wide as the embeddings. With a context, it reads the output
         # of the last layer, the context and the embedding of the previous token, as in Cho et al. 2014.
-        narrow = tied and units != embedding_units
-        self.readout = dense(embedding_units, "readout") if narrow or context != "none" else None
-        self.readout_width = embedding_units if self.readout else units
+        self.readout = None
+        if self.attention:
+            self.readout = dense(embedding_units if tied else units, "readout", activation="tanh")
+        elif context != "none" or (tied and units != embedding_units):
+            self.readout = dense(embedding_units, "readout")
+        self.readout_width = self.readout.units if self.readout else units
         self.word_dropout = word_dropout
         self.random = keras.random.SeedGenerator(seeds())
         self.softmax = WordSoftmax(
@@ -158,8 +210,12 @@ class TranslationModel(keras.Model):
             source: int32[batch, time].
 
         Returns:
-            A dict of `layers`, for each layer [h, c] or (vanilla RNN) [h], float[batch, units], and, with a context,
-            `context` float[batch, units].
+            A dict of
+
+            * `layers`, for each layer [h, c] or (vanilla RNN) [h], float[batch, units];
+            * `context`, float[batch, units], with a context or with attention inside the recurrence: what the first
+              layer of the decoder reads at the next time step, beside the embedding;
+            * `memory`, with attention: the `layers.attention.Memory` of the outputs of the encoder.
         """
         mask = source != PADDING
         if self.reverse:
@@ -175,33 +231,81 @@ class TranslationModel(keras.Model):
                 state = [bridge(value) for bridge, value in zip(self.bridges[number], both, strict=True)]
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
-        if self.context == "none":
-            return {"layers": states}
-        return {"layers": states, "context": pool_over_time(x, mask, self.context)}
+        state = {"layers": states}
+        if self.context != "none":
+            state["context"] = pool_over_time(x, mask, self.context)
+        if self.attention:
+            state["memory"] = self.attention.memory(x, mask)
+            if self.attention_input:
+                state["context"], _ = self.attention(states[-1][0], state["memory"])
+        return state
 
-    def decoder_outputs(self, tokens, state, training=False):
+    def decode(self, tokens, state, training=False) -> "Decoded":
         """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
             tokens: int32[batch, time], START, then the sentence: at each time step, the token before the one to be
                 predicted.
             state: what `encode` returns.
-
-        Returns:
-            float[batch, time, width], the inputs of the softmax.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
             tokens = tf.where((draws < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
-        context = state.get("context")
-        if context is not None:
-            context = tf.repeat(context[:, None], tf.shape(tokens)[1], axis=1)
         embeddings = self.target_dropout(self.target_embedding(tokens), training=training)
-        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
+        if self.attention_input:
+            h, context, alignment = self.decode_in_steps(embeddings, state, training)
+            read = tf.concat([state["context"][:, None], context[:, :-1]], axis=1)
+            inputs = tf.concat([embeddings, read], axis=-1)
+        else:
+            context = state.get("context")
+            if context is not None:
+                context = tf.repeat(context[:, None], tf.shape(tokens)[1], axis=1)
+            inputs = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
+            h, alignment = self.decode_at_once(inputs, state, training), None
+            if self.attention:
+                context, alignment = self.attention(h, state["memory"])
+        return Decoded(self.apply_readout(h, context, embeddings, training), inputs, alignment)
+
+    def decode_at_once(self, x, state, training):
+        """Returns the outputs of the last layer, float[batch, time, units], each layer over the whole sequence."""
         for number, layer in enumerate(self.decoder):
             y, *_ = layer(x, initial_state=state["layers"][number], training=training)
             x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return self.apply_readout(x, context, embeddings)
+        return x
+
+    def decode_in_steps(self, embeddings, state, training):
+        """Runs `advance` over time.
+
+        Returns:
+            The outputs of the last layer, float[batch, time, units]; the contexts, float[batch, time, units]; the
+            alignment, float[batch, time, source].
+        """
+        masks = self.dropout_masks(state) if training else None
+
+        def step(carried, inputs):
+            (embeddings,), (context, *layers) = inputs, carried
+            layers = tf.nest.pack_sequence_as(state["layers"], layers)
+            h, context, alignment, new = self.advance(
+                embeddings, {**state, "context": context, "layers": layers}, masks
+            )
+            return (context, *tf.nest.flatten(new["layers"])), (h, context, alignment)
+
+        context, mask = state["context"], state["memory"].mask
+        widths = (state["layers"][-1][0].shape[-1], context.shape[-1], mask.shape[-1])
+        first = (context, *tf.nest.flatten(state["layers"]))
+        outputs, _ = unfold(step, (tf.transpose(embeddings, [1, 0, 2]),), first, widths)
+        return tuple(tf.transpose(output, [1, 0, 2]) for output in outputs)
+
+    def dropout_masks(self, state):
+        """Returns, for each layer of the decoder, the dropout masks of its state and of its outputs."""
+        masks = []
+        for layer, dropout, (h, *_) in zip(self.decoder, self.decoder_dropouts, state["layers"], strict=True):
+            rate, ones = layer.cell.recurrent_dropout, tf.ones_like(h)
+            of_state = keras.random.dropout(ones, rate, seed=self.random) if rate else None
+            masks.append(
+                (of_state, keras.random.dropout(ones, dropout.rate, seed=self.random) if dropout.rate else None)
+            )
+        return masks
 
     def step(self, tokens, state):
         """Runs the decoder for one time step (decoding, see `layers.decoding`).
@@ -213,26 +317,50 @@ class TranslationModel(keras.Model):
         Returns:
             (logits float32[rows, vocabulary], the new state).
         """
-        context = state.get("context")
         embeddings = self.target_embedding(tokens)
+        h, context, _, state = self.advance(embeddings, state)
+        return self.softmax(self.apply_readout(h, context, embeddings)), state
+
+    def advance(self, embeddings, state, masks=None):
+        """Runs the layers of the decoder and the attention for one time step.
+
+        Args:
+            embeddings: float[rows, embedding_units].
+            state: as in `step`.
+            masks: what `dropout_masks` returns.
+
+        Returns:
+            The output of the last layer, float[rows, units]; the context, float[rows, units], or None; the alignment,
+            float[rows, source], or None; the new state.
+        """
+        context, alignment = state.get("context"), None
         x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
         states = []
         for number, layer in enumerate(self.decoder):
-            y, new_state = layer.cell(x, state["layers"][number])
-            x = y + (x if self.residual and number else 0)
+            of_state, of_outputs = masks[number] if masks else (None, None)
+            h, *others = state["layers"][number]
+            # The cell would draw dropout masks of its own, new ones at every step.
+            y, new_state = layer.cell(x, [dropped(h, of_state), *others], training=False)
+            x = dropped(y, of_outputs) + (x if self.residual and number else 0)
             states.append(list(new_state))
-        return self.softmax(self.apply_readout(x, context, embeddings)), {**state, "layers": states}
+        state = {**state, "layers": states}
+        if self.attention:
+            context, alignment = self.attention(x, state["memory"])
+        if self.attention_input:
+            state["context"] = context
+        return x, context, alignment, state
 
-    def apply_readout(self, x, context, embeddings):
-        """Returns the inputs of the softmax, float[..., width], from the outputs of the last decoder layer."""
+    def apply_readout(self, h, context, embeddings, training=False):
+        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last decoder layer."""
         if self.readout is None:
-            return x
-        return self.readout(x if context is None else tf.concat([x, context, embeddings], axis=-1))
+            return h
+        outputs = self.readout(h if context is None else tf.concat([h, context, embeddings], axis=-1))
+        return self.readout_dropout(outputs, training=training) if self.attention else outputs
 
     def call(self, inputs, training=False):
         """Returns logits [batch, steps, vocabulary] for (source int32[batch, time], tokens int32[batch, steps])."""
         source, tokens = inputs
-        return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
+        return self.softmax(self.decode(tokens, self.encode(source, training), training).outputs)
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}

@@ -165,7 +165,7 @@ def full_size():
     @tf.function(autograph=False)
     def recurrent():
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(model.decoder_outputs(inputs, model.encode(batch["source"], True), True))
+            total = tf.reduce_sum(model.decode(inputs, model.encode(batch["source"], True), True).outputs)
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(total, variables)]
 
     read = tf.random.normal([rows, units])
