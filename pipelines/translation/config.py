@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from pipelines.common import config
-from pipelines.common.config import SearchConfig, check, check_at_least, check_shares
+from pipelines.common.config import check, check_at_least, check_shares
 from pipelines.common.training.options import TrainingOptions
 
 
@@ -199,6 +199,15 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchConfig(config.SearchConfig):
+    """Beam search: defaults of evaluation and of the export."""
+
+    replace_unknown: bool = False
+    """Replace an unknown word of a translation by the source word that the decoder attends to most (Luong et al. 2015),
+    such as a name. For words with --attention."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Configuration of a translation run."""
 
@@ -224,6 +233,9 @@ class Config:
         longest = 2 * self.text.max_tokens + 2
         reason = f"at least {longest}, twice --max-tokens and the end tokens"
         check(self.data, "batch_tokens", self.data.batch_tokens >= longest, reason)
+        known = self.text.level == "word" and self.model.attention != "none"
+        reason = "False without --level word and --attention"
+        check(self.search, "replace_unknown", known or not self.search.replace_unknown, reason)
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """Returns the default configuration of fine-tuning from the run `base`, which has this configuration."""

@@ -4,32 +4,23 @@
                                                                              |
     target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-With attention, the decoder also reads a weighted mean of the encoder's outputs at every time step t, the context c(t):
+With attention, the decoder also reads a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
+The layer before the softmax, the readout, then is tanh(W [h, c, e] + b) of the decoder's output h, that mean c and the
+embedding e of the previous token.
 
-    behind the recurrence (Luong et al. 2015)       h(t) = decoder(e(t), h(t-1)),           c(t) = attention(h(t))
-    inside the recurrence (Bahdanau et al. 2015)    h(t) = decoder([e(t), c(t-1)], h(t-1)), c(t) = attention(h(t))
-
-    readout(t) = tanh(W [h(t), c(t), e(t)] + b) -> softmax
-
-where e(t) is the embedding of the previous token. Inside the recurrence, c(0) = attention(h(0)). The input feeding of
-Luong et al. feeds back tanh(W [h, c]) instead of c.
-
-The decoder cells run in two ways: `decode` reads a whole sequence of tokens at once (training, with teacher forcing);
-`step` reads one token (decoding).
+`decode` reads a whole sequence of tokens at once (training, with teacher forcing); `step` reads one token (decoding).
 """
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from layers.attention import Attention
-from layers.bptt import dropped
 from layers.cells import CELLS
+from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import PADDING, UNKNOWN, Vocabulary
-from layers.unfold import unfold
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
@@ -40,21 +31,6 @@ from pipelines.translation.preprocessing import Preprocessing
 
 SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"
 TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
-
-
-class Decoded(NamedTuple):
-    """What `TranslationModel.decode` returns.
-
-    Attributes:
-        outputs: float[batch, time, width], the inputs of the softmax.
-        inputs: float[batch, time, features], the inputs of the first layer of the decoder.
-        alignment: float[batch, time, source], the weights of the attention, in the order in which the encoder reads the
-            source; None without attention.
-    """
-
-    outputs: tf.Tensor
-    inputs: tf.Tensor
-    alignment: tf.Tensor | None
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -78,13 +54,12 @@ class TranslationModel(keras.Model):
             that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
             encoder-decoder").
         attention: "none", "dot", "general" or "additive": how the decoder scores the outputs of the encoder.
-        attention_input: Attention inside the recurrence, see above.
+        attention_input: Attention inside the recurrence, see `layers/recurrent_decoder.py`.
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
         recurrent_dropout: Fraction of the hidden state to drop before a layer reads it, one mask per sentence.
-        variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016). With attention
-            inside the recurrence, the dropout between the layers of the decoder does so in any case.
+        variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016).
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
         initial_range: Draws the weights, except the biases of dense layers, from U(-r, r) with this r. 0: normal for
             embeddings, Glorot for kernels, orthogonal for recurrent kernels.
@@ -121,7 +96,7 @@ class TranslationModel(keras.Model):
         if context not in ("none", "last", "mean", "max"):
             raise ValueError(f"context is {context!r}, expected 'none', 'last', 'mean' or 'max'")
         self.arguments = arguments
-        self.reverse, self.residual, self.context, self.attention_input = reverse, residual, context, attention_input
+        self.reverse, self.residual, self.context = reverse, residual, context
         seeds = Seeds(seed)
 
         def initializer(kind=None, **options):
@@ -188,6 +163,14 @@ class TranslationModel(keras.Model):
         self.readout_width = self.readout.units if self.readout else units
         self.word_dropout = word_dropout
         self.random = keras.random.SeedGenerator(seeds())
+        self.recurrent_decoder = RecurrentDecoder(
+            self.decoder,
+            self.decoder_dropouts,
+            self.random,
+            residual=residual,
+            attention=self.attention,
+            attention_input=attention_input,
+        )
         self.softmax = WordSoftmax(
             target_vocabulary,
             self.target_embedding if tied else None,
@@ -210,12 +193,7 @@ class TranslationModel(keras.Model):
             source: int32[batch, time].
 
         Returns:
-            A dict of
-
-            * `layers`, for each layer [h, c] or (vanilla RNN) [h], float[batch, units];
-            * `context`, float[batch, units], with a context or with attention inside the recurrence: what the first
-              layer of the decoder reads at the next time step, beside the embedding;
-            * `memory`, with attention: the `layers.attention.Memory` of the outputs of the encoder.
+            The state of a `RecurrentDecoder`.
         """
         mask = source != PADDING
         if self.reverse:
@@ -231,81 +209,33 @@ class TranslationModel(keras.Model):
                 state = [bridge(value) for bridge, value in zip(self.bridges[number], both, strict=True)]
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
-        state = {"layers": states}
-        if self.context != "none":
-            state["context"] = pool_over_time(x, mask, self.context)
         if self.attention:
-            state["memory"] = self.attention.memory(x, mask)
-            if self.attention_input:
-                state["context"], _ = self.attention(states[-1][0], state["memory"])
-        return state
+            return self.recurrent_decoder.attend({"layers": states}, x, mask)
+        if self.context == "none":
+            return {"layers": states}
+        return {"layers": states, "context": pool_over_time(x, mask, self.context)}
 
-    def decode(self, tokens, state, training=False) -> "Decoded":
+    def decode(self, tokens, state, training=False):
         """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
             tokens: int32[batch, time], START, then the sentence: at each time step, the token before the one to be
                 predicted.
             state: what `encode` returns.
+
+        Returns:
+            The inputs of the softmax, float[batch, time, width], and what the `RecurrentDecoder` returned, with the
+            alignment in the order of the source.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
             tokens = tf.where((draws < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
         embeddings = self.target_dropout(self.target_embedding(tokens), training=training)
-        if self.attention_input:
-            h, context, alignment = self.decode_in_steps(embeddings, state, training)
-            read = tf.concat([state["context"][:, None], context[:, :-1]], axis=1)
-            inputs = tf.concat([embeddings, read], axis=-1)
-        else:
-            context = state.get("context")
-            if context is not None:
-                context = tf.repeat(context[:, None], tf.shape(tokens)[1], axis=1)
-            inputs = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
-            h, alignment = self.decode_at_once(inputs, state, training), None
-            if self.attention:
-                context, alignment = self.attention(h, state["memory"])
-        return Decoded(self.apply_readout(h, context, embeddings, training), inputs, alignment)
-
-    def decode_at_once(self, x, state, training):
-        """Returns the outputs of the last layer, float[batch, time, units], each layer over the whole sequence."""
-        for number, layer in enumerate(self.decoder):
-            y, *_ = layer(x, initial_state=state["layers"][number], training=training)
-            x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return x
-
-    def decode_in_steps(self, embeddings, state, training):
-        """Runs `advance` over time.
-
-        Returns:
-            The outputs of the last layer, float[batch, time, units]; the contexts, float[batch, time, units]; the
-            alignment, float[batch, time, source].
-        """
-        masks = self.dropout_masks(state) if training else None
-
-        def step(carried, inputs):
-            (embeddings,), (context, *layers) = inputs, carried
-            layers = tf.nest.pack_sequence_as(state["layers"], layers)
-            h, context, alignment, new = self.advance(
-                embeddings, {**state, "context": context, "layers": layers}, masks
-            )
-            return (context, *tf.nest.flatten(new["layers"])), (h, context, alignment)
-
-        context, mask = state["context"], state["memory"].mask
-        widths = (state["layers"][-1][0].shape[-1], context.shape[-1], mask.shape[-1])
-        first = (context, *tf.nest.flatten(state["layers"]))
-        outputs, _ = unfold(step, (tf.transpose(embeddings, [1, 0, 2]),), first, widths)
-        return tuple(tf.transpose(output, [1, 0, 2]) for output in outputs)
-
-    def dropout_masks(self, state):
-        """Returns, for each layer of the decoder, the dropout masks of its state and of its outputs."""
-        masks = []
-        for layer, dropout, (h, *_) in zip(self.decoder, self.decoder_dropouts, state["layers"], strict=True):
-            rate, ones = layer.cell.recurrent_dropout, tf.ones_like(h)
-            of_state = keras.random.dropout(ones, rate, seed=self.random) if rate else None
-            masks.append(
-                (of_state, keras.random.dropout(ones, dropout.rate, seed=self.random) if dropout.rate else None)
-            )
-        return masks
+        decoded = self.recurrent_decoder.decode(embeddings, state, training)
+        if self.attention and self.reverse:
+            lengths = tf.math.count_nonzero(state["memory"].mask, axis=1)
+            decoded = decoded._replace(alignment=tf.reverse_sequence(decoded.alignment, lengths, seq_axis=2))
+        return self.apply_readout(decoded.h, decoded.context, embeddings, training), decoded
 
     def step(self, tokens, state):
         """Runs the decoder for one time step (decoding, see `layers.decoding`).
@@ -318,37 +248,8 @@ class TranslationModel(keras.Model):
             (logits float32[rows, vocabulary], the new state).
         """
         embeddings = self.target_embedding(tokens)
-        h, context, _, state = self.advance(embeddings, state)
+        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
         return self.softmax(self.apply_readout(h, context, embeddings)), state
-
-    def advance(self, embeddings, state, masks=None):
-        """Runs the layers of the decoder and the attention for one time step.
-
-        Args:
-            embeddings: float[rows, embedding_units].
-            state: as in `step`.
-            masks: what `dropout_masks` returns.
-
-        Returns:
-            The output of the last layer, float[rows, units]; the context, float[rows, units], or None; the alignment,
-            float[rows, source], or None; the new state.
-        """
-        context, alignment = state.get("context"), None
-        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
-        states = []
-        for number, layer in enumerate(self.decoder):
-            of_state, of_outputs = masks[number] if masks else (None, None)
-            h, *others = state["layers"][number]
-            # The cell would draw dropout masks of its own, new ones at every step.
-            y, new_state = layer.cell(x, [dropped(h, of_state), *others], training=False)
-            x = dropped(y, of_outputs) + (x if self.residual and number else 0)
-            states.append(list(new_state))
-        state = {**state, "layers": states}
-        if self.attention:
-            context, alignment = self.attention(x, state["memory"])
-        if self.attention_input:
-            state["context"] = context
-        return x, context, alignment, state
 
     def apply_readout(self, h, context, embeddings, training=False):
         """Returns the inputs of the softmax, float[..., width], from the outputs h of the last decoder layer."""
@@ -360,7 +261,7 @@ class TranslationModel(keras.Model):
     def call(self, inputs, training=False):
         """Returns logits [batch, steps, vocabulary] for (source int32[batch, time], tokens int32[batch, steps])."""
         source, tokens = inputs
-        return self.softmax(self.decode(tokens, self.encode(source, training), training).outputs)
+        return self.softmax(self.decode(tokens, self.encode(source, training), training)[0])
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}

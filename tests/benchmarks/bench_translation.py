@@ -165,7 +165,7 @@ def full_size():
     @tf.function(autograph=False)
     def recurrent():
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(model.decode(inputs, model.encode(batch["source"], True), True).outputs)
+            total = tf.reduce_sum(model.decode(inputs, model.encode(batch["source"], True), True)[0])
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(total, variables)]
 
     read = tf.random.normal([rows, units])
