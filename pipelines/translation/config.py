@@ -270,6 +270,21 @@ PRESETS: dict[str, tuple[str, Config]] = {
             training=TrainingOptions(epochs=10, learning_rate=2e-3, schedule="linear", ema=0.998),
         ),
     ),
+    "multi30k-attention": (
+        "The same with attention: TODO minutes on two cores, BLEU TODO.",
+        Config(
+            run=pathlib.Path("saved_models/translation/multi30k-attention"),
+            data=DataConfig(location="multi30k", source="de", target="en"),
+            text=TextConfig(level="subword"),
+            vocabulary=VocabularyConfig(source_vocabulary=8_000, target_vocabulary=5_000, min_count=1),
+            model=ModelConfig(layers=1, units=512, bidirectional=True, attention="general", tied=True),
+            regularization=RegularizationConfig(dropout=0.5, embedding_dropout=0.4),
+            search=SearchConfig(length_penalty=1.0),
+            training=TrainingOptions(
+                epochs=15, learning_rate=2e-3, schedule="linear", ema=0.998, precision="mixed_bfloat16"
+            ),
+        ),
+    ),
     "tatoeba": (
         "72,000 pairs of short everyday sentences, English to French: 14 minutes on two cores, BLEU 37.0.",
         Config(

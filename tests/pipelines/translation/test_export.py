@@ -208,6 +208,17 @@ def test_an_unknown_word_is_replaced_by_the_most_attended_source_word(attentive)
     assert first == expected
 
 
+@pytest.mark.extra
+def test_fine_tuned_with_attention_and_averaged(attentive, shared, command, tmp_path):
+    """With a learning rate of almost zero, the fine-tuned run and the average of both answer as the base run does."""
+    tuned = tmp_path / "tuned"
+    given = ["--from", attentive, "--data", shared.data, "--run", tuned, "--epochs", "1", "--learning-rate", "1e-12"]
+    assert command("fine-tune", *given) == 0
+    assert command("export", "--run", attentive, tuned, "--to", tmp_path / "export") == 0
+    both, alone = (tf.saved_model.load(str(folder)) for folder in (tmp_path / "export", attentive / "export"))
+    assert strings(search(both, TEXTS)["translation"]) == strings(search(alone, TEXTS)["translation"])
+
+
 def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):
     """The score of a sentence is that of the mean probabilities of three runs."""
     members = [trained]
