@@ -53,8 +53,9 @@ class ModelConfig:
     bidirectional: bool = True
     """Read the review in both directions."""
 
-    pooling: tuple[Literal["last", "mean", "max"], ...] = ("max",)
-    """Pooling of the hidden states over time: last state, mean or maximum. Several are concatenated."""
+    pooling: tuple[Literal["last", "mean", "max", "attention"], ...] = ("max",)
+    """Pooling of the hidden states over time: last state, mean, maximum, or a mean with learned weights (Yang et al.
+    2016). Several are concatenated."""
 
     embedding_units: int = 128
     """Size of the word embeddings."""

@@ -17,7 +17,7 @@ from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.language_model.export import export as export_language_model
-from pipelines.sentiment.model import Trained, forward_layer, load_trained
+from pipelines.sentiment.model import Trained, attention_model, forward_layer, load_trained
 
 MAX_EXPLAINED_WORDS = 400  # the model reads every prefix: the work grows with the square of the words
 PREFIXES_PER_BATCH = 32  # bounds the memory
@@ -79,6 +79,7 @@ class Classifier:
         self.first = self.members[0]
         self.names = tf.constant(self.first.names)  # string[classes]
         self.gate_layer = make_gate_layer(self.first.model)
+        self.attention = attention_model(self.first.model)  # its weights are those of the first member
         self.classify = tf.function(self.classify, input_signature=[TEXTS], autograph=False)
         self.explain = tf.function(self.explain, input_signature=[TEXTS], autograph=False)
 
@@ -119,6 +120,8 @@ class Classifier:
             classes: string[classes].
             i, f, g, o, c (LSTM): float[batch, time, units], gates and cell state of the first forward recurrent layer
                 of the first run; h (vanilla RNN): its hidden state.
+            attention (only if the first run has that pooling): float[batch, time], the weights of the words in the
+                prediction for all of them; zero after the end of a text.
         """
         words, _ = self.first.preprocessing.split(text)
         words = words[:, :MAX_EXPLAINED_WORDS]
@@ -129,6 +132,7 @@ class Classifier:
             "probability": self.prefix_probabilities(ids),
             "classes": self.names,
             **compute_gates(self.first.model, self.gate_layer, ids[0]),
+            **({"attention": self.attention(ids[0], training=False)} if self.attention else {}),
         }
 
     def prefix_probabilities(self, ids):

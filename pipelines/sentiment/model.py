@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import keras
 
+from layers.attention_pooling import AttentionPooling
 from layers.cells import CELLS
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from pipelines.common.config import from_json
@@ -104,8 +105,9 @@ def build_model(
     Args:
         cell: "lstm" or "rnn".
         units: of each direction of each recurrent layer.
-        pooling: one or more of "last", "mean", "max", concatenated. "last" is the final state of each direction: that
-            of the backward direction is the state at the first word.
+        pooling: one or more of "last", "mean", "max", "attention", concatenated. "last" is the final state of each
+            direction: that of the backward direction is the state at the first word. "attention" is the mean weighted
+            by learned weights, of as many units as the states have.
         embedding_dropout: share of the channels dropped, the same ones at every word of a review (variational, Gal &
             Ghahramani 2016).
         word_dropout: share of words replaced by the unknown word.
@@ -147,10 +149,23 @@ def build_model(
             layer = keras.layers.Bidirectional(layer, backward_layer=directions[1], name=f"recurrent_{number}")
         states, *last = layer(states, mask=padding_mask)
     hidden = last[:: len(last) // 2] if bidirectional else last[:1]  # h of each direction; an LSTM's c is after it
+
+    def attend():
+        layer = AttentionPooling(
+            states.shape[-1],
+            return_weights=True,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+            context_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+            name="attention_over_time",
+        )
+        pooled, _ = layer(states, mask=padding_mask)
+        return [pooled]
+
     pools = {
         "last": lambda: hidden,
         "mean": lambda: [PoolOverTime("mean", name="mean_over_time")(states, padding_mask)],
         "max": lambda: [PoolOverTime("max", name="max_over_time")(states, padding_mask)],
+        "attention": attend,
     }
     pooled = [part for how in pooling for part in pools[how]()]
     review = keras.layers.Concatenate(name="review")(pooled) if len(pooled) > 1 else pooled[0]
@@ -179,6 +194,13 @@ def recurrent_layers(model: keras.Model) -> list[list[keras.layers.Layer]]:
 def forward_layer(model: keras.Model) -> keras.layers.Layer:
     """Returns the first forward recurrent layer."""
     return recurrent_layers(model)[0][0]
+
+
+def attention_model(model: keras.Model) -> keras.Model | None:
+    """Returns the model int32[batch, time] -> attention weights float32[batch, time], with the weights of a model that
+    build_model made; None if it has no attention pooling."""
+    layers = [layer for layer in model.layers if isinstance(layer, AttentionPooling)]
+    return keras.Model(model.input, layers[0].output[1]) if layers else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,8 +56,10 @@ def answer(classify, texts: list[str]) -> list[dict]:
 
 
 def draw(explain, text: str, png: pathlib.Path):
-    """Draws the words of a text, the probability after each word, and the gates."""
+    """Draws the words of a text, the probability after each word, the attention if there is one, and the gates."""
     found = {name: value.numpy() for name, value in explain(text=tf.constant([text])).items()}
     words = [word.decode() for word in found.pop("tokens")[0]]
     probability, classes = found.pop("probability")[0], [name.decode() for name in found.pop("classes")]
-    draw_classified_text(words, probability, classes, {name: gate[0] for name, gate in found.items()}, png)
+    attention = found.pop("attention", [None])[0]
+    gates = {name: gate[0] for name, gate in found.items()}
+    draw_classified_text(words, probability, classes, gates, png, attention)

@@ -52,7 +52,12 @@ def test_the_message_names_the_field_and_what_was_expected():
         ("model", "cell", "gru", "model.cell is 'gru' in the configuration of the run, expected one of lstm, rnn"),
         ("model", "bidirectional", 1, "model.bidirectional is 1 in the configuration of the run, expected true or"),
         ("training", "epochs", "3", "training.epochs is '3' in the configuration of the run, expected a number"),
-        ("model", "pooling", ["max", "sum"], "model.pooling is 'sum' in the .*, expected one of last, mean, max"),
+        (
+            "model",
+            "pooling",
+            ["max", "sum"],
+            "model.pooling is 'sum' in the .*, expected one of last, mean, max, attention",
+        ),
     ]:
         with pytest.raises(UserError, match=expected):
             from_json(SentimentConfig, {group: {field: value}})

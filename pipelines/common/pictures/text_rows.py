@@ -1,4 +1,4 @@
-"""Pictures of a text in reading order, with the probabilities and gates of a network below every word."""
+"""Pictures of a text in reading order, with the probabilities, attention and gates of a network below every word."""
 
 import numpy as np
 from matplotlib.colors import Normalize
@@ -33,7 +33,7 @@ STRIPS = {
 SIGNED = ("g", "c", "h")  # of both signs; the gates are from 0, closed, to 1, open
 
 
-def draw_classified_text(words, probability, class_names, gates, png):
+def draw_classified_text(words, probability, class_names, gates, png, attention=None):
     """Draws a text with the probabilities of the classes after each word.
 
     Args:
@@ -43,14 +43,17 @@ def draw_classified_text(words, probability, class_names, gates, png):
         gates: dict of float[time, units] by letter: an LSTM's i, f, g, o, c or a vanilla RNN's h, all or some, in any
             order. The units whose state varies most over the text are shown. May be empty.
         png: The file. Only the first MAX_WORDS words are drawn; the title says so if there are more.
+        attention: float[time], the weights of the words in attention pooling, or None.
     """
     probability = np.asarray(probability)
     time = len(words)
     shapes = {name: np.shape(gate) for name, gate in gates.items()}
     fits = probability.shape == (time, len(class_names)) and len(set(shapes.values())) <= 1
+    fits = fits and (attention is None or np.shape(attention) == (time,))
     if time and not (fits and all(shape[0] == time for shape in shapes.values())):
         raise ValueError(
-            f"{time} words and {len(class_names)} classes do not fit probability {probability.shape} and gates {shapes}"
+            f"{time} words and {len(class_names)} classes do not fit probability {probability.shape}, gates {shapes},"
+            f" attention {np.shape(attention)}"
         )
     if not time:
         with picture(png, 5, 1) as figure:
@@ -61,7 +64,8 @@ def draw_classified_text(words, probability, class_names, gates, png):
         title += f" (the first {MAX_WORDS} of {time:,} words are drawn)"
     shown = slice(0, MAX_WORDS)
     words = [shorten(word, 24) for word in words[shown]]
-    TextInRows(words, probability[shown], class_names, strips_of(gates)).draw(title, png)
+    weights = None if attention is None else np.asarray(attention)[shown]
+    TextInRows(words, probability[shown], class_names, strips_of(gates), weights).draw(title, png)
 
 
 def draw_decoded_text(source, words, probability, gates, png, source_words=(), alignment=None):
@@ -89,7 +93,7 @@ def draw_decoded_text(source, words, probability, gates, png, source_words=(), a
     if source_words:
         explanation += " Below it: the weights of the source words in the attention."
     words, source_words = ([shorten(word, 24) for word in each] for each in (words, source_words))
-    rows = TextInRows(words, columns, ["0", "1"], strips_of(gates), source_words, alignment)
+    rows = TextInRows(words, columns, ["0", "1"], strips_of(gates), None, source_words, alignment)
     rows.draw(shorten(source, 66), png, explanation)
 
 
@@ -109,11 +113,11 @@ def most_varied(activations):
 
 
 class TextInRows:
-    """Draws a text in rows, with the probabilities and then the strips of units below each word.
+    """Draws a text in rows, with the probabilities, the attention and then the strips of units below each word.
 
     Args:
         words: list of strings [time]. probability: float[time, classes]. class_names: list of strings [classes].
-        strips: dict of float[time, units] by letter, a key of STRIPS.
+        strips: dict of float[time, units] by letter, a key of STRIPS. attention: float[time] or None.
         source_words: list of strings [source]. alignment: float[time, source]; without source words neither is drawn.
 
     All lengths are in inches, from the top left corner of the picture.
@@ -122,12 +126,14 @@ class TextInRows:
     LEFT, ROW, TOP, FOOT = 1.45, 11.5, 0.95, 0.45
     WORD, LINE, SOURCE_WORD, STRIP, GAP, BETWEEN = 0.3, 0.85, 0.17, 0.36, 0.07, 0.42
 
-    def __init__(self, words, probability, class_names, strips, source_words=(), alignment=None):
-        self.words, self.probability, self.strips = words, probability, strips
+    def __init__(self, words, probability, class_names, strips, attention=None, source_words=(), alignment=None):
+        self.words, self.probability, self.strips, self.attention = words, probability, strips, attention
         self.source_words, self.alignment = source_words, alignment
         self.names = [shorten(name, 14) for name in class_names]
+        below = len(strips) + (attention is not None)
+        self.top = self.TOP + (0.2 if attention is not None else 0)  # a second line of explanation
         self.matrix = len(source_words) * self.SOURCE_WORD
-        self.block = self.WORD + self.LINE + self.GAP + len(strips) * (self.STRIP + self.GAP)
+        self.block = self.WORD + self.LINE + self.GAP + below * (self.STRIP + self.GAP)
         self.block += self.matrix + self.GAP if source_words else 0
         # Of many classes only the six most probable ones; the rest would be lines along the bottom.
         self.lines = np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
@@ -143,15 +149,18 @@ class TextInRows:
             self.width, 8.6, 0 if len(self.names) == 2 else 4.0 + 1.5 * len(self.lines)
         )  # for the headings
         foot = self.FOOT if self.strips else 0.1
-        self.height = self.TOP + len(rows) * (self.block + self.BETWEEN) + foot
+        self.height = self.top + len(rows) * (self.block + self.BETWEEN) + foot
         with picture(png, self.width, self.height) as figure:
             self.figure = figure
             figure.text(0.2 / self.width, 1 - 0.32 / self.height, title, fontsize=14, fontweight="bold")
             if self.strips:
                 explanation += f" Below: the {self.units()} units whose state varies most, a line each."
             figure.text(0.2 / self.width, 1 - 0.6 / self.height, explanation, fontsize=9.5)
+            if self.attention is not None:
+                explanation = f"Bars: the weight of each word in the whole text, at most {self.attention.max():.2f}."
+                figure.text(0.2 / self.width, 1 - 0.8 / self.height, explanation, fontsize=9.5)
             for index, row in enumerate(rows):
-                self.draw_row(row, widths[row], self.TOP + index * (self.block + self.BETWEEN))
+                self.draw_row(row, widths[row], self.top + index * (self.block + self.BETWEEN))
             if self.strips:
                 self.draw_scales()
 
@@ -178,6 +187,9 @@ class TextInRows:
             axes.text(centres[index], 0.47, word, ha="center", va="center_baseline", fontsize=10)
         self.draw_probability(self.axes(self.LEFT, top + self.WORD, end, self.LINE), row, centres, end)
         top += self.WORD + self.LINE + self.GAP
+        if self.attention is not None:
+            self.draw_attention(self.axes(self.LEFT, top, end, self.STRIP), row, edges)
+            top += self.STRIP + self.GAP
         if self.source_words:
             axes, count = self.axes(self.LEFT, top, end, self.matrix), len(self.source_words)
             axes.pcolormesh(edges, np.arange(count + 1), self.alignment[row].T, cmap="Blues", norm=Normalize(0, 1))
@@ -209,6 +221,13 @@ class TextInRows:
             bounds = ((self.width - 0.2) / self.width, 1 - 0.45 / self.height)
             self.figure.legend(*axes.get_legend_handles_labels(), loc="lower right", bbox_to_anchor=bounds,
                                ncols=len(self.lines), frameon=False, fontsize=9)  # fmt: skip
+
+    def draw_attention(self, axes, row: slice, edges):
+        """Draws a bar for each word; the highest in the text is as high as the strip."""
+        heights = self.attention[row] / max(float(self.attention.max()), 1e-6)
+        axes.bar(edges[:-1] + 0.02, heights, np.diff(edges) - 0.04, align="edge", color=INK, alpha=0.6, linewidth=0)
+        axes.hlines([0], 0, edges[-1], color=FAINT, linewidth=0.6, zorder=0)
+        axes.set(xlim=(0, edges[-1]), ylim=(0, 1.06), xticks=[], yticks=[0.5], yticklabels=["attention"])
 
     def tint(self, probability):
         """Returns the background of a word: the mixture of the colours of two classes, or the colour of the most

@@ -116,6 +116,52 @@ def test_explain_predicts_every_prefix(loaded, trained):
     np.testing.assert_allclose(o * np.tanh(c), states[0], atol=1e-5)
 
 
+def make_run(shared, run, **model):
+    """Writes a run with another architecture and the same labels and words, its weights random."""
+    run.mkdir()
+    for name in ("vocabulary.txt", "labels.json"):
+        (run / name).write_bytes((shared.run / name).read_bytes())
+    stored = json.loads((shared.run / "config.json").read_text())
+    stored["config"]["model"] |= model
+    (run / "config.json").write_text(json.dumps(stored))
+    opened = Run.open(run, "sentiment")
+    vocabulary = load_vocabulary(run / "vocabulary.txt")
+    made = make_model(from_json(Config, opened.config), vocabulary, ("negative", "positive"))
+    save_weights(made, opened.weights_file)
+    return run
+
+
+def test_explain_has_the_attention_only_with_that_pooling(shared, loaded, tmp_path):
+    run = make_run(shared, tmp_path / "attending", pooling=["max", "attention"], cell="rnn")
+    trained = load_trained(Run.open(run, "sentiment"))
+    classifier = sentiment_export.Classifier([trained])
+    found = classifier.explain(tf.constant(["", "the film was good"]))
+    assert set(found) == {"tokens", "probability", "classes", "h", "attention"}
+    weights = found["attention"].numpy()
+    assert weights.shape == found["tokens"].shape == (2, 4) and weights.dtype == np.float32
+    np.testing.assert_allclose(weights.sum(axis=1), [0, 1], atol=1e-6)
+    np.testing.assert_allclose(found["probability"][1, -1], probabilities(trained, ["the film was good"])[0], atol=1e-5)
+    assert "attention" not in loaded.signatures["explain"].structured_outputs
+
+
+@pytest.mark.extra
+def test_an_export_with_attention_averaged_with_one_without_it(shared, tmp_path, command, capsys):
+    run = make_run(shared, tmp_path / "attending", pooling=["attention"])
+    for runs, has_attention in (([run, shared.run], True), ([shared.run, run], False)):
+        assert command("export", "--run", *runs, "--to", tmp_path / "both") == 0
+        model = tf.saved_model.load(str(tmp_path / "both"))
+        specs = model.signatures["explain"].structured_outputs
+        assert ("attention" in specs) == has_attention
+        found = model.signatures["serving_default"](text=tf.constant(TEXTS))["probabilities"]
+        each = [probabilities(load_trained(Run.open(path, "sentiment")), TEXTS) for path in runs]
+        np.testing.assert_allclose(found, sum(each) / 2, atol=1e-5)
+        assert command("predict", "--model", tmp_path / "both", "--picture", tmp_path / "a.png", "good film", "") == 0
+        if has_attention:
+            assert (specs["attention"].dtype, specs["attention"].shape.as_list()) == (tf.float32, [None, None])
+            explained = model.signatures["explain"](text=tf.constant(["good film", ""]))["attention"]
+            np.testing.assert_allclose(tf.reduce_sum(explained, axis=1), [1, 0], atol=1e-6)
+
+
 def test_explain_is_bounded(loaded):
     found = loaded.signatures["explain"](text=tf.constant(["good " * 2000]))
     assert found["tokens"].shape == (1, 50)  # the run reads no more words
@@ -141,19 +187,7 @@ def test_explain_of_more_prefixes_than_a_batch_has(loaded, trained):
 @pytest.fixture
 def other(shared, tmp_path):
     """A run of another cell with the same labels and words, its weights random."""
-    run = tmp_path / "other"
-    run.mkdir()
-    for name in ("vocabulary.txt", "labels.json"):
-        (run / name).write_bytes((shared.run / name).read_bytes())
-    stored = json.loads((shared.run / "config.json").read_text())
-    stored["config"]["model"]["cell"] = "rnn"
-    (run / "config.json").write_text(json.dumps(stored))
-    opened = Run.open(run, "sentiment")
-    model = make_model(
-        from_json(Config, opened.config), load_vocabulary(run / "vocabulary.txt"), ("negative", "positive")
-    )
-    save_weights(model, opened.weights_file)
-    return run
+    return make_run(shared, tmp_path / "other", cell="rnn")
 
 
 def test_several_runs_are_averaged(shared, other, tmp_path, command, trained):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from layers.attention_pooling import AttentionPooling
 from layers.text import PADDING, UNKNOWN
-from pipelines.sentiment.model import PoolOverTime, WordDropout, build_model, forward_layer
+from pipelines.sentiment.model import PoolOverTime, WordDropout, attention_model, build_model, forward_layer
 
 SIZES = {"vocabulary_size": 9, "classes": 3, "units": 4, "layers": 1, "embedding_units": 5}
 SIZES |= {"embedding_dropout": 0.3, "word_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1}
@@ -16,9 +17,11 @@ def build(cell="lstm", bidirectional=True, pooling=("max",), **changes):
     return build_model(cell=cell, bidirectional=bidirectional, pooling=pooling, **{**SIZES, **changes})
 
 
+POOLINGS = [("last",), ("mean",), ("max",), ("attention",), ("last", "mean", "max", "attention")]
+
+
 @pytest.mark.parametrize(
-    ("cell", "bidirectional", "pooling"),
-    list(itertools.product(["lstm", "rnn"], [True, False], [("last",), ("mean",), ("max",), ("last", "mean", "max")])),
+    ("cell", "bidirectional", "pooling"), list(itertools.product(["lstm", "rnn"], [True, False], POOLINGS))
 )
 def test_padding_is_ignored_and_empty_reviews_are_finite(cell, bidirectional, pooling):
     model = build(cell, bidirectional, pooling)
@@ -41,6 +44,27 @@ def test_pooling():
         np.testing.assert_array_equal(found[1], 0)
     with pytest.raises(ValueError, match="how is 'median', expected 'mean' or 'max'"):
         PoolOverTime("median")
+
+
+def test_attention_weights_are_those_of_the_prediction():
+    model = build(pooling=("attention", "max"))
+    inner = keras.Model(model.input, [model.get_layer("recurrent_1").output[0], model.get_layer("review").output])
+    states, review = (value.numpy() for value in inner(WORDS))
+    weights = attention_model(model)(WORDS).numpy()
+    np.testing.assert_allclose(weights.sum(axis=1), [1, 1, 0], atol=1e-6)
+    assert (weights[1, 2:] == 0).all() and len(set(weights[0])) == 4
+    np.testing.assert_allclose((weights[:, :, None] * states).sum(axis=1), review[:, :8], atol=1e-6)
+    (layer,) = (layer for layer in model.layers if isinstance(layer, AttentionPooling))
+    assert layer.kernel.shape == (8, 8)
+    assert attention_model(build()) is None
+
+
+def test_the_other_poolings_are_initialized_as_before_there_was_attention():
+    """The seeds of a model without it: resumed runs and repeated experiments keep their weights."""
+    first, second = build(pooling=("max",)), build(pooling=("max", "attention"))
+    for name in ("embedding", "recurrent_1"):
+        for own, other in zip(first.get_layer(name).get_weights(), second.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(own, other)
 
 
 def test_mean_of_many_steps_in_half_precision():
@@ -85,7 +109,7 @@ def test_word_dropout_replaces_words_only_in_training():
 
 
 def test_a_saved_model_loads_with_its_own_layers(tmp_path):
-    model = build("rnn", pooling=("mean", "max"))
+    model = build("rnn", pooling=("mean", "max", "attention"))
     model.save(tmp_path / "model.keras")
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(WORDS), model(WORDS), atol=1e-6)
 

@@ -145,7 +145,7 @@ def test_the_sample_is_learned(tmp_path, command):
 def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command, tiny, make, monkeypatch):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
-    options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max --no-bidirectional"
+    options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max attention --no-bidirectional"
     options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
     options += " --calibrate --adversarial 0.01"
     given = []

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.image import imread
 
 from pipelines.common.pictures.text_rows import MAX_UNITS, draw_classified_text, draw_decoded_text, most_varied
-from tests.pipelines.common.pictures.pixels import gates, probabilities, size
+from tests.pipelines.common.pictures.pixels import coloured, gates, probabilities, size
 
 
 def test_words_wrap_over_rows(tmp_path):
@@ -42,13 +42,25 @@ def test_probability_is_blue_where_the_second_class_leads_and_orange_where_the_f
     assert tints["positive"] > 1000 > -1000 > tints["negative"]
 
 
+def test_attention_is_drawn_as_bars(tmp_path):
+    """The highest bar of the text has the height of the strip, wherever the text wraps."""
+    words, probability, names = ["word"] * 40, probabilities(40, 2), ["negative", "positive"]
+    bars = {}
+    for name, weights in (("none", None), ("zero", np.zeros(40)), ("one", np.eye(40)[3]), ("even", np.ones(40) / 40)):
+        draw_classified_text(words, probability, names, {}, tmp_path / f"{name}.png", weights)
+        bars[name] = coloured(tmp_path / f"{name}.png", 0.48)
+    assert bars["even"] - bars["zero"] == pytest.approx(40 * (bars["one"] - bars["zero"]), rel=0.1)
+    assert bars["one"] > bars["zero"] + 500
+    assert size(tmp_path / "none.png")[1] < size(tmp_path / "even.png")[1] == size(tmp_path / "one.png")[1]
+
+
 def test_an_empty_review_and_one_word(tmp_path):
     draw_classified_text([], np.zeros((0, 2)), ["a", "b"], {}, tmp_path / "none.png")
-    draw_classified_text(["fine"], probabilities(1, 2), ["a", "b"], gates(1), tmp_path / "one.png")
+    draw_classified_text(["fine"], probabilities(1, 2), ["a", "b"], gates(1), tmp_path / "one.png", np.ones(1))
     assert size(tmp_path / "none.png")[0] < size(tmp_path / "one.png")[0]
 
 
-@pytest.mark.parametrize("change", ["probability", "classes", "gates"])
+@pytest.mark.parametrize("change", ["probability", "classes", "gates", "attention"])
 def test_words_that_do_not_fit_are_refused(tmp_path, change):
     time, classes = (4, 2) if change == "probability" else (3, 3) if change == "classes" else (3, 2)
     with pytest.raises(ValueError, match="3 words and 2 classes do not fit"):
@@ -58,6 +70,7 @@ def test_words_that_do_not_fit_are_refused(tmp_path, change):
             ["n", "p"],
             gates(4 if change == "gates" else 3),
             tmp_path / "words.png",
+            np.ones(4 if change == "attention" else 3),
         )
 
 
@@ -74,7 +87,7 @@ def test_strips_stand_in_the_order_of_the_equations_whatever_the_order_they_come
 @pytest.mark.parametrize("names", [["negative", "positive"], ["rather negative", "nothing", "rather positive"]])
 def test_nothing_of_a_short_text_is_cut_off_at_the_edges(tmp_path, names):
     values = {**gates(2), "g": np.ones((2, 9))}
-    draw_classified_text(["Not", "bad"], probabilities(2, len(names)), names, values, tmp_path / "a.png")
+    draw_classified_text(["Not", "bad"], probabilities(2, len(names)), names, values, tmp_path / "a.png", np.ones(2))
     image = imread(tmp_path / "a.png")[..., :3]
     for edge in (image[:6], image[-6:], image[:, :6], image[:, -6:]):
         assert (edge == 1).all()
