@@ -110,7 +110,9 @@ class Decoder:
                 order.sort(key=lambda row: sort_key(inputs[row]))
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                outputs = beam(tf.constant([inputs[row] for row in rows], self.inputs.dtype))
+                batch = [inputs[row] for row in rows]
+                # TensorFlow takes 40 times as long for a list of arrays as for one array.
+                outputs = beam(tf.constant(np.stack(batch) if np.ndim(batch[0]) else batch, self.inputs.dtype))
                 scores[rows] = outputs["score"]
                 for row, sentence in zip(rows, outputs[self.output].numpy(), strict=True):
                     sentences[row] = sentence.decode()
