@@ -14,13 +14,13 @@ The same cells run in two ways: `decode` reads the embeddings of a whole sequenc
 `advance` reads those of one time step (decoding).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from layers.attention import Attention
+from layers.attention import Memory
 from layers.bptt import dropped
 from layers.unfold import unfold
 
@@ -54,9 +54,9 @@ class RecurrentDecoder:
     Args:
         layers: `LSTM`s or `VanillaRNN`s that return sequences and states.
         dropouts: The `keras.layers.Dropout` behind each layer.
-        random: Seeds of the dropout inside the recurrence.
         residual: Add a layer's input to its output, from the second layer on (He et al. 2016; Wu et al. 2016).
-        attention: None: no attention.
+        attend: Function (h, memory) -> (context, alignment) for the outputs h of the last layer at one time step or at
+            all, such as an `Attention`. None: no attention.
         attention_input: Attention inside the recurrence.
     """
 
@@ -64,28 +64,19 @@ class RecurrentDecoder:
         self,
         layers: Sequence[keras.layers.Layer],
         dropouts: Sequence[keras.layers.Dropout],
-        random: keras.random.SeedGenerator,
         *,
         residual: bool = False,
-        attention: Attention | None = None,
+        attend: Callable | None = None,
         attention_input: bool = False,
     ):
-        self.layers, self.dropouts, self.random = layers, dropouts, random
-        self.residual, self.attention, self.attention_input = residual, attention, attention_input
+        self.layers, self.dropouts, self.residual = layers, dropouts, residual
+        self.attend, self.attention_input = attend, attention_input
 
-    def attend(self, state: dict, values, mask) -> dict:
-        """Returns the state with the outputs of an encoder to attend to.
-
-        Args:
-            state: What starts the decoder: `layers`.
-            values: float[batch, source, units].
-            mask: bool[batch, source], False where the values are padding.
-        """
-        assert self.attention, "this decoder has no attention"
-        memory = self.attention.memory(values, mask)
-        if not self.attention_input:
+    def with_memory(self, state: dict, memory: Memory) -> dict:
+        """Returns the state that the decoder starts from, which has `layers`, with what it attends to."""
+        if self.attend is None or not self.attention_input:
             return {**state, "memory": memory}
-        context, _ = self.attention(state["layers"][-1][0], memory)
+        context, _ = self.attend(state["layers"][-1][0], memory)
         return {**state, "memory": memory, "context": context}
 
     def decode(self, embeddings, state: dict, training=False) -> Decoded:
@@ -102,8 +93,8 @@ class RecurrentDecoder:
         for number, (layer, dropout) in enumerate(zip(self.layers, self.dropouts, strict=True)):
             y, *_ = layer(h, initial_state=state["layers"][number], training=training)
             h = self._join(number, dropout(y, training=training), h)
-        if self.attention:
-            context, alignment = self.attention(h, state["memory"])
+        if self.attend:
+            context, alignment = self.attend(h, state["memory"])
         return Decoded(h, context, inputs, alignment)
 
     def _join(self, number, y, x):
@@ -132,14 +123,12 @@ class RecurrentDecoder:
 
     def _dropout_masks(self, state):
         """Returns, for each layer, the dropout masks of the state it reads and of its outputs, or None."""
-
-        def mask(h, rate):
-            return keras.random.dropout(tf.ones_like(h), rate, seed=self.random) if rate else None
-
-        return [
-            (mask(h, layer.cell.recurrent_dropout), mask(h, dropout.rate))
-            for layer, dropout, (h, *_) in zip(self.layers, self.dropouts, state["layers"], strict=True)
-        ]
+        masks = []
+        for layer, dropout, (h, *_) in zip(self.layers, self.dropouts, state["layers"], strict=True):
+            _, of_state = layer.dropout_masks(None, h, training=True)
+            ones = tf.ones_like(h)[:, tf.newaxis]  # with an axis of time, which the dropout of a sequence may name
+            masks.append((of_state, dropout(ones, training=True)[:, 0] if dropout.rate else None))
+        return masks
 
     def advance(self, embeddings, state: dict, masks=None):
         """Runs for one time step.
@@ -164,8 +153,8 @@ class RecurrentDecoder:
             h = self._join(number, dropped(y, of_outputs), h)
             states.append(list(new_state))
         state = {**state, "layers": states}
-        if self.attention:
-            context, alignment = self.attention(h, state["memory"])
+        if self.attend:
+            context, alignment = self.attend(h, state["memory"])
         if self.attention_input:
             state["context"] = context
         return h, context, alignment, state

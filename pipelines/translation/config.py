@@ -278,11 +278,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
             text=TextConfig(level="subword"),
             vocabulary=VocabularyConfig(source_vocabulary=8_000, target_vocabulary=5_000, min_count=1),
             model=ModelConfig(layers=1, units=512, bidirectional=True, attention="general", tied=True),
-            regularization=RegularizationConfig(dropout=0.5, embedding_dropout=0.4),
+            regularization=RegularizationConfig(dropout=0.4, embedding_dropout=0.3),
             search=SearchConfig(length_penalty=1.0),
-            training=TrainingOptions(
-                epochs=15, learning_rate=2e-3, schedule="linear", ema=0.998, precision="mixed_bfloat16"
-            ),
+            training=TrainingOptions(epochs=12, learning_rate=2e-3, schedule="linear", ema=0.998),
         ),
     ),
     "tatoeba": (

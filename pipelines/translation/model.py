@@ -166,9 +166,8 @@ class TranslationModel(keras.Model):
         self.recurrent_decoder = RecurrentDecoder(
             self.decoder,
             self.decoder_dropouts,
-            self.random,
             residual=residual,
-            attention=self.attention,
+            attend=self.attention,
             attention_input=attention_input,
         )
         self.softmax = WordSoftmax(
@@ -210,7 +209,7 @@ class TranslationModel(keras.Model):
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
         if self.attention:
-            return self.recurrent_decoder.attend({"layers": states}, x, mask)
+            return self.recurrent_decoder.with_memory({"layers": states}, self.attention.memory(x, mask))
         if self.context == "none":
             return {"layers": states}
         return {"layers": states, "context": pool_over_time(x, mask, self.context)}
