@@ -79,6 +79,7 @@ def test_the_loss_is_that_of_the_equations(shared, trained, seen):
 def test_the_penalty_is_equation_14_of_the_real_words(shared, trained):
     """(1 - the sum over words)^2, summed over positions and captions, but not of padding or captions that only fill."""
     model = CaptioningModel.from_config({**trained.model.get_config(), "image": "attend"})
+    model((pixels_of(shared, 2), np.ones([2, 2], np.int32)))  # creates the weights
     maps = model.encode_images(pixels_of(shared, 2))
     target = np.array([[[5, 6, 7], [8, 0, 0]], [[9, 4, 0], [7, 7, 7]]], np.int32)
     real = np.array([[1, 1], [1, 0]], np.float32)
