@@ -111,7 +111,8 @@ class Perplexity:
         inputs, targets, weights = teacher_forcing(tf.reshape(target, [rows * captions, time]), START, END)
         weights *= tf.reshape(real, [-1, 1])
         state = model.for_captions(model.initial_state(features), captions)
-        outputs = tf.reshape(model.decode(inputs, state).outputs, [-1, model.readout_width])
+        outputs, _ = model.decode(inputs, state)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])
         each = losses.negative_log_likelihood(
             outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1])
         )

@@ -61,9 +61,9 @@ class Explanation:
         targets = pad(self.preprocessing.tokenizer.vocabulary(tokens))
         rows, time = tf.unstack(tf.shape(targets))
         inputs = tf.concat([tf.fill([rows, 1], START), targets[:, :-1]], axis=1)
-        decoded = model.decode(inputs, state)
+        outputs, decoded = model.decode(inputs, state)
         is_token = targets != PADDING
-        probability = tf.gather(tf.nn.softmax(model.softmax(decoded.outputs)), targets, batch_dims=2)
+        probability = tf.gather(tf.nn.softmax(model.softmax(outputs)), targets, batch_dims=2)
         side = math.isqrt(decoded.alignment.shape[-1])  # images are squares
         return {
             "tokens": tokens.to_tensor("", shape=tf.stack([rows, time])),

@@ -6,34 +6,25 @@
 The argument `image` selects where the decoder reads the features: "first", as the input x(0) before the first word;
 "state", as its initial state; "merge", concatenated with h(t) before the softmax. For these, the image is one vector.
 
-With "attend", it is a vector m(s) for each position s of the last map of the CNN (Xu et al. 2015, "Show, attend and
-tell: neural image caption generation with visual attention"). The initial state h(0) is computed from their mean, and
-at every time step t the decoder reads a weighted mean of them, the context c(t) (`layers.attention`):
-
-    behind the recurrence                         h(t) = decoder(e(t), h(t-1)),           c(t) = attention(h(t), m)
-    inside the recurrence, `attention_input`      h(t) = decoder([e(t), c(t-1)], h(t-1)), c(t) = attention(h(t), m)
-    with `attention_gate`                         c(t) = sigmoid(w h(t) + b) attention(h(t), m)
-
-    readout(t) = tanh(W [h(t), c(t), e(t)] + b) -> softmax
-
-where e(t) is the embedding of the previous word. Inside the recurrence, c(0) = attention(h(0), m): the decoder reads
-the same contexts as in the paper, whose softmax reads c(t-1), too.
+With "attend", it is a vector for each position of the last map of the CNN (Xu et al. 2015, "Show, attend and tell:
+neural image caption generation with visual attention"). The initial state is computed from their mean, and at every
+time step the decoder reads a weighted mean of them, the context c (`layers/recurrent_decoder.py`); with
+`attention_gate`, c is multiplied by sigmoid(w h + b), the gate beta of the paper. The layer before the softmax, the
+readout, then is tanh(W [h, c, e] + b) of the decoder's output h, the context and the embedding e of the previous word.
 
 The decoder runs in two ways, with the same cells: `decode` takes all true words at once (teacher forcing), `step` takes
 one word at a time (decoding).
 """
 
 import dataclasses
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from layers.attention import Attention
-from layers.bptt import dropped
 from layers.cells import CELLS
+from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import Vocabulary
-from layers.unfold import unfold
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
@@ -45,18 +36,6 @@ from pipelines.common.vision.encoders import build_encoder
 
 IMAGE_INPUTS = ("first", "state", "merge", "attend")
 VOCABULARY_FILE = "vocabulary.txt"
-
-
-class Decoded(NamedTuple):
-    """What `CaptioningModel.decode` returns.
-
-    Attributes:
-        outputs: float[rows, time, width], the inputs of the softmax.
-        alignment: float[rows, time, positions], the weights of the attention; None without attention.
-    """
-
-    outputs: tf.Tensor
-    alignment: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -111,7 +90,6 @@ class CaptioningModel(keras.Model):
         self.arguments = arguments
         self.image, self.units = image, units
         self.attends = image == "attend"
-        self.attention_input = self.attends and attention_input
         seeds = Seeds(seed)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(
@@ -170,6 +148,12 @@ class CaptioningModel(keras.Model):
         # With attention, the dropout behind the last layer is behind the readout instead.
         rates = [0.0 if self.attends and n == layers else dropout for n in numbers]
         self.dropouts = [drop(rate, f"dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
+        self.recurrent_decoder = RecurrentDecoder(
+            self.decoder,
+            self.dropouts,
+            attend=self.attend if self.attends else None,
+            attention_input=self.attends and attention_input,
+        )
         # The input of a tied softmax has the size of the word embeddings. With "merge" and "attend", this layer also
         # combines the image with the output of the decoder; its tanh makes the combination nonlinear.
         self.readout = None
@@ -199,24 +183,17 @@ class CaptioningModel(keras.Model):
         return features
 
     def initial_state(self, features, training=False) -> dict:
-        """Returns the initial state of the decoder for features float[batch, features], or maps float[batch, positions,
-        channels].
-
-        It is a dict of `layers`, [h, c] or [h] float[batch, units] for each layer; with "merge" also `image`
-        float[batch, embedding_units]; with "attend" `memory`, what `layers.attention` attends to, and with
-        `attention_input` also `context` float[batch, units].
-        """
+        """Returns the initial state of the `RecurrentDecoder` for features float[batch, features], or maps
+        float[batch, positions, channels]; with "merge" also `image` float[batch, embedding_units]."""
         normal = self.image_norm(features, training=training)
         features = self.image_dropout(normal, training=training)
         if self.attends:
             memory = self.attention.memory(self.locations(features), tf.ones(tf.shape(features)[:2], tf.bool))
-            features = self.image_dropout(tf.reduce_mean(normal, axis=1), training=training)
-        if self.first_states:
-            layers = [[dense(features) for dense in layer] for layer in self.first_states]
-            if not self.attends:
-                return {"layers": layers}
-            state = {"layers": layers, "memory": memory}
-            return {**state, "context": self.attend(layers[-1][0], memory)[0]} if self.attention_input else state
+            mean = self.image_dropout(tf.reduce_mean(normal, axis=1), training=training)
+            layers = [[dense(mean) for dense in layer] for layer in self.first_states]
+            return self.recurrent_decoder.with_memory({"layers": layers}, memory)
+        if self.image == "state":
+            return {"layers": [[dense(features) for dense in layer] for layer in self.first_states]}
         image = self.image_vector(features)
         if self.image == "merge":
             zeros = tf.zeros([tf.shape(features)[0], self.units], image.dtype)
@@ -234,89 +211,25 @@ class CaptioningModel(keras.Model):
         shared = {name: value for name, value in state.items() if name == "memory"}
         return {**tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state), **shared}
 
-    def decode(self, words, state, training=False) -> "Decoded":
+    def decode(self, words, state, training=False):
         """Runs the decoder over given words (with the true ones: teacher forcing).
 
         Args:
             words: int32[rows, time], START, then the caption: at each time step, the word before the one to predict.
             state: What `initial_state` or `for_captions` returns.
-        """
-        embeddings = self.embedding_dropout(self.embedding(words), training=training)
-        alignment = None
-        if self.attention_input:
-            h, context, alignment = self.decode_in_steps(embeddings, state, training)
-        else:
-            h, context = self.decode_at_once(embeddings, state, training), state.get("image")
-            if self.attends:
-                context, alignment = self.attend(h, state["memory"])
-            elif context is not None:
-                context = tf.repeat(context[:, None], tf.shape(words)[1], axis=1)
-        return Decoded(self.apply_readout(h, context, embeddings, training), alignment)
-
-    def decode_at_once(self, x, state, training):
-        """Returns the outputs of the last layer, float[rows, time, units], each layer over the whole sequence."""
-        for number, layer in enumerate(self.decoder):
-            x, *_ = layer(x, initial_state=state["layers"][number], training=training)
-            x = self.dropouts[number](x, training=training)
-        return x
-
-    def decode_in_steps(self, embeddings, state, training):
-        """Runs `advance` over time.
 
         Returns:
-            The outputs of the last layer, float[rows, time, units]; the contexts, float[rows, time, units]; the
-            alignment, float[rows, time, positions].
+            The inputs of the softmax, float[rows, time, width], and what the `RecurrentDecoder` returned.
         """
-        masks = self.dropout_masks(state) if training else None
-
-        def step(carried, inputs):
-            (embeddings,), (context, *layers) = inputs, carried
-            layers = tf.nest.pack_sequence_as(state["layers"], layers)
-            h, context, alignment, new = self.advance(
-                embeddings, {**state, "context": context, "layers": layers}, masks
-            )
-            return (context, *tf.nest.flatten(new["layers"])), (h, context, alignment)
-
-        widths = self.units, self.units, state["memory"].values.shape[1]
-        first = (state["context"], *tf.nest.flatten(state["layers"]))
-        outputs, _ = unfold(step, (tf.transpose(embeddings, [1, 0, 2]),), first, widths)
-        return tuple(tf.transpose(output, [1, 0, 2]) for output in outputs)
-
-    def dropout_masks(self, state):
-        """Returns the dropout mask of the outputs of each layer, float[rows, units], the same at every time step."""
-        ones = tf.ones_like(state["context"])
-        return [dropout(ones, training=True) if dropout.rate else None for dropout in self.dropouts]
+        embeddings = self.embedding_dropout(self.embedding(words), training=training)
+        decoded = self.recurrent_decoder.decode(embeddings, state, training)
+        return self.apply_readout(decoded.h, decoded.context, embeddings, state, training), decoded
 
     def step(self, words, state):
         """Returns (logits float32[rows, words], the new state) for the previous word ids int32[rows] and the state."""
         embeddings = self.embedding(words)
-        h, context, _, state = self.advance(embeddings, state)
-        return self.softmax(self.apply_readout(h, context, embeddings)), state
-
-    def advance(self, embeddings, state, masks=None):
-        """Runs the layers of the decoder and the attention for one time step.
-
-        Args:
-            embeddings: float[rows, embedding_units].
-            state: As in `decode`.
-            masks: What `dropout_masks` returns.
-
-        Returns:
-            The output of the last layer, float[rows, units]; the context (the image with "merge"), float[rows, width],
-            or None; the alignment, float[rows, positions], or None; the new state.
-        """
-        x = tf.concat([embeddings, state["context"]], axis=-1) if self.attention_input else embeddings
-        layers = []
-        for number, layer in enumerate(self.decoder):
-            x, new_state = layer.cell(x, state["layers"][number])
-            x = dropped(x, masks[number] if masks else None)
-            layers.append(list(new_state))
-        context, alignment, state = state.get("image"), None, {**state, "layers": layers}
-        if self.attends:
-            context, alignment = self.attend(x, state["memory"])
-        if self.attention_input:
-            state["context"] = context
-        return x, context, alignment, state
+        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
+        return self.softmax(self.apply_readout(h, context, embeddings, state)), state
 
     def attend(self, h, memory):
         """Returns the context float[rows(, time), units] and the alignment float[rows(, time), positions] of the
@@ -332,21 +245,26 @@ class CaptioningModel(keras.Model):
         context, alpha = tf.reshape(context, [*leading, self.units]), tf.reshape(alpha, [*leading, positions])
         return context if self.attention_gate is None else context * self.attention_gate(h), alpha
 
-    def apply_readout(self, h, context, embeddings, training=False):
-        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last layer, the context (the
-        image with "merge") and, with "attend", the embeddings of the previous words."""
+    def apply_readout(self, h, context, embeddings, state, training=False):
+        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last layer, the context and
+        the embeddings of the previous words."""
         if self.readout is None:
             return h
         if self.attends:
             outputs = self.readout(tf.concat([h, context, embeddings], axis=-1))
             return self.readout_dropout(outputs, training=training)
-        return self.readout(h if context is None else tf.concat([h, context], axis=-1))
+        if self.image == "merge":
+            image = state["image"]
+            if h.shape.rank == 3:
+                image = tf.repeat(image[:, None], tf.shape(h)[1], axis=1)
+            h = tf.concat([h, image], axis=-1)
+        return self.readout(h)
 
     def call(self, inputs, training=False):
         """Returns logits float32[batch, time, words] for (pixels [batch, size, size, 3], words int32[batch, time])."""
         pixels, words = inputs
         state = self.initial_state(self.encode_images(pixels, training), training)
-        return self.softmax(self.decode(words, state, training).outputs)
+        return self.softmax(self.decode(words, state, training)[0])
 
     def get_config(self):
         return {**super().get_config(), **self.arguments, "weights": "none"}

@@ -200,8 +200,8 @@ def make_loss(model: CaptioningModel, config: Config):
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= tf.reshape(batch["real"], [-1, 1])
-        decoded = model.decode(inputs, state, training)
-        outputs = tf.reshape(decoded.outputs, [-1, model.readout_width])
+        outputs, decoded = model.decode(inputs, state, training)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])
         total, nll = losses.cross_entropy(
             outputs,
             model.softmax.kernel,

@@ -134,8 +134,8 @@ class Decoder:
         decoded = method(self.step, state, start=START, end=END, forbidden=forbidden, **options)
         batch, count, time = tf.unstack(tf.shape(decoded.ids))
         ids = tf.reshape(decoded.ids, [batch * count, time])
-        unknown = self.replace_unknown(tf.repeat(inputs, count), ids) if self.replace_unknown else None
-        sentences = tf.reshape(self.tokenizer.decode(ids, unknown), [batch, count])
+        replaced = {"unknown": self.replace_unknown(tf.repeat(inputs, count), ids)} if self.replace_unknown else {}
+        sentences = tf.reshape(self.tokenizer.decode(ids, **replaced), [batch, count])
         candidates = tf.where(tf.math.is_finite(decoded.scores) & valid[:, None], sentences, "")
         score = tf.where(valid, decoded.scores[:, 0], self.invalid_score)
         return {self.output: candidates[:, 0], "score": score, "candidates": candidates}

@@ -202,7 +202,7 @@ def test_a_model_with_attention_gives_the_same_answers_and_explains_them(attendi
     ids = trained.preprocessing.encode(captions[:1])[0].to_tensor().numpy()
     inputs = np.concatenate([[[START]], ids[:, :-1]], axis=1).astype(np.int32)
     state = trained.model.initial_state(trained.model.encode_images(pixels))
-    alignment = trained.model.decode(inputs, state).alignment
+    alignment = trained.model.decode(inputs, state)[1].alignment
     np.testing.assert_allclose(explained["attention"][0].reshape(6, 16), alignment[0], atol=1e-5)
     probability = tf.nn.softmax(trained.model((pixels, inputs)))[0].numpy()
     np.testing.assert_allclose(explained["probability"][0], probability[range(6), ids[0]], atol=1e-5)

@@ -91,7 +91,7 @@ def test_the_penalty_is_equation_14_of_the_real_words(shared, trained):
     expected = 0.0
     for row, caption in zip(*np.nonzero(real), strict=True):
         inputs = [START, *(word for word in target[row, caption] if word)]
-        alpha = model.decode(np.array([inputs], np.int32), model.initial_state(maps[row : row + 1])).alignment[0]
+        alpha = model.decode(np.array([inputs], np.int32), model.initial_state(maps[row : row + 1]))[1].alignment[0]
         expected += float(np.square(1 - alpha.numpy().sum(axis=0)).sum())
     assert float(words) == 4 + 2 + 3
     assert float(penalized - without) == pytest.approx(0.3 * expected, rel=1e-3)
