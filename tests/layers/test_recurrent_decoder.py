@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers.attention import Attention
+from layers.lstm import LSTM
+from layers.recurrent_decoder import RecurrentDecoder
+from layers.rnn import VanillaRNN
+
+BATCH, TIME, SOURCE, UNITS = 3, 4, 5, 6
+RANDOM = np.random.default_rng(7)
+EMBEDDINGS = tf.constant(RANDOM.standard_normal([BATCH, TIME, UNITS]))
+MEMORY = tf.constant(RANDOM.standard_normal([BATCH, SOURCE, UNITS]))
+MASK = tf.sequence_mask([5, 2, 0], SOURCE)
+KINDS = {
+    "no attention": {},
+    "fixed context": {"context": True},
+    "behind": {"score": "general"},
+    "behind, residual": {"score": "additive", "residual": True},
+    "inside": {"score": "additive", "attention_input": True, "residual": True},
+    "inside, vanilla RNN": {"score": "dot", "attention_input": True, "cell": VanillaRNN},
+}
+
+
+def make(cell=LSTM, score=None, context=False, rate=0.0, recurrent_dropout=0.0, layers=2, noise_shape=None, **options):
+    """Returns a decoder in float64 and the state that it starts from."""
+    recurrent = [
+        cell(UNITS, return_sequences=True, return_state=True, recurrent_dropout=recurrent_dropout, dtype="float64",
+             seed=number) for number in range(layers)
+    ]  # fmt: skip
+    dropouts = [keras.layers.Dropout(rate, noise_shape=noise_shape, seed=9, dtype="float64") for _ in recurrent]
+    attention = Attention(score, UNITS, dtype="float64") if score else None
+    decoder = RecurrentDecoder(recurrent, dropouts, attend=attention, **options)
+    draw = np.random.default_rng(1)
+    state = {"layers": [[tf.constant(draw.standard_normal([BATCH, UNITS])) for _ in layer.state_size]
+                        for layer in recurrent]}  # fmt: skip
+    if context:
+        state["context"] = tf.constant(draw.standard_normal([BATCH, 2]))
+    if attention:
+        state = decoder.with_memory(state, attention.memory(MEMORY, MASK))
+    decoder.decode(EMBEDDINGS, state)  # creates the weights
+    return decoder, state
+
+
+def one_by_one(decoder, state):
+    """Returns h, the contexts and the alignment, each with an axis of time, by `advance`."""
+    found = []
+    for t in range(TIME):
+        h, context, alignment, state = decoder.advance(EMBEDDINGS[:, t], state)
+        found.append((h, context, alignment))
+    return [None if values[0] is None else tf.stack(values, axis=1) for values in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_and_its_steps_are_the_same(kind):
+    decoder, state = make(**KINDS[kind])
+    decoded = decoder.decode(EMBEDDINGS, state)
+    h, context, alignment = one_by_one(decoder, state)
+    np.testing.assert_allclose(decoded.h, h, atol=1e-12)
+    if "score" in KINDS[kind]:
+        np.testing.assert_allclose(decoded.context, context, atol=1e-12)
+        np.testing.assert_allclose(decoded.alignment, alignment, atol=1e-12)
+        np.testing.assert_allclose(tf.reduce_sum(alignment, axis=-1), np.repeat([[1], [1], [0]], TIME, axis=1))
+    else:
+        assert decoded.alignment is None and alignment is None
+
+
+def test_inside_the_recurrence_the_next_step_reads_the_context():
+    """The equations of the file, for one layer."""
+    decoder, state = make(score="general", attention_input=True, layers=1)
+    decoded = decoder.decode(EMBEDDINGS, state)
+    h, c = state["layers"][0]
+    context, _ = decoder.attend(h, state["memory"])
+    for t in range(TIME):
+        x = tf.concat([EMBEDDINGS[:, t], context], axis=-1)
+        np.testing.assert_allclose(decoded.inputs[:, t], x, atol=1e-12)
+        _, (h, c) = decoder.layers[0].cell(x, [h, c])
+        context, _ = decoder.attend(h, state["memory"])
+        np.testing.assert_allclose(decoded.h[:, t], h, atol=1e-12)
+        np.testing.assert_allclose(decoded.context[:, t], context, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["behind", "inside", "inside, vanilla RNN"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+def test_gradients_are_those_of_the_steps(kind, jit_compile):
+    """Behind the recurrence the one derived by hand, inside it that of the loop, against autodiff of the steps."""
+    decoder, state = make(**KINDS[kind])
+    weights = [weight for layer in [*decoder.layers, decoder.attend] for weight in layer.trainable_variables]
+    weights = [weight.value for weight in weights if "W_m" not in weight.path]  # that of the memory is used before
+
+    def differentiate(run):
+        with tf.GradientTape() as tape:
+            h, context, alignment = run()
+            loss = tf.reduce_sum(tf.sin(h)) + tf.reduce_sum(context * h) + tf.reduce_sum(alignment**2)
+        return tape.gradient(loss, weights)
+
+    @tf.function(jit_compile=jit_compile)
+    def at_once():
+        def run():
+            decoded = decoder.decode(EMBEDDINGS, state, training=True)
+            return decoded.h, decoded.context, decoded.alignment
+
+        return differentiate(run)
+
+    for found, expected in zip(at_once(), differentiate(lambda: one_by_one(decoder, state)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("noise_shape", [None, (None, 1, None)])
+def test_dropout_inside_the_recurrence_is_the_same_at_every_step(noise_shape):
+    decoder, state = make(score="dot", attention_input=True, rate=0.5, noise_shape=noise_shape)
+    h = decoder.decode(EMBEDDINGS, state, training=True).h.numpy()
+    dropped = h == 0
+    assert 0 < dropped.mean() < 1
+    np.testing.assert_array_equal(dropped, np.repeat(dropped[:, :1], TIME, axis=1))
+    assert (decoder.decode(EMBEDDINGS, state).h.numpy() != 0).all()
+
+
+@pytest.mark.parametrize("kind", ["behind", "inside"])
+def test_recurrent_dropout_only_in_training(kind):
+    decoder, state = make(**KINDS[kind], recurrent_dropout=0.5)
+    plain = decoder.decode(EMBEDDINGS, state).h
+    first, second = (decoder.decode(EMBEDDINGS, state, training=True).h for _ in range(2))
+    assert not np.allclose(first, plain) and not np.allclose(first, second)
+    np.testing.assert_array_equal(decoder.decode(EMBEDDINGS, state).h, plain)
