@@ -1,9 +1,9 @@
-"""Makes docs/pictures/*.png, the pictures of the READMEs, from the runs of `make demo`.
+"""Makes docs/pictures/*.png, the pictures of the READMEs, from the runs of `make demo` and of presets with real data.
 
     .venv/bin/python docs/pictures.py [RUNS]
 
-RUNS is saved_models by default. Each picture is drawn by `predict --picture` of its task. Titles, legends and white
-margins are then cut off, so that the text stays readable at the width of a README.
+RUNS is saved_models by default. Each picture is drawn by `predict --picture` of its task, unless its run is not there.
+Titles, legends and white margins are then cut off, so that the text stays readable at the width of a README.
 """
 
 import subprocess
@@ -16,17 +16,22 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[1]
 MARGIN = 8  # pixels
 
-INPUTS = {
-    "captioning": [f"data/samples/captioning/images/{number}.png" for number in (3805, 3812, 3802, 3841)],
-    "sentiment": ["The plot is weak, but the ending is not bad."],
-    "translation": ["Below the yellow squares there is a small blue circle."],
-    "video": ["data/samples/video/clips/240.mp4"],
+INPUTS = {  # by the name of the picture: the run, and the inputs of predict
+    "captioning": (
+        "captioning/sample",
+        [f"data/samples/captioning/images/{number}.png" for number in (3805, 3812, 3802, 3841)],
+    ),
+    "sentiment": ("sentiment/sample", ["The plot is weak, but the ending is not bad."]),
+    "translation": ("translation/sample", ["Below the yellow squares there is a small blue circle."]),
+    "alignment": ("translation/multi30k-attention", ["Zwei kleine Hunde spielen am Strand mit einem roten Ball."]),
+    "video": ("video/sample", ["data/samples/video/clips/240.mp4"]),
 }
 # The rows of pixels to keep, first and last, from top to bottom. pipelines/common/pictures/ lays them out.
 ROWS = {
     "captioning": [(104, 430)],  # images and captions, without the title
     "sentiment": [(110, 512)],  # words, probability and gates
     "translation": [(12, 48), (110, 255)],  # the source; the translation and its probabilities
+    "alignment": [(12, 48), (137, 515)],  # the source; the translation, its probabilities and the alignment
     "video": [(32, 200)],  # frames, labels and the time axis
 }
 
@@ -45,13 +50,17 @@ def cut(picture: Image.Image, rows: list[tuple[int, int]]) -> Image.Image:
 def main(runs: Path) -> None:
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(exist_ok=True)
-    for task, inputs in INPUTS.items():
+    for name, (run, inputs) in INPUTS.items():
+        if not (runs / run).is_dir():
+            print(f"{name}: there is no run {runs / run}")
+            continue
+        task = run.partition("/")[0]
         with tempfile.TemporaryDirectory() as scratch:
             drawn = Path(scratch) / "drawn.png"
-            command = [sys.executable, "-m", f"pipelines.{task}", "predict", "--model", str(runs / task / "sample")]
+            command = [sys.executable, "-m", f"pipelines.{task}", "predict", "--model", str(runs / run)]
             subprocess.run([*command, "--picture", str(drawn), *inputs], cwd=ROOT, check=True)
             with Image.open(drawn) as picture:
-                cut(picture.convert("RGB"), ROWS[task]).save(folder / f"{task}.png", optimize=True)
+                cut(picture.convert("RGB"), ROWS[name]).save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

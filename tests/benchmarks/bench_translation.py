@@ -135,7 +135,7 @@ def torch_step(attention: str):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parts.parameters(), 1)
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

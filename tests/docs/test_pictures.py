@@ -30,7 +30,8 @@ def test_rows_are_joined_without_margins(pictures):
 def test_inputs_are_in_the_sample(pictures, root):
     assert set(pictures.INPUTS) == set(pictures.ROWS)
     for task in ("captioning", "video"):
-        assert all((root / name).is_file() for name in pictures.INPUTS[task])
+        _, inputs = pictures.INPUTS[task]
+        assert all((root / name).is_file() for name in inputs)
 
 
 def test_pictures_are_small(pictures, root):

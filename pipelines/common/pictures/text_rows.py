@@ -90,8 +90,6 @@ def draw_decoded_text(source, words, probability, gates, png, source_words=(), a
         return
     columns = np.stack([1 - probability, probability], axis=1)[:MAX_WORDS]
     explanation = "Below each word: its probability in the decoder."
-    if source_words:
-        explanation += " Below it: the weights of the source words in the attention."
     words, source_words = ([shorten(word, 24) for word in each] for each in (words, source_words))
     rows = TextInRows(words, columns, ["0", "1"], strips_of(gates), None, source_words, alignment)
     rows.draw(shorten(source, 66), png, explanation)
@@ -131,7 +129,12 @@ class TextInRows:
         self.source_words, self.alignment = source_words, alignment
         self.names = [shorten(name, 14) for name in class_names]
         below = len(strips) + (attention is not None)
-        self.top = self.TOP + (0.2 if attention is not None else 0)  # a second line of explanation
+        self.second_line = ""
+        if attention is not None:
+            self.second_line = f"Bars: the weight of each word in the whole text, at most {attention.max():.2f}."
+        elif source_words:
+            self.second_line = "Blue: the weights of the source words in the attention, from 0 to 1."
+        self.top = self.TOP + (0.2 if self.second_line else 0)
         self.matrix = len(source_words) * self.SOURCE_WORD
         self.block = self.WORD + self.LINE + self.GAP + below * (self.STRIP + self.GAP)
         self.block += self.matrix + self.GAP if source_words else 0
@@ -156,9 +159,7 @@ class TextInRows:
             if self.strips:
                 explanation += f" Below: the {self.units()} units whose state varies most, a line each."
             figure.text(0.2 / self.width, 1 - 0.6 / self.height, explanation, fontsize=9.5)
-            if self.attention is not None:
-                explanation = f"Bars: the weight of each word in the whole text, at most {self.attention.max():.2f}."
-                figure.text(0.2 / self.width, 1 - 0.8 / self.height, explanation, fontsize=9.5)
+            figure.text(0.2 / self.width, 1 - 0.8 / self.height, self.second_line, fontsize=9.5)
             for index, row in enumerate(rows):
                 self.draw_row(row, widths[row], self.top + index * (self.block + self.BETWEEN))
             if self.strips:
