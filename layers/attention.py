@@ -13,9 +13,8 @@ attention-based neural machine translation"):
 alpha(t) is the alignment of step t; padding has the weight zero, and a memory without any valid step gives zeros. The
 part of a score that does not depend on the step, k(s) = W_m m(s), the key, is computed once by `Attention.memory`.
 
-A decoder uses the layer in two ways: with the queries of all steps at once, behind the recurrent layers (Luong), or
-with one query at a time, where the next step reads the context, and so the context enters the recurrence (Bahdanau,
-and the input feeding of Luong).
+A decoder uses the layer in two ways (see `layers/recurrent_decoder.py`): with the queries of all steps at once, behind
+the recurrent layers, or with one query at a time, where the next step reads the context.
 """
 
 from typing import NamedTuple
@@ -43,7 +42,9 @@ class Memory(NamedTuple):
 class Attention(keras.layers.Layer):
     """Additive or multiplicative attention: the equations at the top of this file.
 
-    The softmax is computed in float32 where the layer computes in half precision.
+    The softmax is computed in float32 where the layer, and so the scores, have half precision. The additive score of
+    all steps at once needs a tensor float[batch, steps, source, units]. The layer is part of a model that makes it
+    anew when it is loaded.
 
     Args:
         score: "dot", "general" or "additive".
@@ -52,7 +53,8 @@ class Attention(keras.layers.Layer):
 
     Call arguments:
         query: float[batch, units], the query of one step, or float[batch, steps, units], those of all steps.
-        memory: what `memory` returned.
+        memory: what `memory` returned. It may have fewer rows than the query: several queries that follow each other
+            then share one, as the captions of an image do.
 
     Returns:
         The context, float[batch, value units] or float[batch, steps, value units], and the weights alpha,
@@ -88,13 +90,15 @@ class Attention(keras.layers.Layer):
             mask: bool[batch, source], False where they are padding.
         """
         values = tf.cast(values, self.compute_dtype)
-        return Memory(values, values if self.score == "dot" else self.W_m(values), mask)
+        return Memory(values, values if self.score == "dot" else apply_rows(self.W_m, values), mask)
 
     def call(self, query, memory):
-        h = query if query.shape.rank == 3 else query[:, tf.newaxis]
+        leading, rows = tf.shape(query)[:-1], tf.shape(memory.values)[0]
+        steps = tf.reduce_prod(leading) // tf.maximum(rows, 1)
+        h = tf.reshape(query, [rows, steps, query.shape[-1]])
         if self.score == "additive":
-            sums = self.W_h(h)[:, :, tf.newaxis] + memory.keys[:, tf.newaxis]  # [batch, steps, source, units]
-            scores = self.v(tf.tanh(sums))[..., 0]
+            sums = apply_rows(self.W_h, h)[:, :, tf.newaxis] + memory.keys[:, tf.newaxis]
+            scores = apply_rows(self.v, tf.tanh(sums))[..., 0]  # from [batch, steps, source, units]
         else:
             if h.shape[-1] != memory.keys.shape[-1]:
                 raise ValueError(
@@ -104,18 +108,28 @@ class Attention(keras.layers.Layer):
             scores = tf.matmul(h, memory.keys, transpose_b=True)  # [batch, steps, source]
         alpha = masked_softmax(scores, memory.mask[:, tf.newaxis])
         context = tf.matmul(alpha, memory.values)
-        if query.shape.rank == 3:
-            return context, alpha
-        return context[:, 0], alpha[:, 0]
+        return tuple(
+            tf.reshape(result, tf.concat([leading, [width]], axis=0))
+            for result, width in ((context, memory.values.shape[-1]), (alpha, tf.shape(alpha)[-1]))
+        )
 
 
-def masked_softmax(scores, mask):
+def apply_rows(dense, x):
+    """Returns the outputs of a Dense layer for the last axis of x, by one product of matrices: for more than two axes
+    its own gradient does not compile under XLA in a loop when sizes are unknown."""
+    rows = dense(tf.reshape(x, [-1, x.shape[-1]]))
+    return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [rows.shape[-1]]], axis=0))
+
+
+def masked_softmax(scores, mask=None):
     """Returns the softmax over the last axis where the mask is True, and zero elsewhere and where nothing is True.
 
     Args:
         scores: float[..., source].
-        mask: bool, broadcast to the shape of the scores.
+        mask: bool, broadcast to the shape of the scores; None: all True.
     """
+    if mask is None:
+        mask = tf.ones_like(scores, tf.bool)
     exact = scores if scores.dtype == tf.float64 else tf.cast(scores, tf.float32)
     weights = tf.nn.softmax(tf.where(mask, exact, exact.dtype.min))
     return tf.cast(tf.where(mask, weights, tf.zeros_like(weights)), scores.dtype)

@@ -12,7 +12,7 @@ u_w is the context vector, which is learned like W and b. If all time steps are 
 
 import keras
 
-LOWEST = -1e30  # as the score of a masked step: below any score, and finite, so that an empty sequence has no NaN
+from layers.attention import masked_softmax
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -76,15 +76,3 @@ class AttentionPooling(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "context_initializer": keras.initializers.serialize(self.context_initializer),
         }
-
-
-def masked_softmax(scores, mask=None):
-    """Returns the softmax of float[batch, time] over the time steps where mask, bool[batch, time], is true: zero at
-    the others, hence zero everywhere if there are none."""
-    if mask is None:
-        return keras.ops.softmax(scores, axis=-1)
-    scores = keras.ops.where(mask, scores, LOWEST)
-    shares = keras.ops.exp(scores - keras.ops.stop_gradient(keras.ops.max(scores, axis=-1, keepdims=True)))
-    shares = keras.ops.where(mask, shares, 0.0)
-    total = keras.ops.sum(shares, axis=-1, keepdims=True)
-    return shares / keras.ops.where(total > 0, total, 1.0)

@@ -38,6 +38,12 @@ def teacher_forcing(ids, start: int, end: int):
     return inputs, targets, tf.cast(steps <= lengths, tf.float32)
 
 
+def shifted(ids, start: int):
+    """Returns the inputs of a decoder that is to explain given tokens, int32[batch, time]: `start`, then all but the
+    last."""
+    return tf.concat([tf.fill([tf.shape(ids)[0], 1], start), ids[:, :-1]], axis=1)
+
+
 def scheduled_inputs(step, state, inputs, probability, seed):
     """Replaces some of the inputs by tokens drawn from the model: scheduled sampling (Bengio et al. 2015, "Scheduled
     sampling for sequence prediction with recurrent neural networks").

@@ -129,8 +129,9 @@ class ModelConfig:
 
     def __post_init__(self):
         check_at_least(self, layers=1, units=1, embedding_units=1)
-        for field in ("attention_input", "attention_gate"):
-            if getattr(self, field) and self.image != "attend":
+        for field in ("attention", "attention_input", "attention_gate"):
+            is_default = getattr(self, field) == getattr(type(self), field)
+            if self.image != "attend" and not is_default:
                 raise UserError(f"{flag(field)} needs --image attend, but --image is {self.image}")
 
 

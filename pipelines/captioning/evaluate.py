@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import losses
+from layers.recurrent_decoder import repeat_rows
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.captioning import batches, dataset
@@ -110,7 +111,7 @@ class Perplexity:
         rows, captions, time = tf.unstack(tf.shape(target))
         inputs, targets, weights = teacher_forcing(tf.reshape(target, [rows * captions, time]), START, END)
         weights *= tf.reshape(real, [-1, 1])
-        state = model.for_captions(model.initial_state(features), captions)
+        state = repeat_rows(model.initial_state(features), captions)
         outputs, _ = model.decode(inputs, state)
         outputs = tf.reshape(outputs, [-1, model.readout_width])
         each = losses.negative_log_likelihood(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.model import Trained, load_trained
@@ -60,8 +61,7 @@ class Explanation:
         tokens, _ = self.preprocessing.tokens(caption)
         targets = pad(self.preprocessing.tokenizer.vocabulary(tokens))
         rows, time = tf.unstack(tf.shape(targets))
-        inputs = tf.concat([tf.fill([rows, 1], START), targets[:, :-1]], axis=1)
-        outputs, decoded = model.decode(inputs, state)
+        outputs, decoded = model.decode(shifted(targets, START), state)
         is_token = targets != PADDING
         probability = tf.gather(tf.nn.softmax(model.softmax(outputs)), targets, batch_dims=2)
         side = math.isqrt(decoded.alignment.shape[-1])  # images are squares

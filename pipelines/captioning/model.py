@@ -6,11 +6,14 @@
 The argument `image` selects where the decoder reads the features: "first", as the input x(0) before the first word;
 "state", as its initial state; "merge", concatenated with h(t) before the softmax. For these, the image is one vector.
 
-With "attend", it is a vector for each position of the last map of the CNN (Xu et al. 2015, "Show, attend and tell:
-neural image caption generation with visual attention"). The initial state is computed from their mean, and at every
-time step the decoder reads a weighted mean of them, the context c (`layers/recurrent_decoder.py`); with
-`attention_gate`, c is multiplied by sigmoid(w h + b), the gate beta of the paper. The layer before the softmax, the
-readout, then is tanh(W [h, c, e] + b) of the decoder's output h, the context and the embedding e of the previous word.
+With "attend", the image is a vector a(s) for each position s of the last map of the CNN (Xu et al. 2015, "Show, attend
+and tell: neural image caption generation with visual attention"):
+
+    m(s)    = tanh(W a(s) + b)                        what the decoder attends to; in the paper a(s) itself
+    h(0)    = tanh(W mean of a(s) + b)                the state of every layer before the first step
+    c(t)    = sum over s of alpha(t, s) m(s)          `layers/attention.py`, `layers/recurrent_decoder.py`
+    c(t)    = sigmoid(w h(t) + b) c(t)                with `attention_gate`, beta in the paper
+    readout = tanh(W [h(t), c(t), e(t)] + b)          before the softmax; e(t) is the embedding of the previous word
 
 The decoder runs in two ways, with the same cells: `decode` takes all true words at once (teacher forcing), `step` takes
 one word at a time (decoding).
@@ -191,7 +194,7 @@ class CaptioningModel(keras.Model):
             memory = self.attention.memory(self.locations(features), tf.ones(tf.shape(features)[:2], tf.bool))
             mean = self.image_dropout(tf.reduce_mean(normal, axis=1), training=training)
             layers = [[dense(mean) for dense in layer] for layer in self.first_states]
-            return self.recurrent_decoder.with_memory({"layers": layers}, memory)
+            return self.recurrent_decoder.start(layers, memory)
         if self.image == "state":
             return {"layers": [[dense(features) for dense in layer] for layer in self.first_states]}
         image = self.image_vector(features)
@@ -204,12 +207,6 @@ class CaptioningModel(keras.Model):
             x = self.dropouts[number](x, training=training)
             states.append(state)
         return {"layers": states}
-
-    def for_captions(self, state, captions):
-        """Returns the state of `captions` rows for every image, except that a memory is that of the images: rows that
-        follow each other share it, see `attend`."""
-        shared = {name: value for name, value in state.items() if name == "memory"}
-        return {**tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state), **shared}
 
     def decode(self, words, state, training=False):
         """Runs the decoder over given words (with the true ones: teacher forcing).
@@ -228,22 +225,13 @@ class CaptioningModel(keras.Model):
     def step(self, words, state):
         """Returns (logits float32[rows, words], the new state) for the previous word ids int32[rows] and the state."""
         embeddings = self.embedding(words)
-        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
-        return self.softmax(self.apply_readout(h, context, embeddings, state)), state
+        decoded, state = self.recurrent_decoder.advance(embeddings, state)
+        return self.softmax(self.apply_readout(decoded.h, decoded.context, embeddings, state)), state
 
     def attend(self, h, memory):
-        """Returns the context float[rows(, time), units] and the alignment float[rows(, time), positions] of the
-        outputs h of the decoder, float[rows(, time), units].
-
-        If the memory has fewer rows than h, those of an image for several captions that follow each other, the captions
-        share it, without a copy of it.
-        """
-        leading = tf.unstack(tf.shape(h)[:-1])
-        images, positions = tf.shape(memory.values)[0], memory.values.shape[1]
-        of_an_image = tf.reduce_prod(leading) // tf.maximum(images, 1)
-        context, alpha = self.attention(tf.reshape(h, [images, of_an_image, self.units]), memory)
-        context, alpha = tf.reshape(context, [*leading, self.units]), tf.reshape(alpha, [*leading, positions])
-        return context if self.attention_gate is None else context * self.attention_gate(h), alpha
+        """Returns the context, multiplied by its gate if there is one, and the alignment; see `Attention`."""
+        context, alignment = self.attention(h, memory)
+        return context if self.attention_gate is None else context * self.attention_gate(h), alignment
 
     def apply_readout(self, h, context, embeddings, state, training=False):
         """Returns the inputs of the softmax, float[..., width], from the outputs h of the last layer, the context and

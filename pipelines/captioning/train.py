@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import losses
+from layers.recurrent_decoder import repeat_rows
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START, Vocabulary
 from pipelines.captioning import batches, dataset
@@ -196,7 +197,7 @@ def make_loss(model: CaptioningModel, config: Config):
         if len(features.shape) == 4:
             # Pixels, see CNNConfig.runs_in: a CNN that is never trained runs in inference mode.
             features = model.encode_images(features, training and config.cnn.is_trained)
-        state = model.for_captions(model.initial_state(features, training), captions)
+        state = repeat_rows(model.initial_state(features, training), captions)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= tf.reshape(batch["real"], [-1, 1])

@@ -206,9 +206,10 @@ class Export:
     """Folder of the export. Default: export/ in the folder of the first run."""
 
 
-def parse_export(task: str, arguments: list[str]) -> Export:
-    """Parses the arguments of `export`, where a task can average several runs."""
-    options = parse(task, "export", Export, arguments)
+def parse_export(task: str, arguments: list[str], parser=Export):
+    """Returns an instance of `parser`, `Export` or a subclass with more fields: the arguments of `export`, where a task
+    can average several runs."""
+    options = parse(task, "export", parser, arguments)
     if not options.run:
         raise UserError("export needs --run DIR: a trained run")
     return options

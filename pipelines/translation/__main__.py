@@ -56,6 +56,9 @@ class Evaluate:
     length_penalty: float | None = None
     """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score. Default: that of the run."""
 
+    replace_unknown: bool | None = None
+    """Replace an unknown word by the source word that the decoder attends to most. Default: as in the run."""
+
 
 def evaluate(arguments: list[str]):
     """Evaluate a run on sentence pairs."""
@@ -65,16 +68,32 @@ def evaluate(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.translation.evaluate import evaluate
 
-    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty, options.quoting)
+    evaluate(
+        options.run,
+        options.data,
+        options.split,
+        options.beam_size,
+        options.length_penalty,
+        options.quoting,
+        options.replace_unknown,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(cli.Export):
+    """Export a run as a SavedModel; several runs, as one that averages their probabilities."""
+
+    replace_unknown: bool | None = None
+    """Replace an unknown word by the source word that the decoder attends to most. Default: as in the first run."""
 
 
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel."""
-    options = cli.parse_export(TASK, arguments)
+    options = cli.parse_export(TASK, arguments, Export)
     with cli.quiet_imports():
         from pipelines.translation.export import export
 
-    print(export(options.run, options.to))
+    print(export(options.run, options.to, options.replace_unknown))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,17 +4,25 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from layers.teacher_forcing import shifted
 from layers.text import START, pad
+from pipelines.common.errors import UserError
 from pipelines.common.serving.decoder import Decoder
 from pipelines.translation.model import Trained
 
 
-def make_decoder(members: Sequence[Trained]) -> Decoder:
+def make_decoder(members: Sequence[Trained], replace_unknown: bool | None = None) -> Decoder:
     """Returns the decoder of source strings by one model or several, which share vocabularies and options of the text.
 
-    A source without any token is invalid: its translation is empty, with the score 0. With `replace_unknown`, the
-    models may predict the unknown word, and each is replaced by the source word that the first model attends to most at
-    that time step (Luong et al. 2015).
+    A source without any token is invalid: its translation is empty, with the score 0.
+
+    Args:
+        replace_unknown: Whether the models may predict the unknown word, and each is replaced by the source word that
+            the first model attends to most at that time step (Jean et al. 2015, "On using very large target vocabulary
+            for neural machine translation"; Luong et al. 2015). None: as the configuration of the first run says.
+
+    Raises:
+        UserError: `replace_unknown` for subwords or without attention.
     """
     config, preprocessing = members[0].config, members[0].preprocessing
 
@@ -26,11 +34,15 @@ def make_decoder(members: Sequence[Trained]) -> Decoder:
         """string[rows], int32[rows, time] -> string[rows, time]."""
         tokens, _ = preprocessing.source.tokens(source)
         model = members[0].model
-        inputs = tf.concat([tf.fill([tf.shape(ids)[0], 1], START), ids[:, :-1]], axis=1)
-        _, decoded = model.decode(inputs, model.encode(pad(preprocessing.source.vocabulary(tokens))))
-        return tf.gather(tokens.to_tensor(""), tf.argmax(decoded.alignment, axis=-1), batch_dims=1)
+        _, decoded = model.decode(shifted(ids, START), model.encode(pad(preprocessing.source.vocabulary(tokens))))
+        rows, _, width = tf.unstack(tf.shape(decoded.alignment, tf.int64))  # one or more wide, if only of padding
+        return tf.gather(tokens.to_tensor("", shape=[rows, width]), tf.argmax(decoded.alignment, axis=-1), batch_dims=1)
 
     search = {**vars(config.search), "max_length": config.text.max_tokens}
+    by_config = search.pop("replace_unknown")
+    replaces = by_config if replace_unknown is None else replace_unknown
+    if replaces and not config.can_replace_unknown:
+        raise UserError("--replace-unknown needs a model of words (--level word) that has --attention")
     return Decoder(
         initial_states,
         tf.TensorSpec([None], tf.string, name="source"),
@@ -38,6 +50,6 @@ def make_decoder(members: Sequence[Trained]) -> Decoder:
         tokenizer=preprocessing.target,
         output="translation",
         invalid_score=0.0,
-        replace_unknown=most_attended if search.pop("replace_unknown") else None,
+        replace_unknown=most_attended if replaces else None,
         defaults=search,
     )

@@ -30,6 +30,7 @@ def evaluate(
     beam_sizes: tuple[int, ...],
     length_penalty: float | None,
     quoting: bool = False,
+    replace_unknown: bool | None = None,
 ) -> dict:
     """Prints a table of scores, and writes metrics.json, translations.tsv and bleu_by_length.png into the run.
 
@@ -40,6 +41,7 @@ def evaluate(
         part: "train", "validation", "test" or the stem of a file. Ignored if `data` is a table.
         beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
+        replace_unknown: See `make_decoder`.
         quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
     """
     run = Run.open(run_path, "translation")
@@ -61,7 +63,7 @@ def evaluate(
         "perplexity": float(np.exp(Perplexity(trained.model)(encoded, source))),
         "beams": {},
     }
-    decoder = make_decoder([trained])
+    decoder = make_decoder([trained], replace_unknown)
     for beam_size in beam_sizes or (config.search.beam_size,):
         decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from layers.lstm import LSTM
+from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
@@ -15,11 +16,14 @@ from pipelines.translation.model import Trained, TranslationModel, load_trained
 from pipelines.translation.preprocessing import Preprocessing
 
 
-def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
+def export(
+    runs: Sequence[pathlib.Path], to: pathlib.Path | None = None, replace_unknown: bool | None = None
+) -> pathlib.Path:
     """Writes the export of one run, or of several whose probabilities it averages, and returns its folder.
 
     Args:
         to: The folder. None: `export` in the folder of the first run.
+        replace_unknown: See `make_decoder`.
 
     Raises:
         UserError: A run is not trained, or several do not share their vocabularies and options of the text.
@@ -32,7 +36,7 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     explanation = Explanation(members[0])
     inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
     explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
-    signatures = {**make_decoder(members).signatures(), "explain": explain}
+    signatures = {**make_decoder(members, replace_unknown).signatures(), "explain": explain}
     resources = [*(member.model for member in members), members[0].preprocessing, explanation.gate_layer]
     return write_saved_model(to or opened[0].export, signatures, resources)
 
@@ -59,7 +63,7 @@ class Explanation:
         Returns:
             tokens: string[batch, time], those of the translation, then "".
             probability: float[batch, time], of each token, given the source and the tokens before it; 0 for padding.
-            state: float[batch, layers * units], h of every encoder layer after the whole source.
+            state: float[batch, layers * units], h of every decoder layer before its first step.
             i, f, g, o, c (LSTM): float[batch, time, units] of the first decoder layer at the time step that predicts
                 each token; h (vanilla RNN): its hidden state.
             alignment, with attention: float[batch, time, source], the weights of the source tokens at that time step.
@@ -69,8 +73,7 @@ class Explanation:
         tokens, _ = self.preprocessing.target.tokens(translation)
         targets = pad(self.preprocessing.target.vocabulary(tokens))
         state = self.model.encode(pad(ids))
-        inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
-        outputs, decoded = self.model.decode(inputs, state)
+        outputs, decoded = self.model.decode(shifted(targets, START), state)
         probability = tf.gather(tf.nn.softmax(self.model.softmax(outputs)), targets, batch_dims=2)
         explanation = {
             "tokens": tokens.to_tensor("", shape=tf.cast(tf.shape(targets), tf.int64)),

@@ -6,7 +6,7 @@
 
 With attention, the decoder also reads a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
 The layer before the softmax, the readout, then is tanh(W [h, c, e] + b) of the decoder's output h, that mean c and the
-embedding e of the previous token.
+embedding e of the previous token, where Luong et al. 2015 have tanh(W [c, h]).
 
 `decode` reads a whole sequence of tokens at once (training, with teacher forcing); `step` reads one token (decoding).
 """
@@ -95,6 +95,8 @@ class TranslationModel(keras.Model):
         super().__init__(**kwargs)
         if context not in ("none", "last", "mean", "max"):
             raise ValueError(f"context is {context!r}, expected 'none', 'last', 'mean' or 'max'")
+        if attention != "none" and context != "none":
+            raise ValueError(f"context is {context!r}, expected 'none' with attention")
         self.arguments = arguments
         self.reverse, self.residual, self.context = reverse, residual, context
         seeds = Seeds(seed)
@@ -209,7 +211,9 @@ class TranslationModel(keras.Model):
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
         if self.attention:
-            return self.recurrent_decoder.with_memory({"layers": states}, self.attention.memory(x, mask))
+            if self.reverse:  # back to the order of the source, for the alignment
+                x = tf.reverse_sequence(x, tf.math.count_nonzero(mask, axis=1), seq_axis=1)
+            return self.recurrent_decoder.start(states, self.attention.memory(x, mask))
         if self.context == "none":
             return {"layers": states}
         return {"layers": states, "context": pool_over_time(x, mask, self.context)}
@@ -223,17 +227,13 @@ class TranslationModel(keras.Model):
             state: what `encode` returns.
 
         Returns:
-            The inputs of the softmax, float[batch, time, width], and what the `RecurrentDecoder` returned, with the
-            alignment in the order of the source.
+            The inputs of the softmax, float[batch, time, width], and what the `RecurrentDecoder` returned.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
             tokens = tf.where((draws < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
         embeddings = self.target_dropout(self.target_embedding(tokens), training=training)
         decoded = self.recurrent_decoder.decode(embeddings, state, training)
-        if self.attention and self.reverse:
-            lengths = tf.math.count_nonzero(state["memory"].mask, axis=1)
-            decoded = decoded._replace(alignment=tf.reverse_sequence(decoded.alignment, lengths, seq_axis=2))
         return self.apply_readout(decoded.h, decoded.context, embeddings, training), decoded
 
     def step(self, tokens, state):
@@ -247,8 +247,8 @@ class TranslationModel(keras.Model):
             (logits float32[rows, vocabulary], the new state).
         """
         embeddings = self.target_embedding(tokens)
-        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
-        return self.softmax(self.apply_readout(h, context, embeddings)), state
+        decoded, state = self.recurrent_decoder.advance(embeddings, state)
+        return self.softmax(self.apply_readout(decoded.h, decoded.context, embeddings)), state
 
     def apply_readout(self, h, context, embeddings, training=False):
         """Returns the inputs of the softmax, float[..., width], from the outputs h of the last decoder layer."""

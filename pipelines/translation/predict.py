@@ -66,10 +66,13 @@ def draw(loaded, answer: dict, png: pathlib.Path) -> np.ndarray:
     outputs = loaded.signatures["explain"](
         source=tf.constant([answer["source"]]), translation=tf.constant([answer["translation"]])
     )
-    gates = {name: value.numpy()[0] for name, value in outputs.items()}
-    tokens = [token.decode() for token in gates.pop("tokens")]
-    probability, state = gates.pop("probability"), gates.pop("state")
-    source_tokens = [token.decode() for token in gates.pop("source_tokens", ())]
-    alignment = gates.pop("alignment", None)
+    found = {name: value.numpy()[0] for name, value in outputs.items()}
+    tokens, source_tokens = (
+        [token.decode() for token in found.pop(name, ()) if token] for name in ("tokens", "source_tokens")
+    )
+    state = found.pop("state")
+    gates = {name: value[: len(tokens)] for name, value in found.items()}  # without padding
+    probability = gates.pop("probability")
+    alignment = gates.pop("alignment")[:, : len(source_tokens)] if "alignment" in gates else None
     draw_decoded_text(answer["source"], tokens, probability, gates, png, source_tokens, alignment)
     return state

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from layers.attention import Attention
 from layers.lstm import LSTM
-from layers.recurrent_decoder import RecurrentDecoder
+from layers.recurrent_decoder import DecoderOutputs, RecurrentDecoder, repeat_rows
 from layers.rnn import VanillaRNN
 
 BATCH, TIME, SOURCE, UNITS = 3, 4, 5, 6
@@ -38,32 +38,32 @@ def make(cell=LSTM, score=None, context=False, rate=0.0, recurrent_dropout=0.0, 
     if context:
         state["context"] = tf.constant(draw.standard_normal([BATCH, 2]))
     if attention:
-        state = decoder.with_memory(state, attention.memory(MEMORY, MASK))
+        state = decoder.start(state["layers"], attention.memory(MEMORY, MASK))
     decoder.decode(EMBEDDINGS, state)  # creates the weights
     return decoder, state
 
 
-def one_by_one(decoder, state):
-    """Returns h, the contexts and the alignment, each with an axis of time, by `advance`."""
+def one_by_one(decoder, state, embeddings=EMBEDDINGS):
+    """Returns what `decode` returns, by `advance`."""
     found = []
     for t in range(TIME):
-        h, context, alignment, state = decoder.advance(EMBEDDINGS[:, t], state)
-        found.append((h, context, alignment))
-    return [None if values[0] is None else tf.stack(values, axis=1) for values in zip(*found, strict=True)]
+        outputs, state = decoder.advance(embeddings[:, t], state)
+        found.append(outputs)
+    values = zip(*found, strict=True)
+    return DecoderOutputs(*[None if value[0] is None else tf.stack(value, axis=1) for value in values])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sequence_and_its_steps_are_the_same(kind):
     decoder, state = make(**KINDS[kind])
-    decoded = decoder.decode(EMBEDDINGS, state)
-    h, context, alignment = one_by_one(decoder, state)
-    np.testing.assert_allclose(decoded.h, h, atol=1e-12)
+    decoded, steps = decoder.decode(EMBEDDINGS, state), one_by_one(decoder, state)
+    for found, expected in zip(decoded, steps, strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            np.testing.assert_allclose(found, expected, atol=1e-12)
     if "score" in KINDS[kind]:
-        np.testing.assert_allclose(decoded.context, context, atol=1e-12)
-        np.testing.assert_allclose(decoded.alignment, alignment, atol=1e-12)
-        np.testing.assert_allclose(tf.reduce_sum(alignment, axis=-1), np.repeat([[1], [1], [0]], TIME, axis=1))
-    else:
-        assert decoded.alignment is None and alignment is None
+        total = tf.reduce_sum(decoded.alignment, axis=-1)
+        np.testing.assert_allclose(total, np.repeat([[1], [1], [0]], TIME, axis=1), atol=1e-12)
 
 
 def test_inside_the_recurrence_the_next_step_reads_the_context():
@@ -84,36 +84,47 @@ def test_inside_the_recurrence_the_next_step_reads_the_context():
 @pytest.mark.parametrize("kind", ["behind", "inside", "inside, vanilla RNN"])
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 def test_gradients_are_those_of_the_steps(kind, jit_compile):
-    """Behind the recurrence the one derived by hand, inside it that of the loop, against autodiff of the steps."""
+    """Behind the recurrence the one derived by hand, inside it that of the loop, against autodiff of the steps; sizes
+    are unknown when the function is traced."""
     decoder, state = make(**KINDS[kind])
+    layers, memory = state["layers"], state["memory"]
     weights = [weight for layer in [*decoder.layers, decoder.attend] for weight in layer.trainable_variables]
-    weights = [weight.value for weight in weights if "W_m" not in weight.path]  # that of the memory is used before
+    weights = [weight.value for weight in weights if "W_m" not in weight.path]  # that of the keys, which are given
+    given = [EMBEDDINGS, memory.values, memory.keys, *tf.nest.flatten(layers)]
 
-    def differentiate(run):
+    def differentiate(run, embeddings, values, keys, *flat):
+        inputs = [embeddings, values, *flat]
+        if decoder.attend.score == "dot":  # its keys are the values
+            keys = values
+        else:
+            inputs.append(keys)
         with tf.GradientTape() as tape:
-            h, context, alignment = run()
-            loss = tf.reduce_sum(tf.sin(h)) + tf.reduce_sum(context * h) + tf.reduce_sum(alignment**2)
-        return tape.gradient(loss, weights)
+            tape.watch(inputs)
+            states = tf.nest.pack_sequence_as(layers, flat)
+            outputs = run(decoder.start(states, memory._replace(values=values, keys=keys)), embeddings)
+            loss = tf.reduce_sum(tf.sin(outputs.h)) + tf.reduce_sum(outputs.context * outputs.h)
+            loss += tf.reduce_sum(outputs.alignment**2)
+        return tape.gradient(loss, [*weights, *inputs])
 
-    @tf.function(jit_compile=jit_compile)
-    def at_once():
-        def run():
-            decoded = decoder.decode(EMBEDDINGS, state, training=True)
-            return decoded.h, decoded.context, decoded.alignment
+    specs = [tf.TensorSpec([None] * (value.shape.rank - 1) + [UNITS], value.dtype) for value in given]
 
-        return differentiate(run)
+    @tf.function(jit_compile=jit_compile, input_signature=specs)
+    def at_once(*given):
+        return differentiate(lambda state, e: decoder.decode(e, state, training=True), *given)
 
-    for found, expected in zip(at_once(), differentiate(lambda: one_by_one(decoder, state)), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-10)
+    expected = differentiate(lambda state, e: one_by_one(decoder, state, e), *given)
+    for found, wanted in zip(at_once(*given), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-10)
 
 
 @pytest.mark.parametrize("noise_shape", [None, (None, 1, None)])
-def test_dropout_inside_the_recurrence_is_the_same_at_every_step(noise_shape):
+def test_dropout_inside_the_recurrence_is_that_of_the_sequence(noise_shape):
+    """New at every step or, with a noise shape, the same."""
     decoder, state = make(score="dot", attention_input=True, rate=0.5, noise_shape=noise_shape)
     h = decoder.decode(EMBEDDINGS, state, training=True).h.numpy()
     dropped = h == 0
     assert 0 < dropped.mean() < 1
-    np.testing.assert_array_equal(dropped, np.repeat(dropped[:, :1], TIME, axis=1))
+    assert (dropped == dropped[:, :1]).all() == (noise_shape is not None)
     assert (decoder.decode(EMBEDDINGS, state).h.numpy() != 0).all()
 
 
@@ -124,3 +135,19 @@ def test_recurrent_dropout_only_in_training(kind):
     first, second = (decoder.decode(EMBEDDINGS, state, training=True).h for _ in range(2))
     assert not np.allclose(first, plain) and not np.allclose(first, second)
     np.testing.assert_array_equal(decoder.decode(EMBEDDINGS, state).h, plain)
+
+
+@pytest.mark.parametrize("kind", ["behind", "inside"])
+def test_repeated_rows_share_a_memory(kind):
+    decoder, state = make(**KINDS[kind])
+    shared = repeat_rows(state, 2)
+    assert shared["memory"].values.shape[0] == BATCH and shared["layers"][0][0].shape[0] == 2 * BATCH
+    embeddings = tf.repeat(EMBEDDINGS, 2, axis=0) + tf.range(2.0 * BATCH, dtype="float64")[:, None, None]
+    copied = tf.nest.map_structure(lambda rows: tf.repeat(rows, 2, axis=0), state)
+    for found, expected in zip(decoder.decode(embeddings, shared), decoder.decode(embeddings, copied), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_attention_input_needs_attention():
+    with pytest.raises(ValueError, match="attention_input is True, but there is no attention"):
+        make(attention_input=True)

@@ -80,9 +80,13 @@ def draw_decoded_text(source, words, probability, gates, png, source_words=(), a
         alignment: float[time, source], the weights of the source words for each word; None without attention. Only the
             first MAX_SOURCE_WORDS are drawn.
     """
+    if source_words and np.shape(alignment) != (len(words), len(source_words)):
+        raise ValueError(
+            f"{len(words)} words and {len(source_words)} source words do not fit alignment {np.shape(alignment)}"
+        )
     words, probability = [word.replace("▁", "") or word for word in words[:MAX_WORDS]], np.asarray(probability)
     source_words = [word.replace("▁", "") or word for word in source_words[:MAX_SOURCE_WORDS]]
-    if alignment is not None:
+    if source_words:
         alignment = np.asarray(alignment)[:MAX_WORDS, : len(source_words)]
     if not words:
         with picture(png, 6, 1) as figure:
@@ -90,7 +94,7 @@ def draw_decoded_text(source, words, probability, gates, png, source_words=(), a
         return
     columns = np.stack([1 - probability, probability], axis=1)[:MAX_WORDS]
     explanation = "Below each word: its probability in the decoder."
-    words, source_words = ([shorten(word, 24) for word in each] for each in (words, source_words))
+    words, source_words = [shorten(word, 24) for word in words], [shorten(word, 18) for word in source_words]
     rows = TextInRows(words, columns, ["0", "1"], strips_of(gates), None, source_words, alignment)
     rows.draw(shorten(source, 66), png, explanation)
 

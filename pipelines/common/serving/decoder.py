@@ -34,7 +34,7 @@ class Decoder:
             whether each input is valid. The sentence of an invalid input is "".
         inputs: Spec of a batch of inputs; its name is that of the input of the signatures.
         steps: The `step` function of every model (see `layers.decoding`).
-        tokenizer: Converts sentences to token ids (`encode`) and back (`decode`).
+        tokenizer: Converts sentences to token ids (`encode`) and back (`decode`), as a `layers.tokenizer.Tokenizer`.
         output: Name of the sentences in the results, such as "caption".
         invalid_score: The score of an invalid input.
         defaults: Default values of options. The signature `defaults` returns them, and whatever else is in here.
@@ -134,8 +134,18 @@ class Decoder:
         decoded = method(self.step, state, start=START, end=END, forbidden=forbidden, **options)
         batch, count, time = tf.unstack(tf.shape(decoded.ids))
         ids = tf.reshape(decoded.ids, [batch * count, time])
-        replaced = {"unknown": self.replace_unknown(tf.repeat(inputs, count), ids)} if self.replace_unknown else {}
-        sentences = tf.reshape(self.tokenizer.decode(ids, **replaced), [batch, count])
+        options = {}
+        if self.replace_unknown:
+            words = self.replace_unknown(tf.repeat(inputs, count, axis=0), ids)
+            options["unknown"] = words if prefix is None else self._with_prefix(words, prefix, batch, count)
+        sentences = tf.reshape(self.tokenizer.decode(ids, **options), [batch, count])
         candidates = tf.where(tf.math.is_finite(decoded.scores) & valid[:, None], sentences, "")
         score = tf.where(valid, decoded.scores[:, 0], self.invalid_score)
         return {self.output: candidates[:, 0], "score": score, "candidates": candidates}
+
+    def _with_prefix(self, words, prefix, batch, count):
+        """Returns string[batch * count, time] with the words of the prefixes, string[batch] or [1], in their places."""
+        time = tf.shape(words)[1]
+        given = self.tokenizer.tokens(prefix)[0].to_tensor("", shape=tf.stack([tf.size(prefix), time]))
+        given = tf.repeat(tf.broadcast_to(given, [batch, time]), count, axis=0)
+        return tf.where(given != "", given, words)

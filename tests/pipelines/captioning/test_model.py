@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from layers import decoding
+from layers.recurrent_decoder import repeat_rows
 from layers.text import END, START
 from pipelines.captioning.model import CaptioningModel
 from pipelines.common.vision.encoders import set_trainable
@@ -115,7 +116,7 @@ def test_the_captions_of_an_image_share_its_memory(changes):
     model = build(**changes)
     words = np.concatenate([WORDS, WORDS[::-1]])
     maps = model.encode_images(PIXELS)
-    state = model.for_captions(model.initial_state(maps), 2)
+    state = repeat_rows(model.initial_state(maps), 2)
     assert state["memory"].values.shape[0] == 3 and state["layers"][0][0].shape[0] == 6
     shared, repeated = (model.decode(words, each) for each in (state, model.initial_state(tf.repeat(maps, 2, axis=0))))
     np.testing.assert_allclose(shared[0], repeated[0], atol=1e-5)

@@ -182,30 +182,45 @@ def test_with_attention_the_export_equals_the_model_and_explains_the_alignment(a
     np.testing.assert_allclose(found["alignment"][:, 0], decoded.alignment[:, 0], atol=1e-6)
 
 
-def test_the_alignment_is_in_the_order_of_the_source(attentive):
-    model = load_trained(Run.open(attentive, "translation")).model
-    assert model.reverse
-    source = tf.constant([[5, 6, 7, 8, 0], [6, 5, 0, 0, 0]])
-    state = model.encode(source)
-    _, decoded = model.decode(tf.constant([[START], [START]]), state)
-    _, _, alignment, _ = model.recurrent_decoder.advance(model.target_embedding(tf.constant([START, START])), state)
-    for row, length in enumerate([4, 2]):
-        np.testing.assert_allclose(decoded.alignment[row, 0, :length], alignment[row, :length][::-1], atol=1e-6)
-        assert (decoded.alignment[row, 0, length:].numpy() == 0).all()
-
-
-def test_an_unknown_word_is_replaced_by_the_most_attended_source_word(attentive):
+@pytest.fixture
+def unsure(attentive):
+    """Returns a model of words, with attention, that predicts nothing but the unknown word."""
     trained = load_trained(Run.open(attentive, "translation"))
     bias = trained.model.softmax.bias
-    bias.assign(tf.tensor_scatter_nd_update(bias, [[UNKNOWN]], [100.0]))  # the model predicts nothing else
-    found = make_decoder([trained]).beam(tf.constant(["Zoë met Xanthippe.", "A"]), beam_size=1, max_length=3)
-    first, second = strings(found["translation"])
-    assert second == "A A A"
-    encoded, _ = trained.preprocessing.source.encode(tf.constant(["Zoë met Xanthippe."]))
-    _, decoded = trained.model.decode(tf.constant([[START, UNKNOWN, UNKNOWN]]), trained.model.encode(pad(encoded)))
+    bias.assign(tf.tensor_scatter_nd_update(bias, [[UNKNOWN]], [100.0]))
+    return trained
+
+
+def test_an_unknown_word_is_replaced_by_the_most_attended_source_word(unsure):
+    sources = tf.constant(["Zoë met Xanthippe.", "A", ""])
+    greedy = make_decoder([unsure]).beam(sources, beam_size=1, length_penalty=0.0, max_length=3)
+    first, second, third = strings(greedy["translation"])
+    assert (second, third) == ("A A A", "")
+    encoded, _ = unsure.preprocessing.source.encode(sources[:1])
+    _, decoded = unsure.model.decode(tf.constant([[START, UNKNOWN, UNKNOWN]]), unsure.model.encode(pad(encoded)))
     tokens = ["▁Zoë", "▁met", "▁Xanthippe", "."]
-    expected = "".join(tokens[place] for place in tf.argmax(decoded.alignment[0], axis=-1)).replace("▁", " ").strip()
-    assert first == expected
+    words = "".join(tokens[place] for place in tf.argmax(decoded.alignment[0], axis=-1))
+    assert first == words.replace("▁", " ").strip()
+    best = make_decoder([unsure]).beam(sources, beam_size=2, max_length=3)
+    assert strings(best["translation"]) == [first, second, third]
+    drawn = make_decoder([unsure]).sample(sources, seed=1, temperature=0.1, max_length=3)
+    assert strings(drawn["translation"]) == [first, second, third]
+    assert strings(make_decoder([unsure]).beam(tf.constant(["", " "]), max_length=3)["translation"]) == ["", ""]
+
+
+def test_unknown_words_of_a_prefix_stay_as_they_are(unsure):
+    prefix = tf.constant(["Quux"])
+    found = make_decoder([unsure]).beam(tf.constant(["A", "A"]), beam_size=2, max_length=3, prefix=prefix)
+    assert strings(found["translation"]) == ["Quux A A"] * 2
+
+
+def test_replacing_unknown_words_is_an_option_of_evaluation_and_export(attentive, shared, command, tmp_path, capsys):
+    refused = make_decoder([load_trained(Run.open(attentive, "translation"))], replace_unknown=False)
+    assert refused.replace_unknown is None
+    assert command("export", "--run", shared.run, "--to", tmp_path / "export", "--replace-unknown", "True") == 2
+    assert "--replace-unknown needs a model of words (--level word) that has --attention" in capsys.readouterr().err
+    assert command("evaluate", "--run", attentive, "--replace-unknown", "False", "--split", "validation") == 0
+    assert command("evaluate", "--run", shared.run, "--replace-unknown", "True") == 2
 
 
 @pytest.mark.extra

@@ -56,6 +56,19 @@ def test_padding_is_ignored(changes):
     np.testing.assert_allclose(model((wider, TOKENS)), model((SOURCE, TOKENS)), atol=1e-5)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_memory_is_in_the_order_of_the_source(bidirectional):
+    """A reversed source is read from its end: its first word changes only the vector at its own place."""
+    model = build(attention="dot", reverse=True, bidirectional=bidirectional, layers=1)
+    other = np.array(SOURCE)
+    other[0, 0] = 13
+    before, after = (model.encode(tf.constant(source))["memory"].values.numpy() for source in (SOURCE, other))
+    width = model.encoder[0].units  # the forward layer, which reads the reversed source
+    changed = (before[0, :, :width] != after[0, :, :width]).any(axis=-1)
+    assert changed.tolist() == [True, False, False, False, False]
+    np.testing.assert_array_equal(before[1:, :, :width], after[1:, :, :width])
+
+
 def test_a_reversed_source_is_the_source_read_from_its_end():
     forwards, backwards = build(reverse=False), build(reverse=True)
     turned = np.array([[8, 7, 6, 5, 4], [11, 10, 9, 0, 0], [0, 0, 0, 0, 0]], np.int32)
@@ -117,6 +130,8 @@ def test_summaries_ignore_padding():
         np.testing.assert_allclose(pool_over_time(outputs, kept, how), [row, np.zeros(4)], rtol=1e-6)
     with pytest.raises(ValueError, match="context is 'first'"):
         build(context="first")
+    with pytest.raises(ValueError, match="context is 'max', expected 'none' with attention"):
+        build(context="max", attention="dot")
 
 
 def test_beam_search_finds_the_best_of_all_sentences():

@@ -109,5 +109,7 @@ def test_words_written_are_drawn_with_their_gates(tmp_path):
     png, sources = tmp_path / "alignment.png", ["▁Zwei", "▁Hunde", "."]
     draw_decoded_text("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), gates(3), png, sources, np.eye(3))
     assert size(png)[1] > size(tmp_path / "gates.png")[1]
+    with pytest.raises(ValueError, match=r"3 words and 2 source words do not fit alignment \(3, 3\)"):
+        draw_decoded_text("Zwei Hunde.", words, np.ones(3), {}, png, sources[:2], np.eye(3))
     draw_decoded_text("", [], np.zeros(0), {}, tmp_path / "nothing.png")
     assert size(tmp_path / "nothing.png")[0] > 100
