@@ -294,8 +294,9 @@ PRESETS["flickr8k-attention"] = (
         run=pathlib.Path("saved_models/captioning/flickr8k-attention"),
         image="attend",
         attention="general",
+        image_size=256,
         label_smoothing=0.1,
         mirror=True,
-        epochs=26,
+        epochs=22,
     ),
 )
