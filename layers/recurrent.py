@@ -64,7 +64,7 @@ class Recurrent(keras.layers.RNN):
 
         batch = sequences.shape[0]
         state = self._initial_state(initial_state, batch or tf.shape(sequences)[0])
-        dropout_mask_x, dropout_mask_h = self._dropout_masks(x[0], state[0], training)
+        dropout_mask_x, dropout_mask_h = self.dropout_masks(x[0], state[0], training)
         x = dropped(x, dropout_mask_x)
         if training and self._uses_bptt:
             sequences, state = self._bptt(x, mask, state, dropout_mask_h)
@@ -176,8 +176,17 @@ class Recurrent(keras.layers.RNN):
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, rows, batch])]):
             return tf.concat([state, self._zeros(batch, state.shape[1])], axis=0)[:batch]
 
-    def _dropout_masks(self, x, h, training):
-        """The dropout masks for the inputs, float[batch, features], and for the state, float[batch, units], or None."""
+    def dropout_masks(self, x, h, training):
+        """Draws the dropout masks of a sequence.
+
+        Args:
+            x: float[batch, features], the inputs of one time step; not used if they are not dropped.
+            h: float[batch, units].
+
+        Returns:
+            The masks for the inputs, float[batch, features], and for the state, float[batch, units]; None where nothing
+            is dropped.
+        """
         cell = self.cell
         if not training:
             return None, None

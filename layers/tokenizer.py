@@ -102,18 +102,19 @@ class Tokenizer(tf.Module):
         tokens, cut = self.tokens(texts)
         return self.vocabulary(tokens), cut
 
-    def decode(self, ids):
+    def decode(self, ids, unknown=None):
         """Token ids, int32[..., time] (or ragged [batch, (time)]), to texts, string[...].
 
-        Tokens after the first END are removed, as are PADDING and START. An unknown token is shown as "⁇". An id out of
-        range is an error.
+        Tokens after the first END are removed, as are PADDING and START. An unknown token is replaced by the one in
+        `unknown`, string[..., time]; by default it is shown as "⁇". An id out of range is an error.
         """
         if isinstance(ids, tf.RaggedTensor):
             ids = ids.to_tensor(PADDING)
         ids = tf.convert_to_tensor(ids)
         over = tf.cumsum(tf.cast(ids == END, tf.int32), axis=-1) > 0
         tokens = self.vocabulary.to_words(ids)
-        unknown = MARK + UNKNOWN_SHOWN if self.level == "word" else UNKNOWN_SHOWN  # a subword's space is before it
+        if unknown is None:
+            unknown = MARK + UNKNOWN_SHOWN if self.level == "word" else UNKNOWN_SHOWN  # a subword's space is before it
         tokens = tf.where(ids == UNKNOWN, unknown, tokens)
         return join_pieces(tf.where(over | (ids == PADDING) | (ids == START), "", tokens))
 

@@ -91,7 +91,7 @@ class Predict:
     """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
 
     picture: Path | None = None
-    """Draw the images with their captions to this PNG file."""
+    """Draw the images with their captions to this PNG file; with attention, where the model looked for each word."""
 
 
 def predict(arguments: list[str]) -> int:

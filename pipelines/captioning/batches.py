@@ -4,8 +4,12 @@ While the CNN is frozen, training reads the features of images, which are comput
 similar length are in a batch). While it is trained, or if images are augmented, training reads pixels (`image_batches`:
 an image comes with all of its captions, so that the CNN encodes it once).
 
-A batch is a dict of `image`, features float32[rows, features] or pixels number[rows, size, size, 3]; `target`
-int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a caption that only fills the batch.
+The maps of a model with attention are large: `map_batches` reads those of a batch from the disk, and an image comes
+with all of its captions as well.
+
+A batch is a dict of `image`, features float32[rows, features], maps float16[rows, positions, channels] or pixels
+number[rows, size, size, 3]; `target` int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a
+caption that only fills the batch.
 """
 
 import sys
@@ -14,10 +18,19 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import PADDING
+from pipelines.captioning.config import DataConfig
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import without_autograph, without_autotune
+from pipelines.common.vision.feature_maps import FeatureMaps
+
+
+def of_features(captions: Captions, features: np.ndarray | FeatureMaps, data: DataConfig, **options) -> tf.data.Dataset:
+    """Returns `feature_batches` or `map_batches` of the sizes in the configuration."""
+    if isinstance(features, FeatureMaps):
+        return map_batches(captions, features, batch_images=data.batch_images, **options)
+    return feature_batches(captions, features, batch_pairs=data.batch_pairs, **options)
 
 
 def feature_batches(
@@ -73,13 +86,14 @@ def image_batches(
     seed: int | None = None,
     epoch: int = 0,
     augment: float = 0.0,
+    mirror: bool = False,
     xla: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of images, each with all of its captions; images without captions are left out.
 
     Args:
         seed: with `epoch`, determines the order and the augmentation; None: the order of the data.
-        augment: see `augmented`.
+        augment, mirror: see `augmented`.
         xla: use fewer shapes, as XLA compiles each one.
     """
     counts = np.bincount(captions.owners, minlength=captions.images)
@@ -87,14 +101,58 @@ def image_batches(
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
     pixels = pixel_rows(images, preprocessing, order)
-    if augment:
+    if augment or mirror:
         rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
         seeds = rows.map(without_autograph(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
         pixels = tf.data.Dataset.zip(pixels, seeds).map(
-            without_autograph(lambda image, seed: augmented(image, seed, augment)), num_parallel_calls=2
+            without_autograph(lambda image, seed: augmented(image, seed, augment, mirror)), num_parallel_calls=2
         )
+    texts = without_autotune(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images)
+    texts = texts.map(without_autograph(targets_of(captions, xla)))
+    both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
+    return both.map(without_autograph(lambda image, texts: {"image": image, **texts})).prefetch(2)
+
+
+def map_batches(
+    captions: Captions,
+    maps: FeatureMaps,
+    *,
+    batch_images: int,
+    seed: int | None = None,
+    epoch: int = 0,
+    xla: bool = False,
+) -> tf.data.Dataset:
+    """Returns batches of images whose longest captions are of similar length, each image with its map and all of its
+    captions; images without captions are left out.
+
+    Args:
+        seed: with `epoch`, determines the batches and their order; None: longest first.
+        xla: use fewer shapes, as XLA compiles each one.
+    """
+    longest = np.zeros(captions.images, np.int64)
+    np.maximum.at(longest, captions.owners, captions.lengths)
+    order = np.flatnonzero(longest)
+    plan = plan_batches(longest[order], max_rows=batch_images, max_steps=sys.maxsize, seed=seed, epoch=epoch)
+    targets = targets_of(captions, xla)
+    order = tf.constant(order)
+
+    def batch(rows):
+        real = rows != FILLER
+        images = tf.gather(order, tf.where(real, rows, 0))
+        image = tf.numpy_function(maps.__getitem__, [images], tf.as_dtype(maps.dtype), stateful=False)
+        texts = targets(images)
+        image.set_shape([None, *maps.shape[1:]])
+        return {"image": image, "target": texts["target"], "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
+
+    rows = np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, batch_images], np.int64)
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows))
+    return rows.map(without_autograph(batch), num_parallel_calls=2).prefetch(2)
+
+
+def targets_of(captions: Captions, xla: bool):
+    """Returns a function of the numbers of images int64[rows] that returns `target` and `real` of their captions."""
     by_image = captions.by_image()
-    max_count = int(counts.max())
+    max_count = int(np.bincount(captions.owners, minlength=captions.images).max())
 
     def targets(rows):
         chosen = tf.gather(by_image, rows)
@@ -106,11 +164,7 @@ def image_batches(
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
         return {"target": target, "real": real}
 
-    texts = (
-        without_autotune(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images).map(without_autograph(targets))
-    )
-    both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
-    return both.map(without_autograph(lambda image, texts: {"image": image, **texts})).prefetch(2)
+    return targets
 
 
 def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
@@ -126,9 +180,10 @@ def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) 
     )
 
 
-def augmented(pixels, seed, strength: float):
+def augmented(pixels, seed, strength: float, mirror: bool = False):
     """Returns an image shifted by up to `strength` of its side (the edge is mirrored), and brighter or darker by up to
-    this share: float32[size, size, 3] for a number[size, size, 3] and a seed int[2]."""
+    this share; with `mirror` half of all images are mirrored. float32[size, size, 3] for a number[size, size, 3] and a
+    seed int[2]."""
     size = pixels.shape[0]
     pixels = tf.cast(pixels, tf.float32)
     limit = round(strength * size)
@@ -136,4 +191,7 @@ def augmented(pixels, seed, strength: float):
     top, left = tf.unstack(tf.cast(tf.round(draws[:2] * limit), tf.int32) + limit)
     padded_image = tf.pad(pixels, [[limit, limit], [limit, limit], [0, 0]], mode="SYMMETRIC")
     shifted = tf.slice(padded_image, [top, left, 0], [size, size, 3])
+    if mirror:
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(tf.cast(seed, tf.int64), 1))
+        shifted = tf.where(draw < 0.5, tf.reverse(shifted, [1]), shifted)
     return tf.clip_by_value(shifted * (1 + draws[2] * strength), 0, 255)

@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from pipelines.common import config
-from pipelines.common.config import SearchConfig, check, check_at_least, check_shares, replace
+from pipelines.common.config import SearchConfig, check, check_at_least, check_shares, flag, replace
 from pipelines.common.errors import UserError
 from pipelines.common.training.options import TrainingOptions
 
@@ -30,7 +30,8 @@ class DataConfig(config.DataConfig):
     """Maximum number of captions in a batch, each with the features of its image."""
 
     batch_images: int = 32
-    """Number of images in a batch, each with all of its captions, if the CNN runs during training."""
+    """Number of images in a batch, each with all of its captions, if the CNN runs during training or with --image
+    attend."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -95,9 +96,21 @@ class ModelConfig:
     weights: str = "imagenet"
     """Initial weights of the CNN: imagenet, none for random ones, or a file .weights.h5."""
 
-    image: Literal["first", "state", "merge"] = "first"
-    """How the decoder reads the image: once, before the first word (Vinyals et al. 2015); as its initial state; or
-    merged with its output before the softmax (Tanti et al. 2017)."""
+    image: Literal["first", "state", "merge", "attend"] = "first"
+    """How the decoder reads the image: once, before the first word (Vinyals et al. 2015); as its initial state; merged
+    with its output before the softmax (Tanti et al. 2017); or by attention over the positions of the map of the CNN,
+    for every word (Xu et al. 2015)."""
+
+    attention: Literal["dot", "general", "additive"] = "additive"
+    """Score of the attention of --image attend: multiplicative, dot or general (Luong et al. 2015), or additive
+    (Bahdanau et al. 2015)."""
+
+    attention_input: bool = False
+    """The context of a word is an input of the decoder at the next one, so that it enters the recurrence (Xu et al.
+    2015). Otherwise attention follows the recurrent layers, for all words at once, which trains faster."""
+
+    attention_gate: bool = False
+    """Multiply the context by a gate, a sigmoid of the state of the decoder (beta of Xu et al. 2015)."""
 
     cell: Literal["lstm", "rnn"] = "lstm"
     """Recurrent layer: LSTM or vanilla RNN."""
@@ -116,6 +129,9 @@ class ModelConfig:
 
     def __post_init__(self):
         check_at_least(self, layers=1, units=1, embedding_units=1)
+        for field in ("attention_input", "attention_gate"):
+            if getattr(self, field) and self.image != "attend":
+                raise UserError(f"{flag(field)} needs --image attend, but --image is {self.image}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +156,9 @@ class CNNConfig:
     """Training shifts every image by up to this share of its side, and changes its brightness by as much. With
     --finetune-cnn-after this starts in that epoch; otherwise the frozen CNN encodes the images in every epoch. 0: no
     augmentation."""
+
+    mirror: bool = False
+    """Training mirrors half of the images, in the same epochs. Not for captions about left and right."""
 
     finetune_cnn_after: int | None = None
     """Number of epochs after which the CNN is trained as well, with its own learning rate; 0: from the start; None:
@@ -169,7 +188,7 @@ class CNNConfig:
     def runs_in(self, epoch: int) -> bool:
         """Returns whether training reads pixels in an epoch: the CNN is trained, or it is never trained, but images
         are augmented."""
-        return self.is_trained_in(epoch) or (not self.is_trained and bool(self.augment))
+        return self.is_trained_in(epoch) or (not self.is_trained and (self.augment > 0 or self.mirror))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +198,13 @@ class LossConfig:
     label_smoothing: float = 0.0
     """Share of a target's probability spread over the vocabulary."""
 
+    attention_penalty: float = 0.0
+    """Factor of the doubly stochastic regularization of --image attend: of every caption, the sum over positions of
+    (1 - sum over words of the attention)^2 (Xu et al. 2015, equation 14)."""
+
     def __post_init__(self):
         check_shares(self, "label_smoothing")
+        check_at_least(self, attention_penalty=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +235,8 @@ class Config:
         after, epochs = self.cnn.finetune_cnn_after, self.training.epochs
         good = after is None or 0 <= after < epochs
         check(self.cnn, "finetune_cnn_after", good, f"None, or from 0 to below --epochs, {epochs:g}")
+        if self.loss.attention_penalty and self.model.image != "attend":
+            raise UserError(f"--attention-penalty needs --image attend, but --image is {self.model.image}")
         if self.cnn.is_trained and self.training.precision == "mixed_float16":
             raise UserError("--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16")
 
@@ -258,5 +284,17 @@ PRESETS["flickr8k-tuned"] = (
         cnn_learning_rate=1e-4,
         image="merge",
         epochs=16,
+    ),
+)
+PRESETS["flickr8k-attention"] = (
+    "Attention over the map of the CNN, whose later half is trained as well, with mirrored images: at most 90 minutes.",
+    replace(
+        PRESETS["flickr8k-tuned"][1],
+        run=pathlib.Path("saved_models/captioning/flickr8k-attention"),
+        image="attend",
+        attention="general",
+        label_smoothing=0.1,
+        mirror=True,
+        epochs=26,
     ),
 )

@@ -26,6 +26,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import write_tsv
 from pipelines.common.vision import encoders, feature_cache
 from pipelines.common.vision import images as image_files
+from pipelines.common.vision.feature_maps import FeatureMaps
 
 NAMED = {"flickr8k": ("", "https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k (see data/README.md)")}
 BATCH_IMAGES = 32
@@ -112,13 +113,14 @@ class Images:
     Attributes:
         captioned: these images and their captions.
         left_out: the name of each other image -> the reason, as the end of a sentence.
-        features: float32[images, features]; empty until they are computed.
+        features: float32[images, features], or the maps float16[images, positions, channels] of a model with
+            attention; empty until they are computed.
         pixels: uint8 or float32 [images, size, size, 3], or None: then images are decoded as they are used.
     """
 
     captioned: Captioned
     left_out: dict[str, str]
-    features: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([0, 0], np.float32))
+    features: np.ndarray | FeatureMaps = dataclasses.field(default_factory=lambda: np.zeros([0, 0], np.float32))
     pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -126,18 +128,22 @@ class Images:
 
 
 def with_features(captioned: Captioned, encoder: keras.Model, config: Config) -> Images:
-    """Returns the images with their features, which are read from the cache if they were computed before."""
-    images = config.images
+    """Returns the images with their features, which are read from the cache if they were computed before. Maps stay on
+    the disk until they are used."""
+    images, maps = config.images, config.model.image == "attend"
     options: dict = {"size": images.image_size, "fit": images.fit, "pixel_limit": images.pixel_limit}
+    key = {"encoder": config.model.encoder, "weights": encoders.digest(encoder), **options}
     features = feature_cache.fill(
         config.data.cache,
-        {"encoder": config.model.encoder, "weights": encoders.digest(encoder), **options},
+        {**key, "pooling": "none"} if maps else key,
         captioned.paths,
         functools.partial(encoders.encode_files, encoder, **options),
+        dtype="float16" if maps else "float32",
         log=lambda line: print(line, file=sys.stderr),
     )
     good = usable(captioned, features.failures, config.data.location)
-    return Images(good, features.failures, features=np.concatenate([features[name] for name in good.paths]))
+    found = [features[name] for name in good.paths]
+    return Images(good, features.failures, features=FeatureMaps(found) if maps else np.concatenate(found))
 
 
 def with_pixels(captioned: Captioned, preprocessing: Preprocessing, config: Config) -> Images:

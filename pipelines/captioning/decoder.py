@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from layers.decoding_rules import NEVER
-from pipelines.captioning.model import Trained
+from pipelines.captioning.model import CaptioningModel, Trained
 from pipelines.common.serving.decoder import Decoder
 from pipelines.common.vision import encoders
 
@@ -34,14 +34,19 @@ def image_decoder(members: Sequence[Trained]) -> Decoder:
 
 
 def feature_decoder(trained: Trained) -> Decoder:
-    """Returns the decoder of features float32[batch, units] that the CNN of the model has computed."""
+    """Returns the decoder of features that the CNN of the model has computed, see `feature_spec`."""
     model = trained.model
 
     def initial_states(features):
         return [model.initial_state(features)], tf.ones(tf.shape(features)[:1], tf.bool)
 
-    features = tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32, name="features")
-    return _make_decoder([trained], initial_states, features)
+    return _make_decoder([trained], initial_states, feature_spec(model))
+
+
+def feature_spec(model: CaptioningModel) -> tf.TensorSpec:
+    """Returns the spec of a batch of features: float32[batch, units], or maps float16[batch, positions, channels]."""
+    dtype = tf.float16 if model.attends else tf.float32
+    return tf.TensorSpec([None, *model.encoder.output_shape[1:]], dtype, name="features")
 
 
 def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: tf.TensorSpec) -> Decoder:
@@ -58,5 +63,6 @@ def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: 
             "length_penalty": config.search.length_penalty,
             "max_length": config.text.max_tokens,
             "pixel_limit": min(member.config.images.pixel_limit for member in members),
+            "crop": members[0].config.images.fit == "crop",
         },
     )

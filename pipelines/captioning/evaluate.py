@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -12,8 +13,8 @@ from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
-from pipelines.captioning.config import Config
-from pipelines.captioning.decoder import feature_decoder
+from pipelines.captioning.config import Config, DataConfig
+from pipelines.captioning.decoder import feature_decoder, feature_spec
 from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
@@ -22,6 +23,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
+from pipelines.common.vision.feature_maps import FeatureMaps
 
 ROW_IMAGES = 6  # in a row of the contact sheet
 
@@ -50,7 +52,7 @@ def evaluate(
     config = trained.config
     if data:
         config = replace(config, location=data, quoting=quoting or config.data.quoting)
-    location, batch_pairs = config.data.location, config.data.batch_pairs
+    location = config.data.location
     penalty = config.search.length_penalty if length_penalty is None else length_penalty
     captioned = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
     images = dataset.with_features(captioned, trained.model.encoder, config)
@@ -59,7 +61,7 @@ def evaluate(
     captions = dataset.encode(images.captioned, trained.preprocessing)
     if not len(captions):
         raise UserError(f"--data {location} has no usable caption to compute the perplexity of")
-    loss = Perplexity(trained.model)(captions, images.features, batch_pairs)
+    loss = Perplexity(trained.model)(captions, images.features, config.data)
     scores: dict = {
         "data": location,
         "split": part,
@@ -98,44 +100,58 @@ class Perplexity:
 
     def __init__(self, model: CaptioningModel):
         self.model = model
-        specs = [tf.TensorSpec([None, *model.encoder.output_shape[1:]], tf.float32)]
-        specs += [tf.TensorSpec([None, 1, None], tf.int32), tf.TensorSpec([None, 1], tf.float32)]
+        specs = [feature_spec(model)]
+        specs += [tf.TensorSpec([None, None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)]
         self.total = tf.function(self.total, input_signature=specs, autograph=False)
 
     def total(self, features, target, real):
         """Returns (sum over all words, number of words)."""
         model = self.model
-        inputs, targets, weights = teacher_forcing(target[:, 0], START, END)
-        weights *= real
-        outputs = tf.reshape(model.decoder_outputs(inputs, model.initial_state(features)), [-1, model.readout_width])
+        rows, captions, time = tf.unstack(tf.shape(target))
+        inputs, targets, weights = teacher_forcing(tf.reshape(target, [rows * captions, time]), START, END)
+        weights *= tf.reshape(real, [-1, 1])
+        state = model.for_captions(model.initial_state(features), captions)
+        outputs, _ = model.decode(inputs, state)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])
         each = losses.negative_log_likelihood(
             outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1])
         )
         return tf.reduce_sum(each * tf.reshape(weights, [-1])), tf.reduce_sum(weights)
 
-    def __call__(self, captions: dataset.Captions, features: np.ndarray, batch_pairs: int) -> float:
+    def __call__(self, captions: dataset.Captions, features: np.ndarray | FeatureMaps, data: DataConfig) -> float:
         sums = [
             self.total(batch["image"], batch["target"], batch["real"])
-            for batch in batches.feature_batches(captions, features, batch_pairs=batch_pairs)
+            for batch in batches.of_features(captions, features, data)
         ]
         return float(sum(total for total, _ in sums) / sum(words for _, words in sums))
 
 
 class FeatureExtractor:
-    """Computes the features float32[images, units] of images with the current weights of the CNN."""
+    """Computes the features of images with the current weights of the CNN: float32[images, units], or maps, which are
+    written to a temporary file."""
 
     def __init__(self, model: CaptioningModel, preprocessing: Preprocessing):
         size = preprocessing.image_size
-        self.preprocessing = preprocessing
+        self.preprocessing, self.spec = preprocessing, feature_spec(model)
         self.encode_images = tf.function(
             lambda pixels: model.encode_images(pixels),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
             autograph=False,
         )
 
-    def __call__(self, images: dataset.Images) -> np.ndarray:
+    def __call__(self, images: dataset.Images) -> np.ndarray | FeatureMaps:
         pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images))).batch(64).prefetch(2)
-        return np.concatenate([self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels])
+        computed = (self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels)
+        if self.spec.shape.rank == 2:
+            return np.concatenate(list(computed))
+        with tempfile.TemporaryFile() as file:  # its content remains until the array is deleted
+            shape = (len(images), *self.spec.shape[1:])
+            maps = np.memmap(file, self.spec.dtype.as_numpy_dtype, "w+", shape=shape)
+        start = 0
+        for batch in computed:
+            maps[start : start + len(batch)] = batch
+            start += len(batch)
+        return FeatureMaps(list(np.asarray(maps)))
 
 
 # The baseline ---------------------------------------------------------------------------------------------------------
@@ -150,12 +166,19 @@ def training_images(config: Config, model: CaptioningModel) -> dataset.Images | 
         return None
 
 
-def nearest_captions(features: np.ndarray, training: dataset.Images) -> list[str]:
-    """Returns for each image of features float32[images, features] the first caption of the training image with the
+def nearest_captions(features: np.ndarray | FeatureMaps, training: dataset.Images) -> list[str]:
+    """Returns for each image of the features the first caption of the training image with the
     highest cosine similarity of the features."""
-    similarity = unit_length(features) @ unit_length(training.features).T
+    similarity = unit_length(pooled(features)) @ unit_length(pooled(training.features)).T
     first_captions = [each[0] for each in training.captioned.references.values()]
     return [first_captions[number] for number in similarity.argmax(axis=1)]
+
+
+def pooled(features: np.ndarray | FeatureMaps) -> np.ndarray:
+    """Returns features as they are, and maps as their means over the positions: float32[images, features]."""
+    if isinstance(features, FeatureMaps):
+        return np.stack([each.mean(axis=0, dtype=np.float32) for each in features.maps])
+    return features
 
 
 def unit_length(rows: np.ndarray) -> np.ndarray:

@@ -1,13 +1,18 @@
 """Writes a run, or the average of several, as a SavedModel that captions encoded images with TensorFlow only."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 
+import tensorflow as tf
+
+from layers.text import PADDING, START, pad
 from pipelines.captioning.decoder import image_decoder
-from pipelines.captioning.model import load_trained
+from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.vision import encoders
 
 
 def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
@@ -25,4 +30,46 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
         if member.preprocessing.tokenizer.vocabulary.words != members[0].preprocessing.tokenizer.vocabulary.words:
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
     resources = [part for member in members for part in (member.model, member.preprocessing)]
-    return write_saved_model(to or opened[0].export, image_decoder(members).signatures(), resources)
+    signatures = image_decoder(members).signatures()
+    if members[0].model.attends:
+        inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("image", "caption")]
+        explain = Explanation(members[0]).explain
+        signatures["explain"] = tf.function(explain, input_signature=inputs, autograph=False)
+    return write_saved_model(to or opened[0].export, signatures, resources)
+
+
+class Explanation:
+    """Computes where a model with attention looks in an image while it decodes a given caption."""
+
+    def __init__(self, trained: Trained):
+        self.model, self.preprocessing = trained.model, trained.preprocessing
+
+    def explain(self, image, caption) -> dict:
+        """Decodes the captions string[batch] of the encoded images string[batch] with teacher forcing.
+
+        Returns:
+            tokens: string[batch, time], those of the caption, then "".
+            probability: float[batch, time], of each token, given the image and the tokens before it; 0 for padding.
+            attention: float[batch, time, height, width], the weight of each position of the map of the CNN at the time
+                step that predicts each token; 0 for padding. The map covers the image, or with `crop` (see the
+                signature `defaults`) the largest square in its middle.
+        """
+        model = self.model
+        pixels, _ = self.preprocessing.pixels(image)
+        state = model.initial_state(encoders.encode_batch(model.encode_images, pixels))
+        tokens, _ = self.preprocessing.tokens(caption)
+        targets = pad(self.preprocessing.tokenizer.vocabulary(tokens))
+        rows, time = tf.unstack(tf.shape(targets))
+        inputs = tf.concat([tf.fill([rows, 1], START), targets[:, :-1]], axis=1)
+        outputs, decoded = model.decode(inputs, state)
+        is_token = targets != PADDING
+        probability = tf.gather(tf.nn.softmax(model.softmax(outputs)), targets, batch_dims=2)
+        side = math.isqrt(decoded.alignment.shape[-1])  # images are squares
+        return {
+            "tokens": tokens.to_tensor("", shape=tf.stack([rows, time])),
+            "probability": tf.where(is_token, probability, 0.0),
+            "attention": tf.reshape(
+                tf.where(is_token[..., tf.newaxis], tf.cast(decoded.alignment, tf.float32), 0.0),
+                [rows, time, side, side],
+            ),
+        }

@@ -4,10 +4,16 @@
     word ids -> embeddings -> decoder layers 1 … N -> softmax over the words
 
 The argument `image` selects where the decoder reads the features: "first", as the input x(0) before the first word;
-"state", as its initial state; "merge", concatenated with h(t) before the softmax.
+"state", as its initial state; "merge", concatenated with h(t) before the softmax. For these, the image is one vector.
 
-The decoder runs in two ways, with the same cells: `decoder_outputs` takes all true words at once (teacher forcing),
-`step` takes one word at a time (decoding). No attention: the image is one vector.
+With "attend", it is a vector for each position of the last map of the CNN (Xu et al. 2015, "Show, attend and tell:
+neural image caption generation with visual attention"). The initial state is computed from their mean, and at every
+time step the decoder reads a weighted mean of them, the context c (`layers/recurrent_decoder.py`); with
+`attention_gate`, c is multiplied by sigmoid(w h + b), the gate beta of the paper. The layer before the softmax, the
+readout, then is tanh(W [h, c, e] + b) of the decoder's output h, the context and the embedding e of the previous word.
+
+The decoder runs in two ways, with the same cells: `decode` takes all true words at once (teacher forcing), `step` takes
+one word at a time (decoding).
 """
 
 import dataclasses
@@ -15,7 +21,9 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from layers.attention import Attention
 from layers.cells import CELLS
+from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
@@ -26,7 +34,7 @@ from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision.encoders import build_encoder
 
-IMAGE_INPUTS = ("first", "state", "merge")
+IMAGE_INPUTS = ("first", "state", "merge", "attend")
 VOCABULARY_FILE = "vocabulary.txt"
 
 
@@ -40,7 +48,10 @@ class CaptioningModel(keras.Model):
         image: "first": the decoder reads the image vector as if it were a word before the first one; "state": the
             initial state of the decoder is computed from the image features; "merge": the decoder does not read the
             image, and a layer combines both before the softmax (Tanti et al. 2017, "What is the role of recurrent
-            neural networks in an image caption generator?").
+            neural networks in an image caption generator?"); "attend": attention over the positions of the map.
+        attention: the score of the attention: "dot", "general" or "additive".
+        attention_input: Whether the decoder reads the context of the word before.
+        attention_gate: Whether a sigmoid of the decoder's output multiplies the context.
         cell: "lstm" or "rnn".
         layers: Number of layers of the decoder.
         units: Units of each layer.
@@ -64,6 +75,9 @@ class CaptioningModel(keras.Model):
         units: int,
         embedding_units: int,
         tied: bool,
+        attention: str = "additive",
+        attention_input: bool = False,
+        attention_gate: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         seed: int | None = None,
@@ -72,16 +86,18 @@ class CaptioningModel(keras.Model):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(**kwargs)
         if image not in IMAGE_INPUTS:
-            raise ValueError(f"image is {image!r}, expected 'first', 'state' or 'merge'")
+            raise ValueError(f"image is {image!r}, expected one of {', '.join(IMAGE_INPUTS)}")
         self.arguments = arguments
         self.image, self.units = image, units
+        self.attends = image == "attend"
         seeds = Seeds(seed)
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(
             "float32"
         )  # so that its features, which are cached, are the same for all precisions
         try:
-            self.encoder = build_encoder(encoder, weights=weights, image_size=image_size)
+            pooling = "none" if self.attends else "avg"
+            self.encoder = build_encoder(encoder, weights=weights, image_size=image_size, pooling=pooling)
         finally:
             keras.config.set_dtype_policy(policy)
 
@@ -104,12 +120,20 @@ class CaptioningModel(keras.Model):
         self.image_norm = keras.layers.BatchNormalization(momentum=0.95, name="image_norm")
         self.image_dropout = drop(dropout, "image_dropout")
         self.embedding_dropout = drop(embedding_dropout, "embedding_dropout")
-        if image != "state":
+        if image in ("first", "merge"):
             self.image_vector = dense(embedding_units, "image_vector")
         states = 2 if cell == "lstm" else 1  # h and c, or h
         self.first_states = [
             [dense(units, f"state_{n}_{s}", activation="tanh") for s in range(states)] for n in numbers
-        ] if image == "state" else []  # fmt: skip
+        ] if image in ("state", "attend") else []  # fmt: skip
+        if self.attends:
+            self.locations = dense(units, "locations", activation="tanh")
+            self.attention = Attention(attention, units, name="attention",
+                                       initializer=lambda: keras.initializers.GlorotUniform(seed=seeds()))  # fmt: skip
+            self.readout_dropout = drop(dropout, "readout_dropout")
+        self.attention_gate = None
+        if self.attends and attention_gate:
+            self.attention_gate = dense(1, "attention_gate", activation="sigmoid")
         self.decoder = [
             CELLS[cell](
                 units,
@@ -121,13 +145,22 @@ class CaptioningModel(keras.Model):
             )
             for n in numbers
         ]
-        self.dropouts = [drop(dropout, f"dropout_{n}") for n in numbers]
-        # The input of a tied softmax has the size of the word embeddings. With "merge", this layer combines the image
-        # with the output of the decoder; its tanh makes the combination nonlinear.
+        # With attention, the dropout behind the last layer is behind the readout instead.
+        rates = [0.0 if self.attends and n == layers else dropout for n in numbers]
+        self.dropouts = [drop(rate, f"dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
+        self.recurrent_decoder = RecurrentDecoder(
+            self.decoder,
+            self.dropouts,
+            attend=self.attend if self.attends else None,
+            attention_input=self.attends and attention_input,
+        )
+        # The input of a tied softmax has the size of the word embeddings. With "merge" and "attend", this layer also
+        # combines the image with the output of the decoder; its tanh makes the combination nonlinear.
         self.readout = None
-        if image == "merge" or (tied and units != embedding_units):
+        combines = image in ("merge", "attend")
+        if combines or (tied and units != embedding_units):
             width = embedding_units if tied else units
-            self.readout = dense(width, "readout", activation="tanh" if image == "merge" else None)
+            self.readout = dense(width, "readout", activation="tanh" if combines else None)
         self.readout_width = embedding_units if tied else units
         self.softmax = WordSoftmax(
             vocabulary,
@@ -139,16 +172,26 @@ class CaptioningModel(keras.Model):
         self.built = True
 
     def encode_images(self, pixels, training=False):
-        """Returns the features float32[batch, features] of pixels, a number[batch, size, size, 3] from 0 to 255."""
-        return self.encoder(tf.cast(pixels, tf.float32), training=training)
+        """Returns the features float32[batch, features] of pixels, a number[batch, size, size, 3] from 0 to 255; with
+        attention the map float32[batch, positions, channels].
+
+        Except in training, maps are rounded to float16, as which they are cached.
+        """
+        features = self.encoder(tf.cast(pixels, tf.float32), training=training)
+        if self.attends and not training:
+            features = tf.cast(tf.saturate_cast(features, tf.float16), tf.float32)
+        return features
 
     def initial_state(self, features, training=False) -> dict:
-        """Returns the initial state of the decoder for features float[batch, features].
-
-        It is a dict of `layers`, [h, c] or [h] float[batch, units] for each layer, and with "merge" also `image`
-        float[batch, embedding_units].
-        """
-        features = self.image_dropout(self.image_norm(features, training=training), training=training)
+        """Returns the initial state of the `RecurrentDecoder` for features float[batch, features], or maps
+        float[batch, positions, channels]; with "merge" also `image` float[batch, embedding_units]."""
+        normal = self.image_norm(features, training=training)
+        features = self.image_dropout(normal, training=training)
+        if self.attends:
+            memory = self.attention.memory(self.locations(features), tf.ones(tf.shape(features)[:2], tf.bool))
+            mean = self.image_dropout(tf.reduce_mean(normal, axis=1), training=training)
+            layers = [[dense(mean) for dense in layer] for layer in self.first_states]
+            return self.recurrent_decoder.with_memory({"layers": layers}, memory)
         if self.image == "state":
             return {"layers": [[dense(features) for dense in layer] for layer in self.first_states]}
         image = self.image_vector(features)
@@ -162,35 +205,66 @@ class CaptioningModel(keras.Model):
             states.append(state)
         return {"layers": states}
 
-    def decoder_outputs(self, words, state, training=False):
-        """Returns the inputs of the softmax, float[batch, time, width], for true words int32[batch, time]."""
-        x = self.embedding_dropout(self.embedding(words), training=training)
-        for number, layer in enumerate(self.decoder):
-            x, *_ = layer(x, initial_state=state["layers"][number], training=training)
-            x = self.dropouts[number](x, training=training)
-        image = state.get("image")
-        return self.apply_readout(x, None if image is None else tf.repeat(image[:, None], tf.shape(words)[1], axis=1))
+    def for_captions(self, state, captions):
+        """Returns the state of `captions` rows for every image, except that a memory is that of the images: rows that
+        follow each other share it, see `attend`."""
+        shared = {name: value for name, value in state.items() if name == "memory"}
+        return {**tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state), **shared}
+
+    def decode(self, words, state, training=False):
+        """Runs the decoder over given words (with the true ones: teacher forcing).
+
+        Args:
+            words: int32[rows, time], START, then the caption: at each time step, the word before the one to predict.
+            state: What `initial_state` or `for_captions` returns.
+
+        Returns:
+            The inputs of the softmax, float[rows, time, width], and what the `RecurrentDecoder` returned.
+        """
+        embeddings = self.embedding_dropout(self.embedding(words), training=training)
+        decoded = self.recurrent_decoder.decode(embeddings, state, training)
+        return self.apply_readout(decoded.h, decoded.context, embeddings, state, training), decoded
 
     def step(self, words, state):
         """Returns (logits float32[rows, words], the new state) for the previous word ids int32[rows] and the state."""
-        x, states = self.embedding(words), []
-        for layer, before in zip(self.decoder, state["layers"], strict=True):
-            x, after = layer.cell(x, before)
-            states.append(list(after))
-        return self.softmax(self.apply_readout(x, state.get("image"))), {**state, "layers": states}
+        embeddings = self.embedding(words)
+        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
+        return self.softmax(self.apply_readout(h, context, embeddings, state)), state
 
-    def apply_readout(self, x, image):
-        """Returns the input of the softmax, float[..., width]."""
+    def attend(self, h, memory):
+        """Returns the context float[rows(, time), units] and the alignment float[rows(, time), positions] of the
+        outputs h of the decoder, float[rows(, time), units].
+
+        If the memory has fewer rows than h, those of an image for several captions that follow each other, the captions
+        share it, without a copy of it.
+        """
+        leading = tf.unstack(tf.shape(h)[:-1])
+        images, positions = tf.shape(memory.values)[0], memory.values.shape[1]
+        of_an_image = tf.reduce_prod(leading) // tf.maximum(images, 1)
+        context, alpha = self.attention(tf.reshape(h, [images, of_an_image, self.units]), memory)
+        context, alpha = tf.reshape(context, [*leading, self.units]), tf.reshape(alpha, [*leading, positions])
+        return context if self.attention_gate is None else context * self.attention_gate(h), alpha
+
+    def apply_readout(self, h, context, embeddings, state, training=False):
+        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last layer, the context and
+        the embeddings of the previous words."""
         if self.readout is None:
-            return x
-        return self.readout(x if image is None else tf.concat([x, image], axis=-1))
+            return h
+        if self.attends:
+            outputs = self.readout(tf.concat([h, context, embeddings], axis=-1))
+            return self.readout_dropout(outputs, training=training)
+        if self.image == "merge":
+            image = state["image"]
+            if h.shape.rank == 3:
+                image = tf.repeat(image[:, None], tf.shape(h)[1], axis=1)
+            h = tf.concat([h, image], axis=-1)
+        return self.readout(h)
 
     def call(self, inputs, training=False):
         """Returns logits float32[batch, time, words] for (pixels [batch, size, size, 3], words int32[batch, time])."""
         pixels, words = inputs
-        return self.softmax(
-            self.decoder_outputs(words, self.initial_state(self.encode_images(pixels, training), training), training)
-        )
+        state = self.initial_state(self.encode_images(pixels, training), training)
+        return self.softmax(self.decode(words, state, training)[0])
 
     def get_config(self):
         return {**super().get_config(), **self.arguments, "weights": "none"}

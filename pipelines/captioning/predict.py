@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from pipelines.common.files import data_files, is_data
+from pipelines.common.pictures.attention_sheet import Attended, draw_attention_sheet
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.serving import exports, text_inputs
 from pipelines.common.serving.decoding_options import DecodingOptions
 
 BATCH_SIZE = 16
+MAX_DRAWN = 40  # images of which a picture shows the attention
 ENDINGS = (".jpg", ".jpeg", ".png")
 MAX_PATTERN = 4096  # characters, as in the longest path; glob takes a time that is quadratic in the number of brackets
 
@@ -29,25 +31,52 @@ def predict(
         model: An export, or a run that has one.
         images: Image files, folders of them, and patterns; "-" stands for those on standard input, one per line.
         options: How to decode.
-        picture: PNG file for a contact sheet of the images with their captions.
+        picture: PNG file for the images with their captions; of a model with attention also where it looked for each
+            word.
 
     For an input that cannot be read, or is not an image, the object has an `error`, and the exit status is 1.
     """
     loaded = exports.load(model, "captioning", {"caption", "score", "candidates"})
     status = 0
-    drawn: list[tuple[str, str, list[str]]] = []
+    drawn: list[dict] = []
     for batch in text_inputs.batches(find_files(text_inputs.read_names(images)), BATCH_SIZE):
         for answer in caption(loaded, batch, options):
             print(json.dumps(answer, ensure_ascii=False))
             if "error" in answer:
                 status = 1
             elif picture:
-                drawn.append((answer["image"], answer["caption"], []))
+                drawn.append(answer)
         sys.stdout.flush()
-    if drawn:
-        count = f"{len(drawn)} images" if len(drawn) > 1 else "1 image"
-        draw_contact_sheet({"": drawn}, picture, title=f"{count} with captions")
+    if drawn and picture:
+        draw(loaded, drawn, picture)
     return status
+
+
+def draw(loaded, answers: list[dict], picture: pathlib.Path):
+    """Draws images with their captions, and where a model with attention looked for each word."""
+    count = f"{len(answers)} images" if len(answers) > 1 else "1 image"
+    if "explain" not in loaded.signatures:
+        cells: list[tuple[str, str, list[str]]] = [(answer["image"], answer["caption"], []) for answer in answers]
+        draw_contact_sheet({"": cells}, picture, title=f"{count} with captions")
+        return
+    attended = [look(loaded, answer) for answer in answers[:MAX_DRAWN]]
+    shown = f", the first {MAX_DRAWN} of them" if len(answers) > MAX_DRAWN else ""
+    draw_attention_sheet(attended, picture, title=f"{count} with captions{shown}: where the model looked for each word")
+
+
+def look(loaded, answer: dict) -> Attended:
+    """Returns where the model looked in an image for each word of its caption."""
+    outputs = loaded.signatures["explain"](
+        image=tf.constant([pathlib.Path(answer["image"]).read_bytes()]), caption=tf.constant([answer["caption"]])
+    )
+    words = [token.decode().lstrip("▁") for token in outputs["tokens"][0].numpy() if token]
+    return Attended(
+        file=answer["image"],
+        caption=answer["caption"],
+        words=words,
+        attention=outputs["attention"][0].numpy()[: len(words)],
+        crop=bool(loaded.signatures["defaults"]()["crop"]),
+    )
 
 
 def find_files(images: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str | None]]:

@@ -46,6 +46,10 @@ class Preprocessing(tf.Module):
         """Encodes captions: string[batch] -> (int32[batch, (words)], bool[batch]: is it longer than the limits)."""
         return self.tokenizer.encode(clean(captions))
 
+    def tokens(self, captions):
+        """Splits captions: string[batch] -> (string[batch, (words)], bool[batch]: is it longer than the limits)."""
+        return self.tokenizer.tokens(clean(captions))
+
     def decode(self, ids):
         """Decodes ids: int32[..., time] -> string[...]."""
         return self.tokenizer.decode(ids)

@@ -161,9 +161,10 @@ class Training:
         config, images, captions = self.config, self.images["train"], self.captions["train"]
         options: dict = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
         if config.cnn.runs_in(epoch):
-            options |= {"batch_images": config.data.batch_images, "augment": config.cnn.augment}
+            options |= {"augment": config.cnn.augment, "mirror": config.cnn.mirror}
+            options |= {"batch_images": config.data.batch_images}
             return batches.image_batches(captions, images, self.preprocessing, **options)
-        return batches.feature_batches(captions, images.features, batch_pairs=config.data.batch_pairs, **options)
+        return batches.of_features(captions, images.features, config.data, **options)
 
     def validate(self) -> dict[str, float]:
         """Returns the validation scores."""
@@ -171,7 +172,7 @@ class Training:
         features = images.features
         if not len(features) or self.config.cnn.is_trained_in(self.epoch):
             features = self.features(images)
-        loss = self.perplexity(self.captions["validation"], features, self.config.data.batch_pairs)
+        loss = self.perplexity(self.captions["validation"], features, self.config.data)
         captions, _ = self.greedy(features)
         references = list(images.captioned.references.values())
         scores = all_scores(captions, references)
@@ -186,8 +187,8 @@ class Training:
 def make_loss(model: CaptioningModel, config: Config):
     """Returns a function loss(batch, training) -> name -> (total, weight).
 
-    "loss" is the cross-entropy of words in nats, with label smoothing; "nll" is without it, and its exponential is the
-    perplexity.
+    "loss" is the cross-entropy of words in nats, with label smoothing and the penalty of the attention; "nll" is
+    without them, and its exponential is the perplexity.
     """
 
     def loss(batch, training: bool):
@@ -195,12 +196,12 @@ def make_loss(model: CaptioningModel, config: Config):
         if len(features.shape) == 4:
             # Pixels, see CNNConfig.runs_in: a CNN that is never trained runs in inference mode.
             features = model.encode_images(features, training and config.cnn.is_trained)
-        state = model.initial_state(features, training)
-        state = tf.nest.map_structure(lambda rows: tf.repeat(rows, captions, axis=0), state)
+        state = model.for_captions(model.initial_state(features, training), captions)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= tf.reshape(batch["real"], [-1, 1])
-        outputs = tf.reshape(model.decoder_outputs(inputs, state, training), [-1, model.readout_width])
+        outputs, decoded = model.decode(inputs, state, training)
+        outputs = tf.reshape(outputs, [-1, model.readout_width])
         total, nll = losses.cross_entropy(
             outputs,
             model.softmax.kernel,
@@ -211,10 +212,26 @@ def make_loss(model: CaptioningModel, config: Config):
             training=training,
             xla=config.training.xla,
         )
+        if config.loss.attention_penalty:
+            total += config.loss.attention_penalty * doubly_stochastic_penalty(decoded.alignment, weights)
         words = tf.reduce_sum(weights)
         return {"loss": (total, words), "nll": (nll, words)}
 
     return loss
+
+
+def doubly_stochastic_penalty(alignment, weights):
+    """Returns the regularization of Xu et al. 2015, equation 14, summed over captions, float32[]:
+
+        sum over positions s of (1 - sum over words t of alpha(t, s))^2
+
+    Args:
+        alignment: float[captions, time, positions], the weights alpha of the attention.
+        weights: float32[captions, time], 1 for a word or the end of a caption, 0 for padding.
+    """
+    attended = tf.einsum("nts,nt->ns", tf.cast(alignment, tf.float32), weights)
+    is_real = tf.reduce_max(weights, axis=1)  # not a caption that only fills the batch
+    return tf.reduce_sum(is_real[:, tf.newaxis] * tf.square(1 - attended))
 
 
 def report(run: Run):

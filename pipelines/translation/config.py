@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from pipelines.common import config
-from pipelines.common.config import SearchConfig, check, check_at_least, check_shares
+from pipelines.common.config import check, check_at_least, check_shares
 from pipelines.common.training.options import TrainingOptions
 
 
@@ -117,12 +117,25 @@ class ModelConfig:
     or the mean or maximum of its outputs over time. With none, as in Sutskever et al. 2014, the decoder knows the
     source only by its initial state."""
 
+    attention: Literal["none", "dot", "general", "additive"] = "none"
+    """Attention of the decoder over the outputs of the encoder: how it scores them (dot, general: Luong et al. 2015;
+    additive: Bahdanau et al. 2015)."""
+
+    attention_input: bool = False
+    """Feed the result of the attention to the next time step, so that it enters the recurrence, as in Bahdanau et al.
+    2015 and in the input feeding of Luong et al. 2015. Training is slower: the decoder runs step by step."""
+
     tied: bool = False
     """Use the target embeddings as the weights of the softmax (Press & Wolf 2017)."""
 
     def __post_init__(self):
         check_at_least(self, layers=1, units=1, embedding_units=1)
         check(self, "units", not self.bidirectional or self.units % 2 == 0, "even with --bidirectional")
+        attends = self.attention != "none"
+        check(
+            self, "context", not attends or self.context == "none", "none with --attention, which is a context itself"
+        )
+        check(self, "attention_input", attends or not self.attention_input, "False without --attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +148,13 @@ class RegularizationConfig:
     embedding_dropout: float = 0.2
     """Share of each token embedding dropped."""
 
+    recurrent_dropout: float = 0.0
+    """Share of the hidden state dropped before a recurrent layer reads it at the next time step, with one mask per
+    sentence (Gal and Ghahramani 2016)."""
+
+    variational: bool = False
+    """Drop the same units at every time step of a sentence, in all kinds of dropout (Gal and Ghahramani 2016)."""
+
     word_dropout: float = 0.0
     """Share of the decoder's input tokens replaced by the unknown token, so that it relies on the source."""
 
@@ -142,7 +162,7 @@ class RegularizationConfig:
     """Draw all weights from U(-r, r). With 0, each layer has its own initializer (Glorot, orthogonal)."""
 
     def __post_init__(self):
-        check_shares(self, "dropout", "embedding_dropout", "word_dropout")
+        check_shares(self, "dropout", "embedding_dropout", "recurrent_dropout", "word_dropout")
         check_at_least(self, initial_range=0)
 
 
@@ -179,6 +199,15 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchConfig(config.SearchConfig):
+    """Beam search: defaults of evaluation and of the export."""
+
+    replace_unknown: bool = False
+    """Replace an unknown word of a translation by the source word that the decoder attends to most (Luong et al. 2015),
+    such as a name. For words with --attention."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Configuration of a translation run."""
 
@@ -204,6 +233,9 @@ class Config:
         longest = 2 * self.text.max_tokens + 2
         reason = f"at least {longest}, twice --max-tokens and the end tokens"
         check(self.data, "batch_tokens", self.data.batch_tokens >= longest, reason)
+        known = self.text.level == "word" and self.model.attention != "none"
+        reason = "False without --level word and --attention"
+        check(self.search, "replace_unknown", known or not self.search.replace_unknown, reason)
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """Returns the default configuration of fine-tuning from the run `base`, which has this configuration."""
@@ -236,6 +268,19 @@ PRESETS: dict[str, tuple[str, Config]] = {
             regularization=RegularizationConfig(dropout=0.3, embedding_dropout=0.3),
             search=SearchConfig(length_penalty=1.0),
             training=TrainingOptions(epochs=10, learning_rate=2e-3, schedule="linear", ema=0.998),
+        ),
+    ),
+    "multi30k-attention": (
+        "The same with attention: TODO minutes on two cores, BLEU TODO.",
+        Config(
+            run=pathlib.Path("saved_models/translation/multi30k-attention"),
+            data=DataConfig(location="multi30k", source="de", target="en"),
+            text=TextConfig(level="subword"),
+            vocabulary=VocabularyConfig(source_vocabulary=8_000, target_vocabulary=5_000, min_count=1),
+            model=ModelConfig(layers=1, units=512, bidirectional=True, attention="general", tied=True),
+            regularization=RegularizationConfig(dropout=0.4, embedding_dropout=0.3),
+            search=SearchConfig(length_penalty=1.0),
+            training=TrainingOptions(epochs=12, learning_rate=2e-3, schedule="linear", ema=0.998),
         ),
     ),
     "tatoeba": (

@@ -100,7 +100,8 @@ class Perplexity:
         model = self.model
         inputs, targets, weights = teacher_forcing(target, START, END)
         weights *= real[:, None]
-        outputs = tf.reshape(model.decoder_outputs(inputs, model.encode(source)), [-1, model.readout_width])
+        outputs, _ = model.decode(inputs, model.encode(source))
+        outputs = tf.reshape(outputs, [-1, model.readout_width])
         each = losses.negative_log_likelihood(
             outputs, model.softmax.kernel, model.softmax.bias, tf.reshape(targets, [-1])
         )

@@ -62,28 +62,32 @@ class Explanation:
             state: float[batch, layers * units], h of every encoder layer after the whole source.
             i, f, g, o, c (LSTM): float[batch, time, units] of the first decoder layer at the time step that predicts
                 each token; h (vanilla RNN): its hidden state.
+            alignment, with attention: float[batch, time, source], the weights of the source tokens at that time step.
+            source_tokens, with attention: string[batch, source], those of the source, then "".
         """
         ids, _ = self.preprocessing.source.encode(source)
         tokens, _ = self.preprocessing.target.tokens(translation)
         targets = pad(self.preprocessing.target.vocabulary(tokens))
         state = self.model.encode(pad(ids))
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
-        logits = self.model.softmax(self.model.decoder_outputs(inputs, state))
-        probability = tf.gather(tf.nn.softmax(logits), targets, batch_dims=2)
-        return {
+        outputs, decoded = self.model.decode(inputs, state)
+        probability = tf.gather(tf.nn.softmax(self.model.softmax(outputs)), targets, batch_dims=2)
+        explanation = {
             "tokens": tokens.to_tensor("", shape=tf.cast(tf.shape(targets), tf.int64)),
             "probability": tf.where(targets != PADDING, probability, 0.0),
             "state": tf.concat([layer[0] for layer in state["layers"]], axis=-1),
-            **self.gates(inputs, state),
+            **self.gates(decoded.inputs, state),
         }
+        if decoded.alignment is not None:
+            source_tokens, _ = self.preprocessing.source.tokens(source)
+            shape = tf.shape(decoded.alignment, tf.int64)
+            explanation["source_tokens"] = source_tokens.to_tensor("", shape=[shape[0], shape[2]])
+            explanation["alignment"] = tf.where(targets[:, :, None] != PADDING, decoded.alignment, 0.0)
+        return explanation
 
     def gates(self, inputs, state) -> dict:
         """Returns the gates of the first decoder layer, letter -> float[batch, time, units]."""
-        vectors = self.model.target_embedding(inputs)
-        if "context" in state:
-            context = tf.repeat(state["context"][:, None], tf.shape(inputs)[1], axis=1)
-            vectors = tf.concat([vectors, context], axis=-1)
-        result = self.gate_layer(vectors, initial_state=state["layers"][0])
+        result = self.gate_layer(inputs, initial_state=state["layers"][0])
         return result[-1] if isinstance(self.gate_layer, LSTM) else {"h": result}
 
 

@@ -4,16 +4,22 @@
                                                                              |
     target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-The decoder cells run in two ways: `decoder_outputs` reads a whole sequence of tokens at once (training, with teacher
-forcing); `step` reads one token (decoding).
+With attention, the decoder also reads a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
+The layer before the softmax, the readout, then is tanh(W [h, c, e] + b) of the decoder's output h, that mean c and the
+embedding e of the previous token.
+
+`decode` reads a whole sequence of tokens at once (training, with teacher forcing); `step` reads one token (decoding).
 """
 
 import dataclasses
+import functools
 
 import keras
 import tensorflow as tf
 
+from layers.attention import Attention
 from layers.cells import CELLS
+from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
@@ -47,9 +53,13 @@ class TranslationModel(keras.Model):
         context: "none", "last", "mean" or "max": how the outputs of the encoder are pooled over time into the vector
             that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
             encoder-decoder").
+        attention: "none", "dot", "general" or "additive": how the decoder scores the outputs of the encoder.
+        attention_input: Attention inside the recurrence, see `layers/recurrent_decoder.py`.
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
+        recurrent_dropout: Fraction of the hidden state to drop before a layer reads it, one mask per sentence.
+        variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016).
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
         initial_range: Draws the weights, except the biases of dense layers, from U(-r, r) with this r. 0: normal for
             embeddings, Glorot for kernels, orthogonal for recurrent kernels.
@@ -69,9 +79,13 @@ class TranslationModel(keras.Model):
         bidirectional: bool = False,
         residual: bool = False,
         context: str = "none",
+        attention: str = "none",
+        attention_input: bool = False,
         tied: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        variational: bool = False,
         word_dropout: float = 0.0,
         initial_range: float = 0.0,
         seed: int | None = None,
@@ -105,16 +119,19 @@ class TranslationModel(keras.Model):
                 return_state=True,
                 kernel_initializer=initializer(keras.initializers.GlorotUniform),
                 recurrent_initializer=initializer(keras.initializers.Orthogonal),
+                recurrent_dropout=recurrent_dropout,
+                seed=seeds() if recurrent_dropout else None,
                 name=name,
                 **options,
             )
 
-        def dense(width, name):
+        def dense(width, name, **options):
             start = initializer(keras.initializers.GlorotUniform)
-            return keras.layers.Dense(width, kernel_initializer=start, name=name)
+            return keras.layers.Dense(width, kernel_initializer=start, name=name, **options)
 
         def drop(rate, name):
-            return keras.layers.Dropout(rate, seed=seeds(), name=name)
+            shape = (None, 1, None) if variational else None  # one mask for all time steps
+            return keras.layers.Dropout(rate, noise_shape=shape, seed=seeds(), name=name)
 
         numbers = range(1, layers + 1)
         self.source_embedding = embedding(source_vocabulary, "source_embedding")
@@ -128,14 +145,31 @@ class TranslationModel(keras.Model):
         self.bridges = [[dense(units, f"bridge_{n}_{s}") for s in range(states)] for n in numbers if bidirectional]
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
-        self.decoder_dropouts = [drop(dropout, f"decoder_dropout_{n}") for n in numbers]
+        # With attention, the dropout behind the last layer is behind the readout instead.
+        rates = [dropout if n < layers or attention == "none" else 0.0 for n in numbers]
+        self.decoder_dropouts = [drop(rate, f"decoder_dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
+        self.attention = None
+        if attention != "none":
+            self.readout_dropout = drop(dropout, "readout_dropout")
+            start = functools.partial(initializer, keras.initializers.GlorotUniform)
+            self.attention = Attention(attention, units, initializer=start, name="attention")
         # The readout makes the inputs of a tied softmax as wide as the embeddings. With a context, it reads the output
         # of the last layer, the context and the embedding of the previous token, as in Cho et al. 2014.
-        narrow = tied and units != embedding_units
-        self.readout = dense(embedding_units, "readout") if narrow or context != "none" else None
-        self.readout_width = embedding_units if self.readout else units
+        self.readout = None
+        if self.attention:
+            self.readout = dense(embedding_units if tied else units, "readout", activation="tanh")
+        elif context != "none" or (tied and units != embedding_units):
+            self.readout = dense(embedding_units, "readout")
+        self.readout_width = self.readout.units if self.readout else units
         self.word_dropout = word_dropout
         self.random = keras.random.SeedGenerator(seeds())
+        self.recurrent_decoder = RecurrentDecoder(
+            self.decoder,
+            self.decoder_dropouts,
+            residual=residual,
+            attend=self.attention,
+            attention_input=attention_input,
+        )
         self.softmax = WordSoftmax(
             target_vocabulary,
             self.target_embedding if tied else None,
@@ -158,8 +192,7 @@ class TranslationModel(keras.Model):
             source: int32[batch, time].
 
         Returns:
-            A dict of `layers`, for each layer [h, c] or (vanilla RNN) [h], float[batch, units], and, with a context,
-            `context` float[batch, units].
+            The state of a `RecurrentDecoder`.
         """
         mask = source != PADDING
         if self.reverse:
@@ -175,11 +208,13 @@ class TranslationModel(keras.Model):
                 state = [bridge(value) for bridge, value in zip(self.bridges[number], both, strict=True)]
             x = self.encoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
             states.append(state)
+        if self.attention:
+            return self.recurrent_decoder.with_memory({"layers": states}, self.attention.memory(x, mask))
         if self.context == "none":
             return {"layers": states}
         return {"layers": states, "context": pool_over_time(x, mask, self.context)}
 
-    def decoder_outputs(self, tokens, state, training=False):
+    def decode(self, tokens, state, training=False):
         """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
@@ -188,20 +223,18 @@ class TranslationModel(keras.Model):
             state: what `encode` returns.
 
         Returns:
-            float[batch, time, width], the inputs of the softmax.
+            The inputs of the softmax, float[batch, time, width], and what the `RecurrentDecoder` returned, with the
+            alignment in the order of the source.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
             tokens = tf.where((draws < self.word_dropout) & (tokens != PADDING), UNKNOWN, tokens)
-        context = state.get("context")
-        if context is not None:
-            context = tf.repeat(context[:, None], tf.shape(tokens)[1], axis=1)
         embeddings = self.target_dropout(self.target_embedding(tokens), training=training)
-        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
-        for number, layer in enumerate(self.decoder):
-            y, *_ = layer(x, initial_state=state["layers"][number], training=training)
-            x = self.decoder_dropouts[number](y, training=training) + (x if self.residual and number else 0)
-        return self.apply_readout(x, context, embeddings)
+        decoded = self.recurrent_decoder.decode(embeddings, state, training)
+        if self.attention and self.reverse:
+            lengths = tf.math.count_nonzero(state["memory"].mask, axis=1)
+            decoded = decoded._replace(alignment=tf.reverse_sequence(decoded.alignment, lengths, seq_axis=2))
+        return self.apply_readout(decoded.h, decoded.context, embeddings, training), decoded
 
     def step(self, tokens, state):
         """Runs the decoder for one time step (decoding, see `layers.decoding`).
@@ -213,26 +246,21 @@ class TranslationModel(keras.Model):
         Returns:
             (logits float32[rows, vocabulary], the new state).
         """
-        context = state.get("context")
         embeddings = self.target_embedding(tokens)
-        x = embeddings if context is None else tf.concat([embeddings, context], axis=-1)
-        states = []
-        for number, layer in enumerate(self.decoder):
-            y, new_state = layer.cell(x, state["layers"][number])
-            x = y + (x if self.residual and number else 0)
-            states.append(list(new_state))
-        return self.softmax(self.apply_readout(x, context, embeddings)), {**state, "layers": states}
+        h, context, _, state = self.recurrent_decoder.advance(embeddings, state)
+        return self.softmax(self.apply_readout(h, context, embeddings)), state
 
-    def apply_readout(self, x, context, embeddings):
-        """Returns the inputs of the softmax, float[..., width], from the outputs of the last decoder layer."""
+    def apply_readout(self, h, context, embeddings, training=False):
+        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last decoder layer."""
         if self.readout is None:
-            return x
-        return self.readout(x if context is None else tf.concat([x, context, embeddings], axis=-1))
+            return h
+        outputs = self.readout(h if context is None else tf.concat([h, context, embeddings], axis=-1))
+        return self.readout_dropout(outputs, training=training) if self.attention else outputs
 
     def call(self, inputs, training=False):
         """Returns logits [batch, steps, vocabulary] for (source int32[batch, time], tokens int32[batch, steps])."""
         source, tokens = inputs
-        return self.softmax(self.decoder_outputs(tokens, self.encode(source, training), training))
+        return self.softmax(self.decode(tokens, self.encode(source, training), training)[0])
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}

@@ -61,12 +61,15 @@ def translate(loaded, sources: list[str], options: DecodingOptions) -> list[dict
 
 
 def draw(loaded, answer: dict, png: pathlib.Path) -> np.ndarray:
-    """Draws the tokens of a translation with their probabilities and gates, and returns the state of the encoder."""
+    """Draws the tokens of a translation with their probabilities, gates and, with attention, their alignment to the
+    source tokens. Returns the state of the encoder."""
     outputs = loaded.signatures["explain"](
         source=tf.constant([answer["source"]]), translation=tf.constant([answer["translation"]])
     )
     gates = {name: value.numpy()[0] for name, value in outputs.items()}
     tokens = [token.decode() for token in gates.pop("tokens")]
     probability, state = gates.pop("probability"), gates.pop("state")
-    draw_decoded_text(answer["source"], tokens, probability, gates, png)
+    source_tokens = [token.decode() for token in gates.pop("source_tokens", ())]
+    alignment = gates.pop("alignment", None)
+    draw_decoded_text(answer["source"], tokens, probability, gates, png, source_tokens, alignment)
     return state

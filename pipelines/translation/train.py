@@ -181,7 +181,7 @@ def make_loss(model: TranslationModel, config: LossConfig, options: TrainingOpti
             model.sampled_batches.assign_add(1)
             updates = (model.sampled_batches - 1) // options.accumulate
             inputs = sampled_inputs(model, config, updates, inputs, state)
-        outputs = model.decoder_outputs(inputs, state, training)
+        outputs, _ = model.decode(inputs, state, training)
         outputs = tf.reshape(outputs, [-1, model.readout_width])  # [batch * time, width]
         targets, weights = tf.reshape(targets, [-1]), tf.reshape(weights, [-1])
         tokens = tf.reduce_sum(weights)

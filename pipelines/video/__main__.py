@@ -42,17 +42,23 @@ class Evaluate:
     beside: tuple[Path, ...] = ()
     """Other runs, such as a baseline with --cell none, to score and show beside it."""
 
+    average: bool = False
+    """Also score the average of the probabilities of all these runs, written to average.json of the first."""
+
     data: str | None = None
     """Labelled videos to score it on, as a whole if they have no parts; the data of the run if not given."""
 
     split: Literal["train", "validation", "test"] = "test"
     """The part of the data."""
 
-    annotations: Literal["labels.csv", "segments.csv", "sequences.csv"] | None = None
+    annotations: Literal["labels.csv", "segments.csv", "sequences.csv", "groundTruth"] | None = None
     """Which label file of the data to read; as in the run if not given."""
 
     background: str | None = None
     """Label of frames that no segment covers; as in the run if not given."""
+
+    features_split: int | None = None
+    """Number of the split of features, as in splits/test.split1.bundle; as in the run if not given."""
 
     filter: int | None = None
     """Number of frames of the majority filter, odd; as in the run if not given."""
@@ -67,25 +73,16 @@ def evaluate(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.video.evaluate import evaluate
 
-    changes = {name: getattr(options, name) for name in ("annotations", "background", "filter", "manual_dir")}
+    changes = {
+        name: getattr(options, name) for name in ("annotations", "background", "features_split", "filter", "manual_dir")
+    }
     changes = {name: value for name, value in changes.items() if value is not None}
-    evaluate([options.run, *options.beside], options.data, options.split, changes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write a SavedModel that takes frames."""
-
-    run: Path
-    """The run."""
-
-    to: Path | None = None
-    """The folder of the export; the folder export/ of the run if not given."""
+    evaluate([options.run, *options.beside], options.data, options.split, changes, options.average)
 
 
 def export(arguments: list[str]):
-    """Write a SavedModel that takes frames."""
-    options = cli.parse(TASK, "export", Export, arguments)
+    """Export a run, or the average of several, as a SavedModel that takes frames or features."""
+    options = cli.parse_export(TASK, arguments)
     with cli.quiet_imports():
         from pipelines.video.export import export
 
@@ -97,7 +94,8 @@ class Predict:
     """Label the frames of videos with an export: prints one JSON object per video."""
 
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
-    """Video files and folders of JPEG or PNG frames; - reads their names from standard input, one per line."""
+    """Video files and folders of JPEG or PNG frames, or .npy files for a model of features; - reads their names from
+    standard input, one per line."""
 
     model: Path
     """An exported run, or an export."""

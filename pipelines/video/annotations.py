@@ -1,4 +1,5 @@
-"""Reads videos with their labels: one per clip, segments in time, clips joined to sequences, or tensorflow-datasets."""
+"""Reads videos with their labels: one per clip, segments in time, clips joined to sequences, features with a label per
+frame, or tensorflow-datasets."""
 
 import dataclasses
 import itertools
@@ -15,54 +16,12 @@ from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.vision.videos import Video as File
+from pipelines.video import feature_folders
+from pipelines.video.clips import PART_NAMES, PARTS, Clip, Segment, Video
 from pipelines.video.config import DataConfig
 from pipelines.video.tfds_clips import TfdsClip
 
 FILES = ("labels.csv", "segments.csv", "sequences.csv")
-PARTS = ("train", "validation", "test")
-PART_NAMES = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-    "dev": "validation", "test": "test",
-}  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """A label from `start` to `end` (exclusive), in seconds; `place` is where it was read, for error messages."""
-
-    start: float
-    end: float
-    label: str
-    place: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """A video file with one label or with segments."""
-
-    name: str
-    source: os.PathLike
-    label: str | None
-    segments: tuple[Segment, ...] = ()
-
-    @property
-    def labels(self) -> set[str]:
-        return {self.label} if self.label is not None else {segment.label for segment in self.segments}
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """One clip or several in a row; `group` and `part` are None if the data does not name them."""
-
-    name: str
-    clips: tuple[Clip, ...]
-    group: str | None
-    part: str | None
-    place: str
-
-    @property
-    def labels(self) -> set[str]:
-        return set().union(*(clip.labels for clip in self.clips))
 
 
 def open_clip(source: os.PathLike, data: DataConfig):
@@ -76,24 +35,30 @@ def read(where: pathlib.Path | str, data: DataConfig) -> list[Video]:
     Raises:
         UserError: A label file is missing or invalid, or a clip or group is in two splits.
     """
-    videos = read_tfds(where, data.manual_dir) if isinstance(where, str) else read_table(find_table(where, data))
+    if isinstance(where, str):
+        videos = read_tfds(where, data.manual_dir)
+    elif (path := find_labels(where, data)).is_dir():
+        videos = feature_folders.read_features(path.parent, data)
+    else:
+        videos = read_table(path)
     check_one_part(videos)
     return videos
 
 
-def find_table(where: pathlib.Path, data: DataConfig) -> pathlib.Path:
-    """Returns the label file of a folder, or `where` itself if it is one."""
+def find_labels(where: pathlib.Path, data: DataConfig) -> pathlib.Path:
+    """Returns the label file of a folder, or its folder groundTruth, or `where` itself if it is a label file."""
     if where.is_file():
         if where.name not in FILES:
             raise UserError(f"{where} is not a label file: expected one of {', '.join(FILES)}, or the folder of one")
         return where
     present = [name for name in FILES if (where / name).is_file()]
+    present += [feature_folders.LABELS] if (where / feature_folders.LABELS).is_dir() else []
     if data.annotations:
         if data.annotations not in present:
             raise UserError(f"{where} has no {data.annotations}: it has {', '.join(present) or 'no label file'}")
         return where / data.annotations
     if not present:
-        raise UserError(f"{where} has no label file: expected one of {', '.join(FILES)}")
+        raise UserError(f"{where} has no label file: expected one of {', '.join(FILES)}, or the folder groundTruth")
     if len(present) > 1:
         raise UserError(f"{where} has {' and '.join(present)}: choose one with --annotations")
     return where / present[0]
@@ -253,6 +218,9 @@ def frame_labels(clip: Clip, frames: int, rate: float, index: Callable[[str, str
     Raises:
         UserError: A segment ends after the clip, or frames are not covered by a segment and there is no background.
     """
+    if clip.frames:
+        ids = {label: index(label, clip.name) for label in clip.labels}
+        return np.array([ids[label] for label in clip.frames], np.int32)
     if clip.label is not None:
         return np.full(frames, index(clip.label, clip.name), np.int32)
     labels = np.full(frames, -1, np.int32)

@@ -15,17 +15,26 @@ from pipelines.common.training.options import TrainingOptions
 class DataConfig(config.DataConfig):
     """Which videos to train on, how to split and read them, and how many are in a batch."""
 
-    annotations: Literal["", "labels.csv", "segments.csv", "sequences.csv"] = ""
-    """Which label file of the folder to read; empty: the only one there is."""
+    annotations: Literal["", "labels.csv", "segments.csv", "sequences.csv", "groundTruth"] = ""
+    """Which label file of the folder to read, or groundTruth for features in the layout of MS-TCN; empty: the only one
+    there is."""
 
     background: str = ""
     """Label of frames that no segment covers; it does not count in the edit score and F1. Empty: no such label."""
 
     label_names: tuple[str, ...] = ()
-    """The labels in the order of their ids; empty: those of the data in alphabetical order."""
+    """The labels in the order of their ids; empty: those of mapping.txt, or of the data in alphabetical order."""
 
     fps: float = 0.0
-    """Frames per second that are read; 0: the frame rate of the file."""
+    """Frames per second that are read; 0: the frame rate of the file. With --encoder none, the rate at which the
+    features were made."""
+
+    features_split: int = 1
+    """Number N of the split of features: splits/train.splitN.bundle and test.splitN.bundle."""
+
+    group_prefix: int = 0
+    """Number of characters at the start of the name of a features file that name its group, such as 3 for the person
+    p01 of p01-2.npy; 0: no groups."""
 
     folder_fps: float = 25.0
     """Frames per second at which the pictures of a clip that is a folder were taken."""
@@ -45,7 +54,7 @@ class DataConfig(config.DataConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, batch_videos=1, batch_frames=1)
+        check_at_least(self, batch_videos=1, batch_frames=1, features_split=1, group_prefix=0)
         check(self, "fps", self.fps == 0 or 0.01 <= self.fps <= 1000, "0 or from 0.01 to 1000")
         check(self, "folder_fps", 0.01 <= self.folder_fps <= 1000, "from 0.01 to 1000")
         names = self.label_names
@@ -70,11 +79,14 @@ class FramesConfig:
 class ModelConfig:
     """The architecture."""
 
-    encoder: Literal["mobilenet_v2", "inception_v3", "efficientnet_b0", "resnet50", "small"] = "mobilenet_v2"
-    """The convolutional network that turns each frame into features."""
+    encoder: Literal["mobilenet_v2", "inception_v3", "efficientnet_b0", "resnet50", "small", "none"] = "mobilenet_v2"
+    """The convolutional network that turns each frame into features; none: the data are features."""
 
     encoder_weights: str = "imagenet"
     """Its initial weights: imagenet, a file .weights.h5, or none for random ones."""
+
+    standardize: bool = False
+    """Standardise each feature by its mean and standard deviation over the training frames."""
 
     projection: int = 128
     """Units of a linear projection of the features, before the recurrent layers; 0: no projection."""
@@ -95,9 +107,20 @@ class ModelConfig:
     bidirectional: bool = False
     """Read the video from its end as well: for files, not for live streams."""
 
+    pool: int = 1
+    """Frames that are averaged to one step of the recurrent layers; all of them get its label. 1: each frame is a
+    step."""
+
+    refinement: int = 0
+    """Units, in each direction, of a second stage that reads the probabilities of the first, as the later stages of
+    MS-TCN do; 0: no second stage."""
+
     def __post_init__(self):
-        check_at_least(self, units=1, layers=1, projection=0, deltas=0)
+        check_at_least(self, units=1, layers=1, projection=0, deltas=0, pool=1, refinement=0)
         check(self, "bidirectional", not (self.bidirectional and self.cell == "none"), "False with --cell none")
+        streams = self.pool > 1 and not self.bidirectional
+        check(self, "pool", not streams, "1 without --bidirectional: a stream gets the label of each frame at once")
+        check(self, "refinement", self.bidirectional or not self.refinement, "0 without --bidirectional")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +141,10 @@ class RegularizationConfig:
     shuffle_colours: bool = False
     """With --train-encoder: the colour channels of a video are permuted at random, so that colour is not a cue."""
 
+    feature_noise: float = 0.0
+    """Standard deviation of the Gaussian noise that is added to each feature of each frame (with --standardize, of
+    standardised features)."""
+
     feature_dropout: float = 0.3
     """Share of the features that is dropped, the same ones in all frames of a video."""
 
@@ -129,6 +156,7 @@ class RegularizationConfig:
 
     def __post_init__(self):
         check_shares(self, "feature_dropout", "recurrent_dropout", "dropout")
+        check_at_least(self, feature_noise=0)
         check(self, "shift", 0 <= self.shift < 0.5, "at least 0 and below 0.5")
         check(self, "encoder_first", self.train_encoder or not self.encoder_first, "empty without --train-encoder")
 
@@ -168,6 +196,10 @@ class TBPTTConfig:
 class EvaluationConfig:
     """Evaluation."""
 
+    monitor: Literal["accuracy", "balanced_accuracy", "f1_50", "none"] = "accuracy"
+    """Validation score of the epoch whose weights are kept; none: those of the last epoch are, and the data needs no
+    validation part (--validation-share 0)."""
+
     filter: int = 9
     """Number of frames of the majority filter, odd: evaluate also scores the labels that it has smoothed."""
 
@@ -197,9 +229,17 @@ class Config:
     def __post_init__(self):
         forward_only = not (self.tbptt.k1 and self.model.bidirectional)
         check(self.tbptt, "k1", forward_only, "0 with --bidirectional: a state is only carried forward")
-        trained = self.regularization.train_encoder or self.base is not None or self.model.encoder_weights != "none"
+        features, trained = self.model.encoder == "none", self.regularization.train_encoder
+        has_weights = features or trained or self.base is not None or self.model.encoder_weights != "none"
         expected = "imagenet or a file, as the encoder is not trained (--train-encoder)"
-        check(self.model, "encoder_weights", trained, expected)
+        check(self.model, "encoder_weights", has_weights, expected)
+        rate = "the frames per second of the features, with --encoder none"
+        check(self.data, "fps", self.data.fps > 0 or not features, rate)
+        check(self.regularization, "train_encoder", not (features and trained), "False with --encoder none")
+        changes = "False with --train-encoder, which changes the features"
+        check(self.model, "standardize", not (self.model.standardize and trained), changes)
+        endless = self.training.patience and self.evaluation.monitor == "none"
+        check(self.training, "patience", not endless, "0 with --monitor none")
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """Returns the defaults for fine-tuning from the run `base` of this configuration: the same, except for what
@@ -242,6 +282,42 @@ PRESETS: dict[str, tuple[str, Config]] = {
             model=ModelConfig(units=64, projection=64),
             regularization=RegularizationConfig(feature_dropout=0.5, dropout=0.5),
             evaluation=EvaluationConfig(filter=15),
+            training=TrainingOptions(
+                epochs=30, learning_rate=1e-3, schedule="linear", weight_decay=1e-2, optimizer="adamw"
+            ),
+        ),
+    ),
+    "50salads": (
+        "50 Salads: actions in features of a CNN that were made elsewhere, 3 a second; split by person.",
+        Config(
+            run=pathlib.Path("saved_models/video/50salads"),
+            data=DataConfig(
+                location="50salads/dev", background="background", fps=3.0, group_prefix=3, batch_frames=20_000,
+                validation_share=0.0, test_share=0.0,
+            ),
+            # The features nearly give the labels of the people that their CNN was trained on, but not of others: noise
+            # and dropout make them as uncertain in training, so that the order of the actions is used as well.
+            model=ModelConfig(
+                encoder="none", standardize=True, projection=0, units=64, bidirectional=True, pool=3, refinement=64
+            ),
+            regularization=RegularizationConfig(feature_noise=1.7, feature_dropout=0.5, dropout=0.5),
+            loss=LossConfig(smoothing=0.45),
+            evaluation=EvaluationConfig(filter=15, monitor="none"),
+            training=TrainingOptions(
+                epochs=24, learning_rate=5e-3, schedule="cosine", warmup_steps=5, weight_decay=1e-2,
+                optimizer="adamw", ema=0.98,
+            ),
+        ),
+    ),
+    "ceiling": (
+        "Recordings of a room from its ceiling: a label in time for each act, split by recording session.",
+        Config(
+            run=pathlib.Path("saved_models/video/ceiling"),
+            data=DataConfig(location="ceiling", background="none", fps=5.0, test_share=0.0),
+            model=ModelConfig(units=64, projection=64, bidirectional=True, standardize=True),
+            regularization=RegularizationConfig(feature_dropout=0.5, dropout=0.5),
+            loss=LossConfig(class_weights=True),
+            evaluation=EvaluationConfig(filter=15, monitor="balanced_accuracy"),
             training=TrainingOptions(
                 epochs=30, learning_rate=1e-3, schedule="linear", weight_decay=1e-2, optimizer="adamw"
             ),

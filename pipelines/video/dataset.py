@@ -1,6 +1,7 @@
 """Videos prepared for the model: split by groups, a label for each frame, in batches or in windows."""
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Iterator
 
@@ -8,19 +9,25 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.data import sources
+from pipelines.common.data.arrays import open_features
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt
-from pipelines.video.annotations import PARTS, Video, frame_labels, read
+from pipelines.video import feature_folders
+from pipelines.video.annotations import frame_labels, read
+from pipelines.video.clips import PARTS, Video
 from pipelines.video.config import Config, DataConfig
-from pipelines.video.inputs import FeatureInputs, Inputs, PixelInputs
+from pipelines.video.inputs import ArrayInputs, FeatureInputs, Inputs, PixelInputs
 from pipelines.video.preprocessing import Preprocessing
 
 NAMED = {
     "fight": ("", "https://github.com/seymanurakti/fight-detection-surv-dataset"),
+    "ceiling": ("", "https://github.com/noahzhy/FIR-Image-Action-Dataset"),
+    "50salads/dev": ("", "https://cvip.computing.dundee.ac.uk/datasets/foodpreparation/50salads/"),
+    "50salads/final": ("", "https://cvip.computing.dundee.ac.uk/datasets/foodpreparation/50salads/"),
     "ucf101": ("tfds:ucf101", "https://www.crcv.ucf.edu/data/UCF101.php"),
 }
 
@@ -150,14 +157,53 @@ def split_groups(videos: list[Video], data: DataConfig) -> list[str]:
 
 
 def name_labels(videos: list[Video], data: DataConfig) -> tuple[str, ...]:
-    """Returns the labels in the order of their ids: those of the configuration, else all in alphabetical order."""
+    """Returns the labels in the order of their ids: those of the configuration, else of mapping.txt for features made
+    elsewhere, else all in alphabetical order."""
+    if data.label_names:
+        return data.label_names
+    if are_features(videos):
+        names = feature_folders.read_mapping(feature_folder(data))
+        if data.background and data.background not in names:
+            raise UserError(
+                f"--background is {data.background}, but must be a label of mapping.txt: {', '.join(names)}"
+            )
+        return names
     present = set().union(*(video.labels for video in videos)) | ({data.background} if data.background else set())
-    return data.label_names or tuple(sorted(present))
+    return tuple(sorted(present))
+
+
+def are_features(videos: list[Video]) -> bool:
+    """Returns whether the data are features made elsewhere."""
+    return bool(videos[0].clips[0].frames)
+
+
+def feature_folder(data: DataConfig) -> pathlib.Path:
+    folder = sources.locate(data.location, "video", NAMED)
+    assert isinstance(folder, pathlib.Path)
+    return folder
+
+
+def feature_size(videos: list[Video], config: Config) -> int:
+    """Returns the number of features of the first video that were made elsewhere; 0 for videos that are encoded.
+
+    Raises:
+        UserError: The data are features, but the model has an encoder, or the other way round.
+    """
+    location, encoder = config.data.location, config.model.encoder
+    if not are_features(videos):
+        if encoder == "none":
+            raise UserError(f"--data {location} has videos: expected another --encoder than none")
+        return 0
+    if encoder != "none":
+        raise UserError(f"--data {location} has features: expected --encoder none, and their rate as --fps")
+    return open_features(videos[0].clips[0].source).shape[0]
 
 
 def make_inputs(videos: list[Video], config: Config, model, preprocessing: Preprocessing) -> Inputs:
     """Returns the features of all clips, or their pixels if the encoder is trained."""
     clips = {clip.name: clip for video in videos for clip in video.clips}.values()
+    if feature_size(videos, config):
+        return ArrayInputs(clips, config.data.fps, model.feature_size)
     if config.regularization.train_encoder:
         return PixelInputs(clips, config.data, preprocessing)
     return FeatureInputs(clips, config.data, config.model.encoder, model.encoder, preprocessing)

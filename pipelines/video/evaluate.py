@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from pipelines.common.config import replace
 from pipelines.common.data.batching import FILLER
+from pipelines.common.errors import UserError
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines
 from pipelines.common.runs import Run
 from pipelines.video import dataset, scores
-from pipelines.video.annotations import Video, open_clip
+from pipelines.video.annotations import open_clip
+from pipelines.video.clips import Video
 from pipelines.video.dataset import Tracks
 from pipelines.video.model import FrameClassifier, Trained, load_trained
 
@@ -23,7 +25,9 @@ WINDOW = 256  # frames that a unidirectional model reads at a time
 MAX_DRAWN = 6  # videos in the picture
 
 
-def evaluate(run_paths: Sequence[pathlib.Path], data: str | None, part: str, changes: dict) -> dict:
+def evaluate(
+    run_paths: Sequence[pathlib.Path], data: str | None, part: str, changes: dict, average: bool = False
+) -> dict:
     """Scores runs on the same videos: prints a table, and writes metrics.json, confusion_matrix.png and timelines.png
     into each run. Returns the scores of the first run.
 
@@ -31,8 +35,14 @@ def evaluate(run_paths: Sequence[pathlib.Path], data: str | None, part: str, cha
         data: labelled videos; None: the data each run was trained with.
         part: "train", "validation" or "test"; data without parts is scored as a whole.
         changes: fields of the configuration of how to read the data and of the evaluation, with their new values.
+        average: also score the mean of the probabilities of all runs; written to average.json of the first.
+
+    Raises:
+        UserError: A run is not trained, the data cannot be read, or averaged runs differ in their labels or frames.
     """
     scores_of: dict[str, dict] = {}
+    first: tuple[Trained, Tracks] | None = None
+    sums: list[np.ndarray] = []
     try:
         for path in run_paths:
             run = Run.open(path, "video")
@@ -46,6 +56,15 @@ def evaluate(run_paths: Sequence[pathlib.Path], data: str | None, part: str, cha
             confusion = np.array(result["confusion"])
             draw_confusion_matrix(confusion, trained.names, run.path / "confusion_matrix.png")
             draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
+            if first is None:
+                first, sums = (trained, tracks), probabilities
+            elif average:
+                require_same_frames(first, (trained, tracks), run_paths[0], path)
+                sums = [total + each for total, each in zip(sums, probabilities, strict=True)]
+        if average and first is not None:
+            mean = [total / len(run_paths) for total in sums]
+            scores_of["average"] = score_probabilities(*first, mean, part)
+            write_json(run_paths[0] / "average.json", scores_of["average"])
     finally:
         if scores_of:  # shown even if they cannot be written
             print(table(scores_of))
@@ -59,15 +78,30 @@ def score(trained: Trained, videos: list[Video], part: str) -> tuple[dict, datas
     inputs.report(f"--data {data.location}")
     tracks = dataset.make_tracks(videos, inputs, names, data, part)
     probabilities = Labeller(trained.model)(tracks, data.batch_videos, data.batch_frames)
+    return score_probabilities(trained, tracks, probabilities, part), tracks, probabilities
+
+
+def score_probabilities(trained: Trained, tracks: Tracks, probabilities: list[np.ndarray], part: str) -> dict:
+    """Returns the scores of the probabilities float32[frames, classes] of each video."""
+    config, data = trained.config, trained.config.data
     true, bounds = [track.labels for track in tracks.tracks], [track.bounds for track in tracks.tracks]
-    result = {
-        **scores.all_scores(true, probabilities, bounds, names, data.background, config.evaluation.filter),
-        "left_out": len(inputs.failures),
+    return {
+        **scores.all_scores(true, probabilities, bounds, trained.names, data.background, config.evaluation.filter),
+        "left_out": len(tracks.inputs.failures),
         "cell": config.model.cell,
         "data": data.location,
         "split": part,
     }
-    return result, tracks, probabilities
+
+
+def require_same_frames(one: tuple[Trained, Tracks], other: tuple[Trained, Tracks], path, other_path):
+    """Raises UserError if two runs that are averaged have other labels, or other frames of the data."""
+    both = (one, other)
+    frames = [[(track.name, len(track)) for track in tracks.tracks] for _, tracks in both]
+    labels = [trained.names for trained, _ in both]
+    for what, (first, second) in (("frames", frames), ("labels", labels)):
+        if first != second:
+            raise UserError(f"{path} and {other_path} cannot be averaged: their {what} differ")
 
 
 class Labeller:
@@ -133,7 +167,7 @@ def draw(tracks: Tracks, videos: list[Video], probabilities: list[np.ndarray], t
         predicted = each.argmax(axis=1)
         smoothed = scores.majority_filter(predicted, size, len(names))
         strip = Strip()
-        for clip in by_name[track.name].clips:
+        for clip in by_name[track.name].clips if trained.model.encoder is not None else ():
             for frame in open_clip(clip.source, trained.config.data):
                 strip.add(frame)
         bands = {"true": names[track.labels], "predicted": names[predicted]}
@@ -156,8 +190,9 @@ def table(scores_of: dict[str, dict]) -> str:
         lines.append(f"{name:<28}" + "".join(f"{cell:>{width}}" for cell in cells))
 
     def rows(pick, suffix: str):
-        for metric, name in (("accuracy", "frame accuracy"), ("edit", "edit"), ("f1@10", "F1@10"), ("f1@25", "F1@25"),
-                             ("f1@50", "F1@50"), ("latency", "latency (frames)")):  # fmt: skip
+        for metric, name in (("accuracy", "frame accuracy"), ("accuracy_without_background", "  without background"),
+                             ("balanced_accuracy", "  balanced"), ("edit", "edit"), ("f1@10", "F1@10"),
+                             ("f1@25", "F1@25"), ("f1@50", "F1@50"), ("latency", "latency (frames)")):  # fmt: skip
             row(name + suffix, [pick(each)[metric] for each in scores_of.values()])
 
     lines.append(" " * 28 + "".join(f"{name:>{width}}" for name in runs))

@@ -1,41 +1,78 @@
-"""Exports a run as a SavedModel that takes frames and only needs TensorFlow."""
+"""Exports a run as a SavedModel that takes frames, or features made elsewhere, and only needs TensorFlow."""
 
 import pathlib
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
 from pipelines.video.model import Trained, load_trained
 
 
-def export(run_path: pathlib.Path, to: pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the export of a run; returns its folder.
+def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
+    """Writes the export of one run, or of several whose probabilities it averages; returns its folder.
 
     Args:
-        to: the folder; None: `export` in the folder of the run.
+        to: the folder; None: `export` in the folder of the first run.
 
     Raises:
-        UserError: The run is not trained.
+        UserError: A run is not trained, or several do not have the same labels and inputs.
     """
-    run = Run.open(run_path, "video")
-    exported = Exported(load_trained(run))
-    return write_saved_model(to or run.export, exported.signatures, [exported.trained.model])
+    opened = [Run.open(path, "video") for path in runs]
+    members = [load_trained(run) for run in opened]
+    for run, member in zip(opened[1:], members[1:], strict=True):
+        if what := difference(members[0], member):
+            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
+    exported = Exported(members)
+    return write_saved_model(to or opened[0].export, exported.signatures, [member.model for member in members])
+
+
+def difference(first: Trained, other: Trained) -> str | None:
+    """Returns what two runs do not share, as far as an average needs it; None if nothing differs."""
+    pairs: dict[str, list] = {
+        "labels": [each.names for each in (first, other)],
+        "frames per second": [each.config.data.fps for each in (first, other)],
+        "directions": [each.model.bidirectional for each in (first, other)],
+        "inputs": [
+            (each.model.encoder is None, each.model.feature_size, each.config.frames) for each in (first, other)
+        ],
+    }
+    return next((what for what, (one, another) in pairs.items() if one != another), None)
 
 
 class Exported:
-    """The signatures of an export. Frames of any height and width are scaled in the graph, as in training."""
+    """The signatures of an export. Frames of any height and width are scaled in the graph, as in training.
 
-    def __init__(self, trained: Trained):
-        self.trained = trained
-        self.model = trained.model
-        self.names = tf.constant(trained.names)  # string[classes]
-        frames = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
-        frame = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
+    The inputs of `serve`, `window` and `step` are called "frames", or "features" if the model has no encoder. There are
+    then no signatures `encode` and `label`.
+
+    The probabilities of several models are averaged. `encode` then returns the features of all of them side by side,
+    and the state of the second has names such as h_1_of_2.
+    """
+
+    def __init__(self, members: Sequence[Trained]):
+        self.trained = members[0]
+        self.models = [member.model for member in members]
+        self.model = self.models[0]
+        self.names = tf.constant(self.trained.names)  # string[classes]
+        encodes = self.model.encoder is not None
+        if encodes:
+            inputs = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
+        else:
+            inputs = tf.TensorSpec([None, None, self.model.feature_size], tf.float32, name="features")
+        one_step = tf.TensorSpec([inputs.shape[0], *inputs.shape[2:]], inputs.dtype, name=inputs.name)
         lengths = tf.TensorSpec([None], tf.int32, name="lengths")
-        features = tf.TensorSpec([None, None, self.model.width], tf.float32, name="features")
-        sizes = {name: units for group in self.model.state_sizes for name, units in group.items()}
+        self.widths = [model.width for model in self.models]
+        projected = tf.TensorSpec([None, None, sum(self.widths)], tf.float32, name="features")
+        sizes = {
+            name if number == 1 else f"{name}_of_{number}": units
+            for number, model in enumerate(self.models, start=1)
+            for group in model.state_sizes
+            for name, units in group.items()
+        }
         self.state_names = list(sizes)
         states = [tf.TensorSpec([None, units], tf.float32, name=name) for name, units in sizes.items()]
 
@@ -43,22 +80,30 @@ class Exported:
             return tf.function(function, input_signature=list(specs), autograph=False)
 
         self.signatures = {
-            "serving_default": signature(self.serve, frames, lengths),
-            "encode": signature(lambda frames: {"features": self.encode(frames)}, frames),
-            "label": signature(self.label, features, lengths),
+            "serving_default": signature(self.serve, inputs, lengths),
             "settings": signature(self.settings),
         }
+        if encodes:
+            self.signatures["encode"] = signature(lambda frames: {"features": self.encode(frames)}, inputs)
+            self.signatures["label"] = signature(self.label, projected, lengths)
         if not self.model.bidirectional:
-            self.signatures["step"] = signature(self.step, frame, *states)
-            self.signatures["window"] = signature(self.window, frames, lengths, *states)
+            self.signatures["step"] = signature(self.step, one_step, *states)
+            self.signatures["window"] = signature(self.window, inputs, lengths, *states)
 
     def encode(self, frames):
-        """Encodes and projects frames: uint8[batch, time, height, width, 3] -> float[batch, time, features]."""
+        """Encodes and projects frames: uint8[batch, time, height, width, 3] -> float[batch, time, features]. Features
+        that were made elsewhere are only projected."""
+        if self.model.encoder is None:
+            return tf.concat([model.project(frames) for model in self.models], axis=-1)
         batch, time, height, width, _ = tf.unstack(tf.shape(frames))
         pixels = self.trained.preprocessing(tf.reshape(frames, tf.stack([batch * time, height, width, 3])))
-        features = encoders.encode_batch(lambda pixels: self.model.encoder(pixels, training=False), pixels)
-        features = self.model.project(features[:, None])
-        return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
+
+        def encode(model):
+            features = encoders.encode_batch(lambda pixels: model.encoder(pixels, training=False), pixels)
+            features = model.project(features[:, None])
+            return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
+
+        return tf.concat([encode(model) for model in self.models], axis=-1)
 
     def serve(self, frames, lengths):
         """Labels whole videos, of which `lengths` int32[batch] are the numbers of frames.
@@ -70,7 +115,7 @@ class Exported:
 
     def label(self, features, lengths):
         """Labels whole videos, given the features that `encode` returns; see `serve`."""
-        return self.predictions(features, lengths, self.model.initial_state(tf.shape(features)[0]))[0]
+        return self.predictions(features, lengths, self.initial_states(tf.shape(features)[0]))[0]
 
     def window(self, frames, lengths, *states):
         """Labels the next frames of videos, given the state after the frames before; also returns the new state."""
@@ -78,7 +123,7 @@ class Exported:
         return {**outputs, **dict(zip(self.state_names, tf.nest.flatten(state), strict=True))}
 
     def step(self, frames, *states):
-        """Labels the next frame of live streams, uint8[batch, height, width, 3].
+        """Labels the next frame of live streams, uint8[batch, height, width, 3] or float[batch, features].
 
         Args:
             states: the state after the frame before; zeros at first.
@@ -95,14 +140,22 @@ class Exported:
             message = f"{name} has another batch size than the frames or features"
             tf.debugging.assert_equal(tf.shape(value)[0], batch, message)
         mask = tf.sequence_mask(lengths, tf.shape(features)[1])
-        logits, state = self.model.classify(features, state, mask)
-        labels = tf.gather(self.names, tf.argmax(logits, axis=2))
-        probabilities = tf.where(mask[:, :, None], tf.nn.softmax(logits), 0.0)
-        return {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}, state
+        parts = tf.split(features, self.widths, axis=-1)
+        found = [
+            model.classify(x, of_model, mask) for model, x, of_model in zip(self.models, parts, state, strict=True)
+        ]
+        average = tf.add_n([tf.nn.softmax(logits) for logits, _ in found]) / len(found)
+        labels = tf.gather(self.names, tf.argmax(average, axis=2))
+        probabilities = tf.where(mask[:, :, None], average, 0.0)
+        return {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}, [state for _, state in found]
+
+    def initial_states(self, batch) -> list:
+        """Returns the states before the first frame, for each model in its groups."""
+        return [model.initial_state(batch) for model in self.models]
 
     def nested(self, states) -> list:
-        """Returns a flat list of states in the groups of the model."""
-        return tf.nest.pack_sequence_as(self.model.initial_state(1), list(states))
+        """Returns a flat list of states as those that `initial_states` returns."""
+        return tf.nest.pack_sequence_as(self.initial_states(1), list(states))
 
     def settings(self):
         """Returns how videos have to be read, `fps` float[] (0: at their own rate), and `classes` string[classes]."""

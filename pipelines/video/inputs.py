@@ -1,4 +1,4 @@
-"""The inputs of the model for each clip: features of a frozen encoder, cached on disk, or the pixels of its frames."""
+"""The inputs of the model for each clip: features of a frozen encoder, cached on disk; pixels; or features of files."""
 
 import abc
 import itertools
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common.data.arrays import check_finite, frames_of, open_features
 from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders, feature_cache
 from pipelines.common.vision.videos import READING, Unreadable, stacks
-from pipelines.video.annotations import Clip, open_clip
+from pipelines.video.annotations import open_clip
+from pipelines.video.clips import Clip
 from pipelines.video.config import DataConfig
 from pipelines.video.preprocessing import Preprocessing
 
@@ -183,3 +185,39 @@ class PixelInputs(Inputs):
             yield from self.stored[name]
         else:
             yield from self.read(open_clip(self.sources[name], self.data))
+
+
+class ArrayInputs(Inputs):
+    """The features of clips in .npy files, which are read as they are used.
+
+    Raises:
+        UserError: A file cannot be read, is not float[features, frames], has another number of frames than labels or
+            another number of features than the model, or contains numbers that are not finite.
+    """
+
+    def __init__(self, clips: Iterable[Clip], fps: float, size: int):
+        """
+        Args:
+            fps: frames per second of the features.
+            size: number of features that the model takes.
+        """
+        super().__init__()
+        self.arrays: dict[str, np.ndarray] = {}
+        for clip in clips:
+            array = self.arrays[clip.name] = open_features(clip.source)
+            features, frames = array.shape
+            if frames != len(clip.frames):
+                raise UserError(
+                    f"{clip.source} has {frames} frames (its shape is {list(array.shape)}, expected [features, frames])"
+                    f" and {len(clip.frames)} labels in groundTruth/{clip.name}.txt: expected as many"
+                )
+            if features != size:
+                raise UserError(f"{clip.source} has {features} features for each frame, but the model takes {size}")
+            self.lengths[clip.name], self.rates[clip.name] = frames, fps
+            for start in range(0, frames, PIECE_FRAMES):
+                check_finite(clip.source, frames_of(array, start, start + PIECE_FRAMES), start)
+
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """Yields the features of a clip in chunks, float32[frames, features]."""
+        for start in range(0, self.lengths[name], PIECE_FRAMES):
+            yield frames_of(self.arrays[name], start, start + PIECE_FRAMES)

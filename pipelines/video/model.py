@@ -1,12 +1,14 @@
 """The frame classifier: a CNN encodes each frame, recurrent layers run over time, a linear map returns the logits.
 
-    frames -> encoder -> feature dropout -> projection -> (deltas) -> recurrent layers with dropout -> logits
+    frames -> encoder -> features -> (standardisation) -> noise, dropout -> projection
+        -> (mean of each `pool` frames) -> (deltas) -> recurrent layers with dropout -> logits
 
 The same layers run over whole videos, over windows that start from the state after the previous window, and over single
 frames.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 
 import keras
@@ -15,15 +17,19 @@ import tensorflow as tf
 from layers.cells import CELLS
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels
+from pipelines.common.errors import UserError
+from pipelines.common.files import read_json
 from pipelines.common.runs import Run, load_weights
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision import encoders
 from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
+from pipelines.video.temporal import Refinement, append_deltas, pool_frames
 
 STATES = {"lstm": ("h", "c"), "rnn": ("h",), "none": ()}
 LABELS_FILE = "labels.json"
+FEATURES_FILE = "features.json"  # of a run on features made elsewhere: how many each frame has
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -32,9 +38,12 @@ class FrameClassifier(keras.Model):
 
     Args:
         classes: number of labels.
-        encoder, encoder_weights, image_size: see pipelines.common.vision.encoders.build_encoder.
+        feature_size: number of features of each frame that were made elsewhere; 0: the encoder makes them.
+        encoder, encoder_weights, image_size: see pipelines.common.vision.encoders.build_encoder; encoder "none": the
+            inputs are features.
         train_encoder: whether the encoder is trained.
         encoder_first: name of the first layer of the encoder that is trained; empty: all are.
+        standardize: whether features are standardised by the mean and deviation that `set_standardization` sets.
         projection: units of a linear projection of the features; 0: no projection.
         deltas: factor of the difference from the frame before, which is appended to each frame (Furui 1986, "Speaker-
             independent isolated word recognition using dynamic features of speech spectrum"); 0: not appended.
@@ -43,7 +52,11 @@ class FrameClassifier(keras.Model):
         units: units of each direction of each recurrent layer.
         layers: number of recurrent layers.
         bidirectional: whether the video is also read from its end.
+        pool: frames that are averaged to a step of the recurrent layers, bidirectional ones only if more than one.
+        refinement: units of each direction of a second stage, a bidirectional LSTM that reads the probabilities of the
+            first and returns the logits, as the later stages of MS-TCN do (Farha and Gall 2019); 0: none.
         shift, shuffle_colours: see Augmentation.
+        feature_noise: standard deviation of the noise that is added to each feature of each frame in training.
         feature_dropout: share of the features dropped in the whole video (variational, Gal & Ghahramani 2016).
         recurrent_dropout: share of the units of the state dropped between time steps.
         dropout: share of units dropped between layers and before the softmax.
@@ -54,19 +67,24 @@ class FrameClassifier(keras.Model):
         self,
         *,
         classes: int,
+        feature_size: int,
         encoder: str,
         encoder_weights: str,
         train_encoder: bool,
         encoder_first: str,
         image_size: int,
+        standardize: bool,
         projection: int,
         deltas: float,
         cell: str,
         units: int,
         layers: int,
         bidirectional: bool,
+        pool: int,
+        refinement: int,
         shift: float,
         shuffle_colours: bool,
+        feature_noise: float,
         feature_dropout: float,
         recurrent_dropout: float,
         dropout: float,
@@ -77,14 +95,17 @@ class FrameClassifier(keras.Model):
         super().__init__(**kwargs)
         self.arguments = arguments
         self.cell, self.units, self.bidirectional, self.classes = cell, units, bidirectional, classes
-        self.train_encoder, self.deltas = train_encoder, deltas
+        self.train_encoder, self.deltas, self.pool = train_encoder, deltas, pool
         seeds = Seeds(seed)
 
         def glorot():
             return keras.initializers.GlorotUniform(seed=seeds())
 
-        self.encoder = encoders.build_encoder(encoder, weights=encoder_weights, image_size=image_size)
-        encoders.set_trainable(self.encoder, train_encoder, encoder_first or None)
+        self.encoder = None
+        if encoder != "none":
+            self.encoder = encoders.build_encoder(encoder, weights=encoder_weights, image_size=image_size)
+            encoders.set_trainable(self.encoder, train_encoder, encoder_first or None)
+        self.feature_size = feature_size if self.encoder is None else self.encoder.output_shape[-1]
         self.augmentation = Augmentation(shift, shuffle_colours, seed=seeds(), name="augmentation")
         self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=seeds(), name="feature_dropout")
         self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
@@ -123,17 +144,34 @@ class FrameClassifier(keras.Model):
         self.head = None
         if cell != "rnn":
             self.head = keras.layers.Dense(classes, kernel_initializer=glorot(), dtype="float32", name="head")
+        self.refinement = None
+        if refinement:
+            self.refinement = Refinement(refinement, classes, dropout=dropout, seed=seeds(), name="refinement")
+        self.feature_noise = feature_noise
+        if feature_noise:
+            self.noise_seed = keras.random.SeedGenerator(seeds(), name="noise_seed")
+        self.standardize = standardize
+        if standardize:
+            weight = {"shape": (self.feature_size,), "dtype": "float32", "trainable": False, "autocast": False}
+            self.feature_mean = self.add_weight(name="feature_mean", initializer="zeros", **weight)
+            self.feature_deviation = self.add_weight(name="feature_deviation", initializer="ones", **weight)
 
     def build(self, input_shape=None):
         if self.built:
             return
         # With features, so that all layers get weights whether the model is called with pixels or features.
-        features = tf.zeros([1, 1, self.encoder.output_shape[-1]])
+        features = tf.zeros([1, 1, self.feature_size])
         self.classify(self.project(features), self.initial_state(1))
         self.built = True
 
+    def set_standardization(self, mean, deviation):
+        """Sets the mean and the deviation float[features] of the features. Deviations of 0 are replaced by 1."""
+        self.feature_mean.assign(mean)
+        self.feature_deviation.assign(tf.where(tf.constant(deviation) > 0, deviation, 1.0))
+
     def encode(self, pixels, training=False):
         """Encodes pixels: float[batch, time, size, size, 3] from 0 to 255 -> features float[batch, time, features]."""
+        assert self.encoder is not None
         pixels = self.augmentation(pixels, training=training and self.train_encoder)
         batch, time = tf.unstack(tf.shape(pixels)[:2])
         frames = tf.reshape(pixels, [-1, *pixels.shape[2:]])
@@ -141,7 +179,13 @@ class FrameClassifier(keras.Model):
         return tf.reshape(features, [batch, time, features.shape[-1]])
 
     def project(self, features, training=False):
-        """Projects features: float[batch, time, features] -> float[batch, time, width], with feature dropout."""
+        """Projects features: float[batch, time, features] -> float[batch, time, width], after standardisation, noise
+        and feature dropout."""
+        if self.standardize:
+            features = (tf.cast(features, tf.float32) - self.feature_mean) / self.feature_deviation
+        if self.feature_noise and training:  # keras.layers.GaussianNoise allows at most 1
+            noise = keras.random.normal(tf.shape(features), dtype=features.dtype, seed=self.noise_seed)
+            features += tf.cast(self.feature_noise, features.dtype) * noise
         features = self.feature_dropout(features, training=training)
         return features if self.projection is None else self.projection(features)
 
@@ -158,21 +202,25 @@ class FrameClassifier(keras.Model):
     @property
     def width(self) -> int:
         """Size of a projected frame."""
-        return self.encoder.output_shape[-1] if self.projection is None else self.projection.units
+        return self.feature_size if self.projection is None else self.projection.units
 
     def initial_state(self, batch):
         """Returns the state before the first frame: zeros float[batch, size] in the groups of `state_sizes`."""
         return [[tf.zeros([batch, units]) for units in group.values()] for group in self.state_sizes]
 
-    def classify(self, x, state, padding_mask=None, training=False):
+    def classify(self, x, state, padding_mask=None, training=False, all_stages=False):
         """Returns (logits float32[batch, time, classes], the state after the last frame).
 
         Args:
             x: projected frames, float[batch, time, width].
             state: the state before the first frame; a bidirectional model ignores it.
             padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
+            all_stages: return a list of logits, those of each stage.
         """
         state, states = list(state), []
+        frames = tf.shape(x)[1]
+        if self.pool > 1:
+            x, padding_mask = pool_frames(x, padding_mask, self.pool)
         if self.deltas:
             before, seen = state.pop(0) if state else (tf.zeros_like(x[:, 0]), tf.zeros_like(x[:, 0, :1]))
             x, last = append_deltas(x, before, seen, self.deltas, padding_mask)
@@ -187,49 +235,31 @@ class FrameClassifier(keras.Model):
                 states.append(last)
             if self.head is not None or number + 1 < len(self.temporal_layers):
                 x = dropout(x, training=training)
-        logits = x if self.head is None else self.head(x)
-        return tf.cast(logits, tf.float32), states
+        stages = [tf.cast(x if self.head is None else self.head(x), tf.float32)]
+        if self.refinement is not None:
+            stages.append(self.refinement(stages[0], padding_mask=padding_mask, training=training))
+        if self.pool > 1:
+            stages = [tf.repeat(logits, self.pool, axis=1)[:, :frames] for logits in stages]
+        return stages if all_stages else stages[-1], states
 
-    def classify_window(self, inputs, state, training=False, padding_mask=None):
+    def classify_window(self, inputs, state, training=False, padding_mask=None, all_stages=False):
         """Returns (logits, state) for inputs as in `call` and the state after the previous window."""
         features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
-        return self.classify(self.project(features, training), state, padding_mask, training)
+        return self.classify(self.project(features, training), state, padding_mask, training, all_stages)
 
-    def call(self, inputs, padding_mask=None, training=False):
+    def call(self, inputs, padding_mask=None, training=False, all_stages=False):
         """Returns the logits of whole videos, float32[batch, time, classes].
 
         Args:
             inputs: pixels float[batch, time, size, size, 3], or features float[batch, time, features].
             padding_mask: bool[batch, time], False past the end of a video.
+            all_stages: return a list of logits, those of each stage.
         """
-        return self.classify_window(inputs, self.initial_state(tf.shape(inputs)[0]), training, padding_mask)[0]
+        state = self.initial_state(tf.shape(inputs)[0])
+        return self.classify_window(inputs, state, training, padding_mask, all_stages)[0]
 
     def get_config(self):
         return {**super().get_config(), **self.arguments, "encoder_weights": "none"}
-
-
-def append_deltas(x, before, seen, factor: float, padding_mask):
-    """Appends to each frame its difference from the frame before, times `factor`.
-
-    Args:
-        x: float[batch, time, width].
-        before: the frame before the first one, float[batch, width].
-        seen: float[batch, 1], 0 if there is no frame before the first one: its difference is 0.
-        padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
-
-    Returns:
-        (float[batch, time, 2 width], [before, seen] for the next window).
-    """
-    before, seen = tf.cast(before, x.dtype), tf.cast(seen, x.dtype)
-    previous = tf.concat([before[:, None], x[:, :-1]], axis=1)
-    has_previous = tf.concat([seen[:, None], tf.ones_like(x[:, 1:, :1])], axis=1)
-    deltas = (x - previous) * has_previous * tf.cast(factor, x.dtype)
-    frames = tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
-    if padding_mask is not None:
-        frames = tf.reduce_sum(tf.cast(padding_mask, tf.int32), axis=1)
-    any_frame = (frames > 0)[:, None]
-    last = tf.where(any_frame, tf.gather(x, tf.maximum(frames - 1, 0), batch_dims=1), before)
-    return tf.concat([x, deltas], axis=-1), [last, tf.where(any_frame, tf.ones_like(seen), seen)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,16 +277,27 @@ def load_trained(run: Run) -> Trained:
     run.require_weights()
     config = from_json(Config, run.config)
     names = load_labels(run.path / LABELS_FILE)
-    model = make_model(config, names, encoder_weights="none")
+    size = load_feature_size(run.path / FEATURES_FILE) if config.model.encoder == "none" else 0
+    model = make_model(config, names, size, encoder_weights="none")
     load_weights(model, run.weights_file)
     return Trained(config, names, Preprocessing(**vars(config.frames)), model)
 
 
-def make_model(config: Config, names: Sequence[str], **changes) -> FrameClassifier:
+def load_feature_size(path: pathlib.Path) -> int:
+    """Returns the number of features of each frame that the model of a run takes."""
+    stored = read_json(path)
+    size = stored.get("size") if isinstance(stored, dict) else None
+    if type(size) is not int or not 1 <= size < 2**31:
+        raise UserError(f'{path} does not contain the size of the features: expected an object such as {{"size": 128}}')
+    return size
+
+
+def make_model(config: Config, names: Sequence[str], feature_size: int = 0, **changes) -> FrameClassifier:
     """Returns a built FrameClassifier for a configuration; `changes` replace arguments of the model."""
     model = FrameClassifier(
         **{
             "classes": len(names),
+            "feature_size": feature_size,
             "image_size": config.frames.image_size,
             **vars(config.model),
             **vars(config.regularization),

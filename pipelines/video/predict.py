@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common.data.arrays import check_finite, frames_of, open_features
 from pipelines.common.errors import UserError
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
 from pipelines.common.serving import exports, text_inputs
 from pipelines.common.vision.videos import Unreadable, Video, container_of, stacks, write
+
+PIECE_FRAMES = 1024  # of features that are labelled at a time
 
 
 def predict(
@@ -26,7 +29,8 @@ def predict(
 
     Args:
         model: an export, or a run that has one.
-        inputs: video files, and folders of JPEG or PNG frames; "-" stands for those on standard input, one per line.
+        inputs: video files, and folders of JPEG or PNG frames, or for a model of features .npy files float[features,
+            frames]; "-" stands for those on standard input, one per line.
         picture: PNG file for a drawing of the labels over time; that of a second video is NAME-2.png.
         video: file for the video with its labels in the picture; that of a second video is NAME-2.mp4.
         folder_fps: frames per second at which the pictures of a folder were taken.
@@ -38,6 +42,9 @@ def predict(
     loaded = exports.load(model, "video", {"labels", "probabilities"})
     if video:
         container_of(video)  # raises for a wrong name before the work, not after it
+    features = "features" in takes(loaded.signatures["serving_default"])
+    if video and features:
+        raise UserError(f"--video needs frames, but {model} takes features")
     settings = {name: value.numpy() for name, value in loaded.signatures["settings"]().items()}
     names = [name.decode() for name in settings["classes"]]
     status = 0
@@ -45,16 +52,19 @@ def predict(
         try:
             if error:
                 raise UserError(error)
-            source = Video(name, float(settings["fps"]), folder_fps)
             strip = Strip()
-            labels = label(loaded, source, strip)
+            if features:
+                rate, labels = float(settings["fps"]), label_features(loaded, name)
+            else:
+                source = Video(name, float(settings["fps"]), folder_fps)
+                rate, labels = float(source.rate), label(loaded, source, strip)
         except UserError as fault:
             print(json.dumps({"video": name, "error": reason_of(fault)}, ensure_ascii=False), flush=True)
             status = 1
             continue
-        print(json.dumps(answer(name, float(source.rate), labels), ensure_ascii=False), flush=True)
+        print(json.dumps(answer(name, rate, labels), ensure_ascii=False), flush=True)
         if picture:
-            timeline = Timeline(name, float(source.rate), {"predicted": labels}, strip.kept)
+            timeline = Timeline(name, rate, {"predicted": labels}, strip.kept)
             draw_timelines([timeline], names, text_inputs.numbered(picture, number))
         if video:
             own = Video(name, 0.0, folder_fps)
@@ -64,6 +74,38 @@ def predict(
 
 def reason_of(error: UserError) -> str:
     return error.reason if isinstance(error, Unreadable) else str(error)
+
+
+def takes(signature) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs of a signature by name."""
+    return signature.structured_input_signature[1]
+
+
+def label_features(loaded, name: str) -> list[str]:
+    """Returns the label of each frame of a file of features; UserError if it is not one that the model takes."""
+    array = open_features(name)
+    size, frames = array.shape
+    expected = takes(loaded.signatures["serving_default"])["features"].shape[-1]
+    if size != expected:
+        raise UserError(
+            f"{name} has {size} features for each frame (its shape is {[size, frames]}), expected {expected}"
+        )
+    if not frames:
+        raise UserError(f"{name} has no frames")
+
+    def pieces() -> Iterator[np.ndarray]:
+        for start in range(0, frames, PIECE_FRAMES):
+            piece = frames_of(array, start, start + PIECE_FRAMES)
+            check_finite(name, piece, start)
+            yield piece
+
+    if "window" in loaded.signatures:
+        found = label_window_by_window(loaded, pieces(), "features")
+    else:
+        whole = tf.constant(np.concatenate(list(pieces()))[None])
+        answer = loaded.signatures["serving_default"](features=whole, lengths=tf.shape(whole)[1:2])
+        found = answer["labels"].numpy()[0].tolist()
+    return [each.decode() for each in found]
 
 
 def label(loaded, source: Video, strip: Strip) -> list[str]:
@@ -79,18 +121,17 @@ def label(loaded, source: Video, strip: Strip) -> list[str]:
     return [each.decode() for each in found]
 
 
-def label_window_by_window(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
-    """Labels stacks of frames with a unidirectional model, which carries over its state."""
+def label_window_by_window(loaded, given: Iterator[np.ndarray], kind: str = "frames") -> list[bytes]:
+    """Labels stacks of frames, or of features, with a unidirectional model, which carries over its state."""
     window = loaded.signatures["window"]
-    _, takes = window.structured_input_signature
     state = {
         name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
-        for name, spec in takes.items()
-        if name not in ("frames", "lengths")
+        for name, spec in takes(window).items()
+        if name not in (kind, "lengths")
     }
     labels: list[bytes] = []
     for stack in given:
-        found = window(frames=tf.constant(stack[None]), lengths=tf.constant([len(stack)]), **state)
+        found = window(**{kind: tf.constant(stack[None])}, lengths=tf.constant([len(stack)]), **state)
         state = {name: found[name] for name in state}
         labels += found["labels"].numpy()[0].tolist()
     return labels

@@ -1,7 +1,8 @@
 """Scores of frame labels: segments, edit score, F1 at an overlap, delays; and the majority filter.
 
 A track is a sequence of labels, one per frame. A segment is a run of equal labels other than the background label.
-Edit score and F1@k as in Lea et al. 2017, "Temporal convolutional networks for action segmentation and detection".
+Edit score and F1@k as in Lea et al. 2017, "Temporal convolutional networks for action segmentation and detection", and
+counted as in the evaluation script of MS-TCN (Farha and Gall 2019).
 """
 
 import itertools
@@ -48,25 +49,26 @@ def distance(one: Sequence[int], other: Sequence[int]) -> int:
 def overlap_counts(true: np.ndarray, predicted: np.ndarray, k: float, background: int | None = None) -> np.ndarray:
     """Returns int[3]: true positives, false positives and false negatives among the predicted segments.
 
-    In the order of time, a predicted segment is matched with the unmatched true segment of its label with the largest
-    overlap (intersection over union of their frames), and is a true positive if this is at least k per cent.
+    In the order of time, a predicted segment is compared with the true segment of its label with the largest overlap
+    (intersection over union of their frames). It is a true positive if the overlap is at least k per cent and the true
+    segment did not make an earlier one a true positive.
     """
-    unused = segments(true, background)
-    right = wrong = 0
+    candidates = segments(true, background)
+    matched: set[Segment] = set()
+    wrong = 0
     for label, start, end in segments(predicted, background):
         best, most = None, 0.0
-        for candidate in unused:
+        for candidate in candidates:
             if candidate[0] == label:
                 shared = min(end, candidate[2]) - max(start, candidate[1])
                 overlap = shared / (end - start + candidate[2] - candidate[1] - shared)
                 if overlap > most:
                     best, most = candidate, overlap
-        if best is not None and 100 * most >= k - 1e-9:
-            unused.remove(best)
-            right += 1
+        if best is not None and best not in matched and 100 * most >= k - 1e-9:
+            matched.add(best)
         else:
             wrong += 1
-    return np.array([right, wrong, len(unused)])
+    return np.array([len(matched), wrong, len(candidates) - len(matched)])
 
 
 def f1(counts: np.ndarray) -> float:
@@ -103,13 +105,19 @@ def majority_filter(track: np.ndarray, frames: int, classes: int) -> np.ndarray:
 
 
 def temporal(true: Sequence[np.ndarray], predicted: Sequence[np.ndarray], background: int | None) -> dict:
-    """Returns in per cent the frame accuracy (over all frames), edit (mean over videos) and f1@10, f1@25, f1@50 (counts
-    summed over videos); the mean delay in frames of the noticed changes, or None; and the number of missed changes."""
+    """Returns in per cent the frame accuracy over all frames, over those whose true label is not the background (None
+    if there are none), and balanced (the mean over the true labels of the accuracy on their frames); edit (mean over
+    videos) and f1@10, f1@25, f1@50 (counts summed over videos); the mean delay in frames of the noticed changes, or
+    None; and the number of missed changes."""
     pairs = list(zip(true, predicted, strict=True))
+    labels, right = np.concatenate(true), np.concatenate([a == b for a, b in pairs])
+    foreground = right[labels != background]
     waits = [delays(*pair) for pair in pairs]
     noticed = [delay for found, _ in waits for delay in found]
     return {
-        "accuracy": 100 * sum(int((a == b).sum()) for a, b in pairs) / sum(len(a) for a, _ in pairs),
+        "accuracy": 100 * float(right.mean()),
+        "accuracy_without_background": 100 * float(foreground.mean()) if len(foreground) else None,
+        "balanced_accuracy": 100 * float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
         "edit": float(np.mean([edit_score(a, b, background) for a, b in pairs])),
         **{f"f1@{k}": f1(np.sum([overlap_counts(a, b, k, background) for a, b in pairs], axis=0)) for k in OVERLAPS},
         "latency": float(np.mean(noticed)) if noticed else None,

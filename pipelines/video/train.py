@@ -12,11 +12,11 @@ from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import dataset, scores
-from pipelines.video.annotations import Video
+from pipelines.video.clips import Video
 from pipelines.video.config import Config
 from pipelines.video.dataset import Tracks
 from pipelines.video.evaluate import Labeller
-from pipelines.video.model import LABELS_FILE, FrameClassifier, Trained, load_trained, make_model
+from pipelines.video.model import FEATURES_FILE, LABELS_FILE, FrameClassifier, Trained, load_trained, make_model
 from pipelines.video.preprocessing import Preprocessing
 
 MAX_DIFFERENCE = 4.0  # of the log-probabilities of neighbouring frames in the smoothing term
@@ -34,10 +34,20 @@ def train(config: Config, preset: str | None = None) -> dict:
         refuse_changes(config.frames, base.config.frames)
     videos = dataset.load(config.data)
     names = choose_names(config, videos, base)
-    model = build(config, names, base)
+    size = dataset.feature_size(videos["train"], config)
+    if base and size and size != base.model.feature_size:
+        raise UserError(
+            f"--data {config.data.location} has {size} features for each frame, but {config.base}"
+            f" takes {base.model.feature_size}"
+        )
+    model = build(config, names, size, base)
     tracks = read_tracks(config, videos, names, model)
+    if config.model.standardize and not base:
+        model.set_standardization(*moments(tracks["train"]))
     with run.create():
         write_json(run.path / LABELS_FILE, list(names))
+        if size:
+            write_json(run.path / FEATURES_FILE, {"size": size})
         summary = fit(run, config, model, tracks, names)
     report(run)
     return summary
@@ -49,11 +59,12 @@ def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained |
     Raises:
         UserError: The data has no validation part, or only one label.
     """
-    if "validation" not in videos:
+    if "validation" not in videos and config.evaluation.monitor != "none":
         raise UserError(
-            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
+            f"--data {config.data.location} has no part validation: expected one, a --validation-share above 0,"
+            " or --monitor none"
         )
-    names = dataset.name_labels([*videos["train"], *videos["validation"]], config.data)
+    names = dataset.name_labels([*videos["train"], *videos.get("validation", [])], config.data)
     if base and not config.data.label_names and set(names) <= set(base.names):
         names = base.names
     present = set().union(*(video.labels for video in videos["train"])) | {config.data.background} - {""}
@@ -65,11 +76,11 @@ def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained |
     return names
 
 
-def build(config: Config, names: tuple[str, ...], base: Trained | None) -> FrameClassifier:
-    """Returns the model, built with the strategy, precision and seed of the configuration; in fine-tuning with the
-    weights of the base run."""
+def build(config: Config, names: tuple[str, ...], size: int, base: Trained | None) -> FrameClassifier:
+    """Returns the model for features of a size (0: for frames), built with the strategy, precision and seed of the
+    configuration; in fine-tuning with the weights of the base run."""
     changes = {"encoder_weights": "none"} if base else {}
-    model = strategies.build(config.training, lambda: make_model(config, names, **changes))
+    model = strategies.build(config.training, lambda: make_model(config, names, size, **changes))
     if base:
         copy_weights(base, model, names)
     return model
@@ -78,18 +89,32 @@ def build(config: Config, names: tuple[str, ...], base: Trained | None) -> Frame
 def read_tracks(
     config: Config, videos: dict[str, list[Video]], names: tuple[str, ...], model: FrameClassifier
 ) -> dict[str, Tracks]:
-    """Returns the training and the validation part: the inputs of each clip, and a label for each frame."""
-    parts = ("train", "validation")
+    """Returns the training and, if there is one, the validation part: the inputs of each clip, and a label for each
+    frame."""
+    parts = [part for part in ("train", "validation") if part in videos]
     both = [video for part in parts for video in videos[part]]
     inputs = dataset.make_inputs(both, config, model, Preprocessing(**vars(config.frames)))
     inputs.report(f"--data {config.data.location}")
     return {part: dataset.make_tracks(videos[part], inputs, names, config.data, part) for part in parts}
 
 
+def moments(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean and the standard deviation of each feature over all frames, float32[features] each."""
+    count, total, squares = 0, 0.0, 0.0
+    for number in range(len(tracks)):
+        for chunk in tracks.chunks(number):
+            count += len(chunk)
+            total = total + chunk.sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(chunk, dtype=np.float64).sum(axis=0)
+    mean = np.asarray(total / count)
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
 def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Tracks], names: tuple[str, ...]) -> dict:
     """Trains the model."""
     options = config.training
-    train, validation = tracks["train"], tracks["validation"]
+    train, validation = tracks["train"], tracks.get("validation")
     weights = metrics.class_weights(train.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
     batch_videos, batch_frames = config.data.batch_videos, config.data.batch_frames
     limits: dict = {"batch_videos": batch_videos, "batch_frames": batch_frames, "xla": options.xla}
@@ -104,6 +129,8 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
     labeller = Labeller(model)
 
     def validate() -> dict[str, float]:
+        if validation is None:
+            return {}
         return validation_scores(labeller(validation, batch_videos, batch_frames), validation)
 
     if k1:
@@ -125,7 +152,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
         data=data,
         loss=loss,
         validate=validate,
-        monitor="val_accuracy",
+        monitor="epoch" if config.evaluation.monitor == "none" else f"val_{config.evaluation.monitor}",
         mode="max",
     ).train()
 
@@ -137,17 +164,23 @@ def validation_scores(probabilities: list[np.ndarray], validation: Tracks) -> di
     return {
         "val_loss": scores.cross_entropy(probabilities, labels),
         "val_accuracy": temporal["accuracy"] / 100,
+        "val_balanced_accuracy": temporal["balanced_accuracy"] / 100,
         "val_edit": temporal["edit"],
         "val_f1_50": temporal["f1@50"],
     }
 
 
 def make_loss(model: FrameClassifier, weights: np.ndarray, smoothing: float):
-    """Returns a function loss(batch, training) -> name -> (total, weight) for whole videos; see frame_loss."""
+    """Returns a function loss(batch, training) -> name -> (total, weight) for whole videos; see frame_loss.
+
+    The loss is the sum of those of all stages (Farha and Gall 2019, equation 12); the accuracy that of the last.
+    """
 
     def loss(batch, training: bool):
-        logits = model(batch["inputs"], padding_mask=batch["weights"] > 0, training=training)
-        return frame_loss(logits, batch["labels"], batch["weights"], weights, smoothing)
+        stages = model(batch["inputs"], padding_mask=batch["weights"] > 0, training=training, all_stages=True)
+        found = [frame_loss(logits, batch["labels"], batch["weights"], weights, smoothing) for logits in stages]
+        total, weight = sum(each["loss"][0] for each in found), found[-1]["loss"][1]
+        return {**found[-1], "loss": (total, weight)}
 
     return loss
 
@@ -197,6 +230,10 @@ def copy_weights(base: Trained, model: FrameClassifier, names: tuple[str, ...]):
             if columns is None:
                 continue
             value = value[..., columns]
+        elif "refinement/" in weight.path and weight.name == "kernel":  # from the probabilities of the labels
+            if columns is None:
+                continue
+            value = value[columns]
         if weight.shape == value.shape:  # also copies the states of dropout seeds, which does no harm
             weight.assign(value)
 
@@ -205,7 +242,10 @@ def report(run: Run):
     """Prints one line about a finished run."""
     summary = run.summary
     final = summary["scores"]
+    scores = f"training frame accuracy {final['accuracy']:.4f}"  # without a validation part
+    if "val_accuracy" in final:
+        scores = f"validation frame accuracy {final['val_accuracy']:.4f}, F1@50 {final['val_f1_50']:.1f}"
     print(
-        f"{run.path}: finished, validation frame accuracy {final['val_accuracy']:.4f}, F1@50 {final['val_f1_50']:.1f}"
-        f" after epoch {summary['best_epoch']} of {summary['epochs']}, {summary['seconds']:.0f} s"
+        f"{run.path}: finished, {scores} after epoch {summary['best_epoch']} of {summary['epochs']},"
+        f" {summary['seconds']:.0f} s"
     )

@@ -3,9 +3,10 @@
     python tests/benchmarks/bench_translation.py [--rounds 5] [--full]
 
 The first table is a training step (forward, backward, clipping, Adam) of two layers of 512 units with the vocabularies
-of the tutorials on Multi30k. If PyTorch is installed, its step runs alternately in the same process. `--full` runs the
-training step of the preset `sutskever2014` in a separate process: 384 million weights, batch 128, 30 words on each
-side. It takes minutes and some 12 GB. Words of both sides are counted.
+of the tutorials on Multi30k, without attention and with it: behind the recurrence (general) and inside it (additive).
+If PyTorch is installed, the steps of the same models in its `nn.LSTM` run alternately in the same process. `--full`
+runs the training step of the preset `sutskever2014` in a separate process: 384 million weights, batch 128, 30 words on
+each side. It takes minutes and some 12 GB. Words of both sides are counted.
 """
 
 import argparse
@@ -69,15 +70,29 @@ def our_step(model: TranslationModel, config: Config, length: int):
     return step
 
 
-def torch_step():
-    """Returns the step of bentrevett's first notebook: LSTMs, teacher forcing, cross-entropy, Adam, clipping at 1."""
-    sizes = TUTORIAL
-    encoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
-    decoder = torch.nn.LSTM(sizes["embedding_units"], sizes["units"], sizes["layers"], dropout=0.5)
-    read = torch.nn.Embedding(sizes["source_vocabulary"], sizes["embedding_units"])
-    said = torch.nn.Embedding(sizes["target_vocabulary"], sizes["embedding_units"])
-    out = torch.nn.Linear(sizes["units"], sizes["target_vocabulary"])
-    parts = torch.nn.ModuleList([encoder, decoder, read, said, out])
+def torch_step(attention: str):
+    """Returns a step with LSTMs, teacher forcing, cross-entropy, Adam and clipping at 1: without attention as in
+    bentrevett's first notebook, but over the whole sequence at once, as anybody would write it who trains with teacher
+    forcing alone; with attention, the same equations as ours.
+    """
+    sizes, functional = TUTORIAL, torch.nn.functional
+    width, units, dropout = sizes["embedding_units"], sizes["units"], 0.5
+    inside = attention == "additive"
+    parts = torch.nn.ModuleDict(
+        {
+            "read": torch.nn.Embedding(sizes["source_vocabulary"], width),
+            "said": torch.nn.Embedding(sizes["target_vocabulary"], width),
+            "encoder": torch.nn.LSTM(width, units, sizes["layers"], dropout=dropout),
+            "decoder": torch.nn.LSTM(width + (units if inside else 0), units, sizes["layers"], dropout=dropout),
+            "out": torch.nn.Linear(units, sizes["target_vocabulary"]),
+        }
+    )
+    if attention != "none":
+        parts["W_m"] = torch.nn.Linear(units, units, bias=False)
+        parts["readout"] = torch.nn.Linear(2 * units + width, units)
+    if inside:
+        parts["W_h"] = torch.nn.Linear(units, units, bias=False)
+        parts["v"] = torch.nn.Linear(units, 1, bias=False)
     optimizer = torch.optim.Adam(parts.parameters())
     batch = make_batch(sizes["source_vocabulary"], sizes["target_vocabulary"], LENGTH)
     source = torch.tensor(batch["source"].numpy().T.astype(np.int64))
@@ -86,19 +101,37 @@ def torch_step():
     inputs = torch.tensor(np.concatenate([ends[0], target]))
     targets = torch.tensor(np.concatenate([target, ends[1]]))
 
-    def one_by_one(state):
-        """Calls the decoder for each word, as the tutorial does."""
-        answers = []
-        for token in inputs:
-            answer, state = decoder(torch.nn.functional.dropout(said(token[None]), 0.5), state)
-            answers.append(out(answer[0]))
-        return torch.stack(answers)
+    def attend(h, values, keys):
+        """h [steps, batch, units], values and keys [batch, source, units] -> [steps, batch, units]."""
+        if inside:
+            scores = parts["v"](torch.tanh(parts["W_h"](h)[:, :, None] + keys))[..., 0].transpose(0, 1)
+        else:
+            scores = h.transpose(0, 1) @ keys.transpose(1, 2)  # [batch, steps, source]
+        return (torch.softmax(scores, dim=-1) @ values).transpose(0, 1)
 
     def step():
         optimizer.zero_grad()
-        _, state = encoder(torch.nn.functional.dropout(read(source), 0.5))
-        logits = one_by_one(state)
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+        memory, state = parts["encoder"](functional.dropout(parts["read"](source), dropout))
+        e = functional.dropout(parts["said"](inputs), dropout)
+        if attention != "none":
+            values = memory.transpose(0, 1)
+            keys = parts["W_m"](values)
+        if inside:
+            outputs, contexts = [], []
+            context = attend(state[0][-1:], values, keys)
+            for each in e:
+                h, state = parts["decoder"](torch.cat([each[None], context], dim=-1), state)
+                context = attend(h, values, keys)
+                outputs.append(h)
+                contexts.append(context)
+            h, context = torch.cat(outputs), torch.cat(contexts)
+        else:
+            h, _ = parts["decoder"](e, state)
+            context = attend(h, values, keys) if attention != "none" else None
+        if context is not None:
+            h = torch.tanh(parts["readout"](torch.cat([h, context, e], dim=-1)))
+        logits = parts["out"](functional.dropout(h, dropout))
+        loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parts.parameters(), 1)
         optimizer.step()
@@ -113,10 +146,15 @@ def tutorials(rounds: int):
         loss=LossConfig(label_smoothing=0.0),
         training=TrainingOptions(clip_norm=1.0),
     )
-    model = TranslationModel(**TUTORIAL, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
-    steps = {"ours": our_step(model, config, LENGTH)}
-    if torch:
-        steps["PyTorch"] = torch_step()
+    steps = {}
+    for attention in ("none", "general", "additive"):
+        inside = attention == "additive"
+        attends = {"attention": attention, "attention_input": inside}
+        model = TranslationModel(**TUTORIAL, **attends, dropout=0.5, embedding_dropout=0.5, reverse=False, seed=1)
+        name = f"{attention}, inside the recurrence" if inside else attention
+        steps[name, "ours"] = our_step(model, config, LENGTH)
+        if torch:
+            steps[name, "PyTorch"] = torch_step(attention)
     seconds = {name: [] for name in steps}
     for number in range(rounds + 2):
         for name, step in steps.items():
@@ -125,10 +163,10 @@ def tutorials(rounds: int):
             if number >= 2:  # traced, warm
                 seconds[name].append(time.perf_counter() - began)
     print(f"2 layers of 512, batch {BATCH}, {LENGTH} words on each side, Adam; medians of {rounds} rounds\n")
-    print("| who | seconds a step | words/s |\n| --- | --- | --- |")
-    for name, times in seconds.items():
+    print("| attention | | seconds a step | words/s |\n| --- | --- | --- | --- |")
+    for (attention, name), times in seconds.items():
         second = statistics.median(times)
-        print(f"| {name} | {second:.2f} | {2 * BATCH * LENGTH / second:,.0f} |")
+        print(f"| {attention} | {name} | {second:.2f} | {2 * BATCH * LENGTH / second:,.0f} |")
     if not torch:
         print("\nPyTorch is not installed, so it was not measured.")
 
@@ -165,7 +203,7 @@ def full_size():
     @tf.function(autograph=False)
     def recurrent():
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(model.decoder_outputs(inputs, model.encode(batch["source"], True), True))
+            total = tf.reduce_sum(model.decode(inputs, model.encode(batch["source"], True), True)[0])
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(total, variables)]
 
     read = tf.random.normal([rows, units])

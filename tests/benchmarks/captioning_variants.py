@@ -1,6 +1,7 @@
-"""Compares variants of the preset flickr8k, each trained equally long: how the decoder gets the image, and the cell.
+"""Compares variants of the preset flickr8k, each trained equally long: how the decoder gets the image, the cell, and
+the kind of attention.
 
-    python tests/benchmarks/captioning_variants.py --to saved_models/captioning/variants [--minutes 5]
+    python tests/benchmarks/captioning_variants.py --to saved_models/captioning/variants [--minutes 5] [--only general]
 
 The features are computed before. Each variant is trained for as many epochs as fit into the time, estimated from the
 speed of some updates; its learning rate falls to zero over these epochs. The scores are those of the validation part,
@@ -24,13 +25,28 @@ from pipelines.captioning.train import build, encode, learn, make_loss, prepare_
 from pipelines.common.config import replace
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
 
-VARIANTS = [(cell, image) for cell in ("lstm", "rnn") for image in ("first", "state", "merge")]
+VARIANTS: dict[str, dict] = {
+    f"{cell}-{image}": {"cell": cell, "image": image}
+    for cell in ("lstm", "rnn")
+    for image in ("first", "state", "merge")
+}
+GENERAL = {"image": "attend", "attention": "general"}
+VARIANTS |= {
+    "dot": {"image": "attend", "attention": "dot"},
+    "general": GENERAL,
+    "additive": {"image": "attend", "attention": "additive"},
+    "general-rnn": {**GENERAL, "cell": "rnn"},
+    "general-input": {**GENERAL, "attention_input": True},
+    "general-gate": {**GENERAL, "attention_gate": True},
+    "general-penalty": {**GENERAL, "attention_penalty": 0.1},
+    "general-smoothing": {**GENERAL, "label_smoothing": 0.1},
+    "general-bfloat16": {**GENERAL, "precision": "mixed_bfloat16"},
+}
 
 
-def variant(cell: str, image: str, options) -> Config:
+def variant(name: str, options) -> Config:
     preset = PRESETS["flickr8k"][1]
-    run = options.to / f"{cell}-{image}"
-    return replace(preset, run=run, cache=options.cache, tensorboard=False, cell=cell, image=image)
+    return replace(preset, run=options.to / name, cache=options.cache, tensorboard=False, **VARIANTS[name])
 
 
 def epochs(config: Config, minutes: float) -> float:
@@ -40,8 +56,7 @@ def epochs(config: Config, minutes: float) -> float:
     model = build(config, preprocessing, None)
     images = prepare_images(config, captioned, model, preprocessing, "train")
     captions = encode(config, images, preprocessing, "train")
-    limits = {"batch_pairs": config.data.batch_pairs, "xla": config.training.xla}
-    data = batches.feature_batches(captions, images.features, **limits)
+    data = batches.of_features(captions, images.features, config.data, xla=config.training.xla)
     loss = make_loss(model, config)
     return epochs_that_fit(model, loss, data, config.training, minutes)
 
@@ -53,21 +68,22 @@ def main():
     parser.add_argument(
         "--cache", type=Path, default=PRESETS["flickr8k"][1].data.cache, help="a folder for the features"
     )
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="some of the variants")
     options = parser.parse_args()
     lines = []
-    for cell, image in VARIANTS:
-        config = begun_or_planned(variant(cell, image, options), "captioning", epochs, options.minutes)
+    for name in options.only:
+        config = begun_or_planned(variant(name, options), "captioning", epochs, options.minutes)
         summary = train(config)
         scores = evaluate(config.run, None, "validation", (), None)
         (found,) = scores["beams"].values()
         bleu = " | ".join(f"{100 * found[f'bleu{n}']:.1f}" for n in range(1, 5))
         lines.append(
-            f"| {cell} | {image} | {config.training.epochs:g} | {summary['seconds']:.0f} | {scores['perplexity']:.1f}"
+            f"| {name} | {config.training.epochs:g} | {summary['seconds']:.0f} | {scores['perplexity']:.1f}"
             f" | {bleu} | {found['cider']:.3f} |"
         )
         print(lines[-1], flush=True)
-    print("\n| cell | image | epochs | seconds | perplexity | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | CIDEr-D |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("\n| variant | epochs | seconds | perplexity | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | CIDEr-D |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(lines))
 
 

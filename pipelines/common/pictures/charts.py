@@ -7,7 +7,7 @@ import csv
 
 import numpy as np
 
-from pipelines.common.pictures.drawing import BLUE, FAINT, INK, ORANGE, picture, shorten
+from pipelines.common.pictures.drawing import BLUE, FAINT, INK, ORANGE, PALETTE, picture, shorten
 
 
 def draw_curves(history_csv, png):
@@ -117,6 +117,26 @@ def draw_bars(labels, values, counts, png, title: str, names: tuple[str, str]):
         axes.set_xticks(places, [f"{label}\nn = {count:,}" for label, count in zip(labels, counts, strict=True)])
         axes.tick_params(axis="x", length=0)
         axes.set(xlabel=names[0], ylabel=names[1], ylim=(0, max([*values, 1e-9]) * 1.15))
+        axes.set_title(title, loc="left", fontsize=12)
+        figure.tight_layout(pad=1.2)
+
+
+def draw_lines(labels, values: dict, png, title: str, names: tuple[str, str]):
+    """Draws a line for each of several systems over the same labels.
+
+    Args:
+        labels: list of strings. values: dict of list of floats [labels] by the name of the system. names: Those of the
+            two axes.
+    """
+    with picture(png, max(1.2 + 0.95 * len(labels), 5.5), 3.8) as figure:
+        axes = figure.add_subplot()
+        places = np.arange(len(labels))
+        for (name, line), colour in zip(values.items(), PALETTE, strict=False):
+            axes.plot(places, line, color=colour, marker="o", markersize=4, linewidth=1.8, label=name)
+        axes.set_xticks(places, labels)
+        axes.set(xlabel=names[0], ylabel=names[1], ylim=(0, None))
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
+        axes.legend(frameon=False, fontsize=9)
         axes.set_title(title, loc="left", fontsize=12)
         figure.tight_layout(pad=1.2)
 

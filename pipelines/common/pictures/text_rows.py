@@ -20,6 +20,7 @@ from pipelines.common.pictures.drawing import (
 )
 
 MAX_WORDS = 400  # image viewers cannot open a much taller picture
+MAX_SOURCE_WORDS = 60
 MAX_UNITS = 6  # units of a layer shown for each gate
 STRIPS = {
     "i": "input gate i",
@@ -67,25 +68,33 @@ def draw_classified_text(words, probability, class_names, gates, png, attention=
     TextInRows(words, probability[shown], class_names, strips_of(gates), weights).draw(title, png)
 
 
-def draw_decoded_text(source, words, probability, gates, png):
-    """Draws a text that a decoder predicted, with the probability of each word, and the gates.
+def draw_decoded_text(source, words, probability, gates, png, source_words=(), alignment=None):
+    """Draws a text that a decoder predicted, with the probability of each word, the gates and the alignment.
 
     Args:
         source: The input of the model, one line.
         words: list of strings [time].
         probability: float[time], of each word, given those before it.
         gates, png: See `draw_classified_text`.
+        source_words: list of strings [source].
+        alignment: float[time, source], the weights of the source words for each word; None without attention. Only the
+            first MAX_SOURCE_WORDS are drawn.
     """
     words, probability = [word.replace("▁", "") or word for word in words[:MAX_WORDS]], np.asarray(probability)
+    source_words = [word.replace("▁", "") or word for word in source_words[:MAX_SOURCE_WORDS]]
+    if alignment is not None:
+        alignment = np.asarray(alignment)[:MAX_WORDS, : len(source_words)]
     if not words:
         with picture(png, 6, 1) as figure:
             figure.text(0.5, 0.5, f"empty output for: {shorten(source, 60)}", ha="center", va="center")
         return
     columns = np.stack([1 - probability, probability], axis=1)[:MAX_WORDS]
     explanation = "Below each word: its probability in the decoder."
-    TextInRows([shorten(word, 24) for word in words], columns, ["0", "1"], strips_of(gates)).draw(
-        shorten(source, 66), png, explanation
-    )
+    if source_words:
+        explanation += " Below it: the weights of the source words in the attention."
+    words, source_words = ([shorten(word, 24) for word in each] for each in (words, source_words))
+    rows = TextInRows(words, columns, ["0", "1"], strips_of(gates), None, source_words, alignment)
+    rows.draw(shorten(source, 66), png, explanation)
 
 
 def strips_of(gates: dict) -> dict:
@@ -109,19 +118,23 @@ class TextInRows:
     Args:
         words: list of strings [time]. probability: float[time, classes]. class_names: list of strings [classes].
         strips: dict of float[time, units] by letter, a key of STRIPS. attention: float[time] or None.
+        source_words: list of strings [source]. alignment: float[time, source]; without source words neither is drawn.
 
     All lengths are in inches, from the top left corner of the picture.
     """
 
     LEFT, ROW, TOP, FOOT = 1.45, 11.5, 0.95, 0.45
-    WORD, LINE, STRIP, GAP, BETWEEN = 0.3, 0.85, 0.36, 0.07, 0.42
+    WORD, LINE, SOURCE_WORD, STRIP, GAP, BETWEEN = 0.3, 0.85, 0.17, 0.36, 0.07, 0.42
 
-    def __init__(self, words, probability, class_names, strips, attention=None):
+    def __init__(self, words, probability, class_names, strips, attention=None, source_words=(), alignment=None):
         self.words, self.probability, self.strips, self.attention = words, probability, strips, attention
+        self.source_words, self.alignment = source_words, alignment
         self.names = [shorten(name, 14) for name in class_names]
         below = len(strips) + (attention is not None)
         self.top = self.TOP + (0.2 if attention is not None else 0)  # a second line of explanation
+        self.matrix = len(source_words) * self.SOURCE_WORD
         self.block = self.WORD + self.LINE + self.GAP + below * (self.STRIP + self.GAP)
+        self.block += self.matrix + self.GAP if source_words else 0
         # Of many classes only the six most probable ones; the rest would be lines along the bottom.
         self.lines = np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
 
@@ -177,6 +190,12 @@ class TextInRows:
         if self.attention is not None:
             self.draw_attention(self.axes(self.LEFT, top, end, self.STRIP), row, edges)
             top += self.STRIP + self.GAP
+        if self.source_words:
+            axes, count = self.axes(self.LEFT, top, end, self.matrix), len(self.source_words)
+            axes.pcolormesh(edges, np.arange(count + 1), self.alignment[row].T, cmap="Blues", norm=Normalize(0, 1))
+            axes.set(xlim=(0, end), ylim=(count, 0), xticks=[], yticks=np.arange(count) + 0.5)
+            axes.set_yticklabels(self.source_words, fontsize=8)
+            top += self.matrix + self.GAP
         for name, strip in self.strips.items():
             axes = self.axes(self.LEFT, top, end, self.STRIP)
             axes.pcolormesh(edges, np.arange(strip.shape[1] + 1), strip[row].T, cmap=scale(name), norm=self.norm(name))

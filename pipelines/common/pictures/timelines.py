@@ -11,6 +11,8 @@ from pipelines.common.pictures.drawing import INK, PALETTE, pale, picture, short
 
 MAX_FRAMES = 24  # of a strip
 THUMBNAIL = 96  # height in pixels
+LETTER = 0.085  # approximate width in inches
+HATCHES = ("", "////", "....", "xxxx")  # of the labels that have a colour of the palette for the first, second, … time
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,29 @@ def colours_of(names: Sequence[str]) -> dict[str, tuple]:
     }
 
 
+def hatches_of(names: Sequence[str]) -> dict[str, str]:
+    """Returns the hatch of each label, which differs for labels whose colours are shades of the same one."""
+    return {name: HATCHES[min(number // len(PALETTE), len(HATCHES) - 1)] for number, name in enumerate(names)}
+
+
+def letters_on(colour) -> str:
+    """Returns the colour of letters that can be read on a colour, red, green and blue from 0 to 1."""
+    red, green, blue = colour
+    return INK if 0.3 * red + 0.59 * green + 0.11 * blue > 0.4 else "white"
+
+
 def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
     """Draws each timeline: its strip of frames, and its bands below.
 
     Args:
         names: All labels; their order determines the colours.
     """
-    colours = colours_of(names)
+    colours, hatches = colours_of(names), hatches_of(names)
     width, strip, band, gap = 11.0, 0.8, 0.34, 0.75
     rows = [(strip if each.strip else 0) + band * len(each.bands) + gap for each in timelines]
-    legend = 0.3 * -(-len(names) // 8) + 0.2
+    texts = [shorten(name, 26) for name in names]
+    columns = max(int((width - 0.4) / (LETTER * max(map(len, texts), default=0) + 0.6)), 1)
+    legend = 0.22 * -(-len(names) // columns) + 0.3
     height = sum(rows) + legend
     with picture(png, width, height) as figure:
         top = height
@@ -80,7 +95,7 @@ def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
             frames = max(map(len, timeline.bands.values()), default=0)
             body = row - gap
             axes = figure.add_axes((1.1 / width, (top - 0.3 - body) / height, (width - 1.3) / width, body / height))
-            draw_bands(axes, timeline, colours, band)
+            draw_bands(axes, timeline, colours, hatches, band)
             draw_strip(axes, timeline, strip, body, (width - 1.3) / max(frames, 1))
             axes.set(xlim=(0, max(frames, 1) / timeline.fps), ylim=(0, body))  # imshow has changed them
             axes.set_title(shorten(timeline.title, 110), loc="left", fontsize=10)
@@ -88,11 +103,14 @@ def draw_timelines(timelines: Sequence[Timeline], names: Sequence[str], png):
             axes.spines[["left", "bottom"]].set_visible(False)
             top -= row
         axes.set_xlabel("seconds", fontsize=8)
-        handles = [Patch(color=colours[name], label=shorten(name, 18)) for name in names]
-        figure.legend(handles=handles, loc="lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
+        handles = [
+            Patch(facecolor=colours[name], hatch=hatches[name], edgecolor="white", label=text)
+            for name, text in zip(names, texts, strict=True)
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=min(len(names), columns), frameon=False, fontsize=9)
 
 
-def draw_bands(axes, timeline: Timeline, colours: dict, band: float):
+def draw_bands(axes, timeline: Timeline, colours: dict, hatches: dict, band: float):
     ticks = []
     for number, (name, labels) in enumerate(reversed(timeline.bands.items())):
         bottom = number * band
@@ -100,12 +118,12 @@ def draw_bands(axes, timeline: Timeline, colours: dict, band: float):
         inches = axes.get_figure().get_figwidth() * axes.get_position().width / max(len(labels), 1)
         for label, start, end in runs_of(labels):
             x, length = start / timeline.fps, (end - start) / timeline.fps
-            box = Rectangle((x, bottom + 0.03), length, band - 0.06, facecolor=colours[label], edgecolor="white")
-            axes.add_patch(box)
-            letters = int(inches * (end - start) / 0.085)
+            style = {"facecolor": colours[label], "hatch": hatches[label], "edgecolor": "white"}
+            axes.add_patch(Rectangle((x, bottom + 0.03), length, band - 0.06, **style))
+            letters = int(inches * (end - start) / LETTER)
             if letters >= min(len(label), 3) + 1:
-                text = shorten(label, letters)
-                axes.text(x + length / 2, bottom + band / 2, text, ha="center", va="center", fontsize=9, color=INK)
+                text, ink = shorten(label, letters), letters_on(colours[label])
+                axes.text(x + length / 2, bottom + band / 2, text, ha="center", va="center", fontsize=9, color=ink)
     axes.set_yticks([place for place, _ in ticks], [name for _, name in ticks])
     axes.tick_params(axis="y", length=0, labelsize=9)
 

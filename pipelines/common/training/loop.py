@@ -51,7 +51,8 @@ class Trainer:
             loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
         validate: validate() returns name -> float, at the end of every epoch.
         monitor: name of the metric, of validation or training, that selects the best weights and stops the training
-            early. Of two equal scores, the one with the lower val_loss is better.
+            early; "epoch" (with "max") keeps those of the last epoch. Of two equal scores, the one with the lower
+            val_loss is better.
         mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
         parameter_groups: weights with their own learning rate, optionally frozen until an epoch, at which the structure
             of the batches may change.
@@ -195,8 +196,6 @@ class Trainer:
     def _end_epoch(self, metrics: dict[str, float]):
         """Writes the history, and the weights if they are the best; advances the progress to the next epoch."""
         progress = self.progress
-        if self.monitor not in metrics:
-            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(metrics)}")
         self._count_seconds()
         row = {
             "epoch": progress.epoch + 1,
@@ -205,6 +204,8 @@ class Trainer:
             "learning_rate": self.updates.learning_rate(),
             "seconds": round(progress.epoch_seconds, 3),
         }
+        if self.monitor not in row:
+            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(row)}")
         progress.waited += 1
         if is_better(row, progress.best, self.monitor, self.mode):
             self._keep_best(row)

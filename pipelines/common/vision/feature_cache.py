@@ -34,7 +34,7 @@ Identity = tuple[str, int, int]  # name, bytes, modification time in nanoseconds
 
 
 class Features(collections.abc.Mapping):
-    """A mapping from names to float32[rows, units], read from disk as it is used, in the order of the items.
+    """A mapping from names to float[rows, units], read from disk as it is used, in the order of the items.
 
     Attributes:
         failures: for each item without features the reason, as the end of a sentence.
@@ -60,6 +60,7 @@ def fill(
     items: Mapping[str, os.PathLike | str],
     compute: Callable[[list], Iterable[np.ndarray | str]],
     *,
+    dtype: str = "float32",
     shard_items: int = 1000,
     shard_bytes: int = 2**26,
     log: Callable[[str], None] = print,
@@ -74,6 +75,8 @@ def fill(
         items: name -> file. The same name with another size or modification time is another item.
         compute: called with some of the files, yields for each one its features, a number [rows, units] with one row or
             more, or the reason why there are none (a string; it is not stored, so a later call tries again).
+        dtype: type of the stored features, part of the key unless it is float32. float16 takes half of the disk; larger
+            values than it has become its largest.
         shard_items, shard_bytes: a shard is written when it has this many items or bytes.
         log: called with lines about progress and damaged files.
 
@@ -82,7 +85,7 @@ def fill(
         ValueError: `compute` yields an array of another shape.
     """
     files_of, failures = identities(items)
-    cache = Cache(pathlib.Path(folder), key, log)
+    cache = Cache(pathlib.Path(folder), key if dtype == "float32" else {**key, "dtype": dtype}, log)
     stored = cache.read()
     if files_of.keys() - stored.keys():
         with cache.locked():
@@ -96,7 +99,7 @@ def fill(
                 if isinstance(features, str):
                     failures[identity[0]] = features
                     continue
-                shard.append((identity, as_rows(features, identity[0])))
+                shard.append((identity, as_rows(features, identity[0], dtype)))
                 size += shard[-1][1].nbytes
                 if len(shard) >= shard_items or size >= shard_bytes:
                     stored |= cache.write(shard)
@@ -120,11 +123,12 @@ def identities(items: Mapping) -> tuple[dict[Identity, os.PathLike | str], dict[
     return files_of, failures
 
 
-def as_rows(features, name: str) -> np.ndarray:
+def as_rows(features, name: str, dtype: str) -> np.ndarray:
     rows = np.asarray(features, np.float32)
     if rows.ndim != 2 or not len(rows):
         raise ValueError(f"the features of {name} have the shape {rows.shape}, expected [rows >= 1, units]")
-    return rows
+    limits = np.finfo(dtype)
+    return np.clip(rows, limits.min, limits.max).astype(dtype, copy=False)
 
 
 def progress(computed: Iterable, count: int, log: Callable[[str], None]):
@@ -209,7 +213,7 @@ class Cache:
 
 
 def read_shard(index_file: pathlib.Path) -> dict[Identity, np.ndarray] | None:
-    """Returns the items of a shard, float32[rows, units] each; None if the shard is damaged or incomplete."""
+    """Returns the items of a shard, float[rows, units] each; None if the shard is damaged or incomplete."""
     array_file = index_file.with_suffix(".npy")
     try:
         index = json.loads(index_file.read_bytes())

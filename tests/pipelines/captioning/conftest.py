@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import random
+import shutil
 
 import pytest
 from PIL import Image, ImageDraw
@@ -80,6 +81,30 @@ def shared(tmp_path_factory) -> SharedRun:
 
     folder = shared_runs.make_once(tmp_path_factory, "captioning", make)
     return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"), folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def attending(shared, tmp_path_factory) -> pathlib.Path:
+    """A run of a model with attention, with random weights, and its export."""
+
+    def make(folder: pathlib.Path):
+        from pipelines.captioning.config import Config
+        from pipelines.captioning.model import make_model, make_preprocessing
+        from pipelines.common.config import from_json, replace
+        from pipelines.common.data.loading import load_vocabulary
+        from pipelines.common.runs import Run, save_weights
+
+        config = replace(from_json(Config, Run.open(shared.run, "captioning").config), image="attend", fit="crop")
+        run = Run.start(folder / "run", "captioning", config)
+        shutil.copy(shared.run / "vocabulary.txt", run.path)
+        preprocessing = make_preprocessing(config, load_vocabulary(run.path / "vocabulary.txt"))
+        model = make_model(config, preprocessing)
+        save_weights(model, run.weights_file)
+        run.close()
+        assert run_main("export", "--run", folder / "run") == 0
+
+    folder = shared_runs.make_once(tmp_path_factory, "captioning-attending", make)
+    return shared_runs.own_copy(tmp_path_factory, folder / "run")
 
 
 @pytest.fixture(scope="session")

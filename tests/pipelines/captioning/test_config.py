@@ -72,6 +72,10 @@ def test_a_config_of_version_0_1_is_read():
         ({"length_penalty": -0.5}, "--length-penalty is -0.5, but must be at least 0"),
         ({"pixel_limit": 0}, "--pixel-limit is 0, but must be at least 1"),
         ({"beam_size": 0}, "--beam-size is 0, but must be at least 1"),
+        ({"image": "attend", "attention_penalty": -1.0}, "--attention-penalty is -1.0, but must be at least 0"),
+        ({"attention_penalty": 0.1}, "--attention-penalty needs --image attend, but --image is first"),
+        ({"image": "merge", "attention_gate": True}, "--attention-gate needs --image attend, but --image is merge"),
+        ({"attention_input": True}, "--attention-input needs --image attend, but --image is first"),
     ],
 )
 def test_fields_out_of_range(changes, message):
@@ -89,6 +93,7 @@ def test_an_unknown_field():
     [
         ({}, [False] * 4, [False] * 4),
         ({"augment": 0.1}, [False] * 4, [True] * 4),
+        ({"mirror": True}, [False] * 4, [True] * 4),
         ({"finetune_cnn_after": 2}, [False, False, True, True], [False, False, True, True]),
         ({"finetune_cnn_after": 2, "augment": 0.1}, [False, False, True, True], [False, False, True, True]),
         ({"finetune_cnn_after": 0}, [True] * 4, [True] * 4),

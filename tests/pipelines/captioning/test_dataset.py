@@ -11,11 +11,13 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned, read, without_captions
 from pipelines.captioning.config import Config, DataConfig
+from pipelines.captioning.evaluate import pooled
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.config import replace
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders
+from pipelines.common.vision.feature_maps import FeatureMaps
 
 ROWS = [("b.png", 0, "A dog ."), ("b.png", 1, "One dog"), ("a.png", 0, "Two cats")]
 REFERENCES = {"b.png": ["A dog .", "One dog"], "a.png": ["Two cats"]}
@@ -208,8 +210,46 @@ def test_an_image_is_in_a_batch_with_all_its_captions(xla):
     assert not xla or shapes == {(4, 8)}
 
 
+@pytest.mark.parametrize("xla", [False, True])
+def test_a_map_is_in_a_batch_with_all_captions_of_its_image(xla):
+    """The last batch is filled up with rows that do not count."""
+    found = captions(21)
+    maps = FeatureMaps([np.full([4, 3], number, np.float16) for number in range(21)])
+    seen, shapes = {}, set()
+    for batch in batches.map_batches(found, maps, batch_images=8, seed=1, xla=xla):
+        shapes.add(batch["target"].shape[1:])
+        assert batch["image"].shape == (8, 4, 3) and batch["image"].dtype == tf.float16
+        for image, target, real in zip(*(batch[name].numpy() for name in ("image", "target", "real")), strict=True):
+            assert (image == image[0, 0]).all()
+            if real.any():
+                assert int(image[0, 0]) not in seen
+                seen[int(image[0, 0])] = [row[row != 0].tolist() for row, one in zip(target, real, strict=True) if one]
+    assert seen == {number: each for number, each in enumerate(found.by_image().to_list()) if each}
+    assert not xla or shapes == {(4, 8)}
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is not a file mapped into it."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.extra
+def test_memory_does_not_grow_with_the_maps(tmp_path):
+    """An epoch over 400 MB of maps takes less than 100 MB of memory."""
+    np.save(tmp_path / "maps.npy", np.ones([2000, 100, 1000], np.float16))
+    maps = FeatureMaps(list(np.asarray(np.load(tmp_path / "maps.npy", mmap_mode="r"))))
+    found = captions(2000)
+    list(batches.map_batches(captions(8), FeatureMaps(maps.maps[:8]), batch_images=8, seed=1))  # creates the threads
+    before, most = resident_bytes(), 0
+    for _ in batches.map_batches(found, maps, batch_images=8, seed=1):
+        most = max(most, resident_bytes() - before)
+    assert most < 100e6
+
+
 def test_the_order_depends_only_on_seed_and_epoch():
     found, features = captions(30), np.zeros([30, 1], np.float32)
+    maps = FeatureMaps([np.full([2, 1], number, np.float16) for number in range(30)])
     some = dataset.Images(Captioned({}, {}), {}, pixels=np.zeros([30, 4, 4, 3], np.uint8))
 
     def by_features(seed, epoch):
@@ -220,7 +260,11 @@ def test_the_order_depends_only_on_seed_and_epoch():
         given = batches.image_batches(found, some, None, batch_images=8, seed=seed, epoch=epoch, augment=0.25)
         return [(batch["target"].numpy().tolist(), batch["image"].numpy().tolist()) for batch in given]
 
-    for order in (by_features, by_images):
+    def by_maps(seed, epoch):
+        given = batches.map_batches(found, maps, batch_images=8, seed=seed, epoch=epoch)
+        return [(batch["target"].numpy().tolist(), batch["image"].numpy().tolist()) for batch in given]
+
+    for order in (by_features, by_images, by_maps):
         assert order(1, 0) == order(1, 0)
         assert order(1, 0) != order(1, 1)
         assert order(1, 0) != order(2, 0)
@@ -238,6 +282,18 @@ def test_augmentation_moves_and_brightens():
         levels.add(float(found.max()))
         assert 75 <= found.max() <= 125
     assert len(places) > 4 and len(levels) == 12
+
+
+def test_half_of_the_images_are_mirrored_and_otherwise_the_same():
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, [6, 6, 3]), tf.uint8)
+    mirrored = 0
+    for number in range(12):
+        seed = tf.constant([number, 1])
+        without, found = (batches.augmented(pixels, seed, 0.2, mirror).numpy() for mirror in (False, True))
+        turned = np.array_equal(found, without[:, ::-1])
+        assert turned or np.array_equal(found, without)
+        mirrored += turned
+    assert 2 < mirrored < 10
 
 
 def test_pixels_are_those_of_the_export_to_the_last_bit(tmp_path, scenes):
@@ -274,6 +330,23 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
     other = encoders.build_encoder("small", weights="none", image_size=32)
     assert (dataset.with_features(captioned, other, chosen).features != found.features).any()
     assert "computing the features of 6 of 6" in capsys.readouterr().err
+
+
+def test_maps_are_cached_in_half_precision_beside_the_features(tmp_path, scenes, capsys):
+    scenes(tmp_path, "train", 5, 0)
+    encoder = encoders.build_encoder("small", weights="none", image_size=32, pooling="none")
+    chosen = config(tmp_path, tmp_path, image="attend")
+    captioned = read(tmp_path, "train", chosen.data)
+    found = dataset.with_features(captioned, encoder, chosen)
+    pixels = preprocessing().pixels(tf.constant([path.read_bytes() for path in captioned.paths.values()]))[0]
+    expected = encoder(pixels).numpy()
+    assert found.features.shape == expected.shape == (5, 16, 64)
+    np.testing.assert_allclose(found.features[:], expected.astype(np.float16), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(pooled(found.features), expected.mean(axis=1), rtol=1e-3, atol=1e-4)
+    assert "computing the features of 5" in capsys.readouterr().err
+    again = dataset.with_features(captioned, encoder, chosen)
+    np.testing.assert_array_equal(again.features[:], found.features[:])
+    assert capsys.readouterr().err == ""
 
 
 def test_one_bad_image_in_a_hundred_is_allowed():

@@ -12,6 +12,7 @@ from pipelines.captioning.evaluate import FeatureExtractor, Perplexity, nearest_
 from pipelines.captioning.model import load_trained
 from pipelines.captioning.scores import all_scores
 from pipelines.captioning.train import make_loss
+from pipelines.common.config import replace
 from pipelines.common.runs import Run
 
 
@@ -83,7 +84,7 @@ def test_a_part_that_is_not_there(shared, command, capsys):
 
 def test_perplexity_is_that_of_the_training_loss_without_smoothing(trained, images):
     captions = dataset.encode(images.captioned, trained.preprocessing)
-    found = Perplexity(trained.model)(captions, images.features, 5)
+    found = Perplexity(trained.model)(captions, images.features, replace(trained.config, batch_pairs=5).data)
     loss = make_loss(trained.model, trained.config)
     sums = [loss(batch, False)["nll"] for batch in batches.feature_batches(captions, images.features, batch_pairs=7)]
     assert found == pytest.approx(float(sum(t for t, _ in sums)) / float(sum(w for _, w in sums)), rel=1e-5)

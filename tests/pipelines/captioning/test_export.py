@@ -180,11 +180,44 @@ def test_draws_follow_seed_and_temperature(loaded, some):
         assert sample(loaded, images, seed=5, **options) == greedy
 
 
+def test_a_model_with_attention_gives_the_same_answers_and_explains_them(attending, shared, some):
+    """`explain`: the words of a caption, and what the model gives them and where it looks when it is forced to them."""
+    trained = load_trained(Run.open(attending, "captioning"))
+    loaded = tf.saved_model.load(str(attending / "export"))
+    found, expected = (
+        search(loaded, some),
+        image_decoder([trained]).beam(tf.constant(some), beam_size=4, length_penalty=0.0, max_length=12),
+    )
+    assert strings(found["candidates"]) == strings(expected["candidates"])
+    np.testing.assert_allclose(found["score"], expected["score"], atol=1e-4)
+    captions = tf.constant(["A red square on the left.", "there", ""])
+    explained = {
+        name: value.numpy()
+        for name, value in loaded.signatures["explain"](image=tf.constant(some), caption=captions).items()
+    }
+    tokens = [[token.decode() for token in row] for row in explained["tokens"]]
+    assert tokens[:2] == [["▁a", "▁red", "▁square", "▁on", "▁the", "▁left"], ["▁there", "", "", "", "", ""]]
+    assert explained["attention"].shape == (3, 6, 4, 4)
+    pixels, _ = trained.preprocessing.pixels(tf.constant(some[:1]))
+    ids = trained.preprocessing.encode(captions[:1])[0].to_tensor().numpy()
+    inputs = np.concatenate([[[START]], ids[:, :-1]], axis=1).astype(np.int32)
+    state = trained.model.initial_state(trained.model.encode_images(pixels))
+    alignment = trained.model.decode(inputs, state)[1].alignment
+    np.testing.assert_allclose(explained["attention"][0].reshape(6, 16), alignment[0], atol=1e-5)
+    probability = tf.nn.softmax(trained.model((pixels, inputs)))[0].numpy()
+    np.testing.assert_allclose(explained["probability"][0], probability[range(6), ids[0]], atol=1e-5)
+    for name in ("attention", "probability"):
+        assert not explained[name][1, 1:].any() and not explained[name][2].any() and explained[name][1, 0].any()
+    assert bool(loaded.signatures["defaults"]()["crop"])
+    nothing = loaded.signatures["explain"](image=tf.constant([b"no"]), caption=tf.constant([""]))
+    assert nothing["attention"].shape == (1, 1, 4, 4) and not nothing["attention"].numpy().any()
+
+
 def test_an_ensemble_averages_probabilities(trained, some):
     """Of three runs, one of which sees smaller images: the score of a forced caption is the mean of what the members
     give its words."""
     members = [trained]
-    for seed, image in ((7, "first"), (8, "merge")):
+    for seed, image in ((7, "attend"), (8, "merge")):
         other = CaptioningModel.from_config({**trained.model.get_config(), "seed": seed, "image": image})
         other((tf.zeros([1, 32, 32, 3]), tf.ones([1, 2], tf.int32)))
         members.append(Trained(trained.config, trained.preprocessing, other))

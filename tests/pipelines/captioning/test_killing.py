@@ -17,6 +17,15 @@ def test_two_kills(tmp_path, shared, tiny):
     assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
 
 
+@pytest.mark.extra
+def test_two_kills_with_attention(tmp_path, shared, tiny):
+    """While features are computed, and while maps are read from the cache, then pixels, as the CNN is trained."""
+    noise = "--dropout 0.2 --embedding-dropout 0.1 --layers 2"
+    phases = "--image attend --attention-input --attention-penalty 0.1 --finetune-cnn-after 6 --epochs 8"
+    command = [*SAMPLE, "--data", shared.data, *tiny, "--cache", tmp_path / "cache", *noise.split(), *phases.split()]
+    assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
+
+
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
     command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "9", "--finetune-cnn-after", "3"]

@@ -23,6 +23,10 @@ KINDS = [
     {"image": "state", "cell": "rnn", "tied": False},
     {"image": "merge"},
     {"image": "merge", "cell": "rnn", "tied": False},
+    {"image": "attend", "attention": "dot"},
+    {"image": "attend", "attention": "general", "layers": 2, "cell": "rnn", "attention_gate": True},
+    {"image": "attend", "attention_input": True, "layers": 2, "tied": False},
+    {"image": "attend", "attention": "general", "attention_input": True, "attention_gate": True},
 ]
 
 
@@ -34,7 +38,7 @@ def build(**changes) -> CaptioningModel:
 
 @pytest.mark.parametrize("changes", KINDS)
 def test_teacher_forcing_and_decoding_give_the_same_logits(changes):
-    """`decoder_outputs` of all words, and `step` word by word."""
+    """`decode` of all words, and `step` word by word."""
     model = build(**changes)
     forced = model((PIXELS, WORDS)).numpy()
     state = model.initial_state(model.encode_images(PIXELS))
@@ -69,6 +73,62 @@ def test_the_image_is_the_first_input_the_state_or_merged(image):
         np.testing.assert_allclose(logits, model.softmax(model.readout(both)), atol=1e-6)
 
 
+ATTENDING = [kind for kind in KINDS if kind.get("image") == "attend"]
+
+
+@pytest.mark.parametrize("changes", ATTENDING)
+def test_attention_is_that_of_the_equations(changes):
+    """The first two steps, written out: m from the map, h(0) from its mean, then h, c and the readout."""
+    model = build(**changes)
+    maps = model.encode_images(PIXELS)
+    assert maps.shape == (3, 4, 64)
+    normal = model.image_norm(maps)
+    memory = model.attention.memory(model.locations(normal), tf.ones([3, 4], tf.bool))
+    layers = [[dense(tf.reduce_mean(normal, axis=1)) for dense in layer] for layer in model.first_states]
+    state = model.initial_state(maps)
+    np.testing.assert_allclose(state["memory"].values, memory.values, atol=1e-6)
+    outputs, decoded = model.decode(WORDS, state)
+
+    def look(h):
+        context, alpha = model.attention(h, memory)
+        gate = 1.0 if model.attention_gate is None else tf.sigmoid(h @ model.attention_gate.kernel)
+        return gate * context, alpha
+
+    inside = model.recurrent_decoder.attention_input
+    context = look(layers[-1][0])[0] if inside else None
+    for t in range(2):
+        e = model.embedding(WORDS[:, t])
+        h = e if context is None else tf.concat([e, context], axis=-1)
+        for number, layer in enumerate(model.decoder):
+            h, layers[number] = layer.cell(h, layers[number])
+        new, alpha = look(h)
+        context = new if inside else None
+        expected = tf.tanh(tf.concat([h, new, e], axis=-1) @ model.readout.kernel)
+        np.testing.assert_allclose(outputs[:, t], expected, atol=1e-5)
+        np.testing.assert_allclose(decoded.alignment[:, t], alpha, atol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(decoded.alignment, axis=-1), np.ones([3, 4]), atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", ATTENDING)
+def test_the_captions_of_an_image_share_its_memory(changes):
+    """The same outputs as with the image repeated for each caption."""
+    model = build(**changes)
+    words = np.concatenate([WORDS, WORDS[::-1]])
+    maps = model.encode_images(PIXELS)
+    state = model.for_captions(model.initial_state(maps), 2)
+    assert state["memory"].values.shape[0] == 3 and state["layers"][0][0].shape[0] == 6
+    shared, repeated = (model.decode(words, each) for each in (state, model.initial_state(tf.repeat(maps, 2, axis=0))))
+    np.testing.assert_allclose(shared[0], repeated[0], atol=1e-5)
+    np.testing.assert_allclose(shared[1].alignment, repeated[1].alignment, atol=1e-5)
+
+
+def test_maps_are_rounded_as_in_the_cache_but_not_in_training():
+    model = build(image="attend")
+    exact = model.encoder(PIXELS.astype(np.float32)).numpy()
+    np.testing.assert_array_equal(model.encode_images(PIXELS), exact.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(model.encode_images(PIXELS, training=True), exact)
+
+
 def test_every_weight_is_trained_and_saved(tmp_path):
     for number, changes in enumerate(KINDS):
         model = build(**changes, dropout=0.2, embedding_dropout=0.2)
@@ -97,6 +157,11 @@ def test_dropout_of_the_image_of_words_and_before_the_softmax():
     assert drawn(embedding_dropout=0.5)
     assert drawn(dropout=0.5, off=["image_dropout"]) and drawn(dropout=0.5, off=["dropouts"])
     assert not drawn(dropout=0.5, off=["image_dropout", "dropouts"])
+    for attention_input in (False, True):
+        attend = {"image": "attend", "attention_input": attention_input, "layers": 2, "dropout": 0.5}
+        assert drawn(**attend, off=["image_dropout", "dropouts"])  # of the readout
+        assert drawn(**attend, off=["image_dropout", "readout_dropout"])  # between the layers
+        assert not drawn(**attend, off=["image_dropout", "dropouts", "readout_dropout"])
 
 
 def test_a_frozen_cnn_does_not_change_the_order_of_the_weights():
@@ -128,7 +193,7 @@ def test_beam_search_equals_an_exhaustive_search():
 
 
 def test_an_invalid_image_input_and_a_plain_keras_model():
-    with pytest.raises(ValueError, match="image is 'attention', expected 'first', 'state' or 'merge'"):
+    with pytest.raises(ValueError, match="image is 'attention', expected one of first, state, merge, attend"):
         build(image="attention")
     model = build()
     model.compile("adam", "sparse_categorical_crossentropy")

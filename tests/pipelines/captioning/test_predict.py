@@ -5,10 +5,13 @@ import shutil
 import sys
 import types
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.captioning import predict
 from pipelines.captioning.predict import find_files
+from pipelines.common.pictures.attention_sheet import draw_attention_sheet
 
 
 @pytest.fixture
@@ -144,6 +147,24 @@ def test_a_picture_of_the_captioned_images(shared, command, lines, folder):
     assert command("predict", "--model", shared.run, folder, "--picture", folder / "sheet.png") == 0
     assert len(lines()) == 4
     with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.width > 400
+
+
+def test_a_picture_of_where_the_model_looked(attending, shared, command, lines, tmp_path, monkeypatch):
+    sheets = []
+    monkeypatch.setattr(predict, "draw_attention_sheet", lambda *given, **more: sheets.append((given, more)))
+    images = [shared.image(0), shared.image(1)]
+    assert command("predict", "--model", attending, *images, "--prefix", "a red", "--picture", tmp_path / "s.png") == 0
+    found = lines()
+    (((items, png), options),) = sheets
+    assert [item.caption for item in items] == [row["caption"] for row in found] and png == tmp_path / "s.png"
+    for item, row in zip(items, found, strict=True):
+        assert item.words == row["caption"].split() and item.crop and item.file == row["image"]
+        assert item.attention.shape == (len(item.words), 4, 4)
+        np.testing.assert_allclose(item.attention.sum(axis=(1, 2)), 1, atol=1e-5)
+    assert "2 images" in options["title"]
+    draw_attention_sheet(items, png, **options)
+    with Image.open(png) as sheet:
         assert sheet.width > 400
 
 

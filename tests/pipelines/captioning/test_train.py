@@ -8,7 +8,7 @@ import tensorflow as tf
 from layers.text import END, START, UNKNOWN
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import Config
-from pipelines.captioning.model import load_trained
+from pipelines.captioning.model import CaptioningModel, load_trained
 from pipelines.captioning.train import make_loss
 from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
@@ -76,7 +76,31 @@ def test_the_loss_is_that_of_the_equations(shared, trained, seen):
     assert float(smoothed["loss"][0]) > expected
 
 
+def test_the_penalty_is_equation_14_of_the_real_words(shared, trained):
+    """(1 - the sum over words)^2, summed over positions and captions, but not of padding or captions that only fill."""
+    model = CaptioningModel.from_config({**trained.model.get_config(), "image": "attend"})
+    model((pixels_of(shared, 2), np.ones([2, 2], np.int32)))  # creates the weights
+    maps = model.encode_images(pixels_of(shared, 2))
+    target = np.array([[[5, 6, 7], [8, 0, 0]], [[9, 4, 0], [7, 7, 7]]], np.int32)
+    real = np.array([[1, 1], [1, 0]], np.float32)
+    batch = {"image": maps, "target": tf.constant(target), "real": tf.constant(real)}
+    config = replace(trained.config, image="attend")
+    (without, words), (penalized, _) = (
+        make_loss(model, replace(config, attention_penalty=penalty))(batch, False)["loss"] for penalty in (0.0, 0.3)
+    )
+    expected = 0.0
+    for row, caption in zip(*np.nonzero(real), strict=True):
+        inputs = [START, *(word for word in target[row, caption] if word)]
+        alpha = model.decode(np.array([inputs], np.int32), model.initial_state(maps[row : row + 1]))[1].alignment[0]
+        expected += float(np.square(1 - alpha.numpy().sum(axis=0)).sum())
+    assert float(words) == 4 + 2 + 3
+    assert float(penalized - without) == pytest.approx(0.3 * expected, rel=1e-3)
+
+
 OPTIONS = """
+--image attend --finetune-cnn-after None --attention general --attention-penalty 0.1 --attention-gate --ema 0.9
+--image attend --finetune-cnn-after 1 --epochs 2 --attention-input --layers 2 --augment 0.1 --precision mixed_bfloat16
+--image attend --encoder peaks --attention dot --cell rnn --no-tied --xla
 --image state --encoder peaks --cell rnn --layers 2 --no-tied --finetune-cnn-after None --xla --monitor bleu4
 --image merge --precision mixed_bfloat16 --finetune-cnn-after 1 --epochs 2 \
     --ema 0.9 --accumulate 2 --augment 0.1 --monitor perplexity

@@ -63,6 +63,12 @@ def test_the_preset_has_the_values_of_the_paper():
         ({"teacher_updates": 0.5}, "--teacher-updates is 0.5, but must be at least 1"),
         ({"length_penalty": -1.0}, "--length-penalty is -1.0, but must be at least 0"),
         ({"softmax_samples": 0}, "--softmax-samples is 0, but must be at least 1"),
+        ({"attention": "dot", "context": "max"}, "--context is max, but must be none with --attention"),
+        ({"attention_input": True}, "--attention-input is True, but must be False without --attention"),
+        (
+            {"replace_unknown": True},
+            "--replace-unknown is True, but must be False without --level word and --attention",
+        ),
         ({"beam_size": 0}, "--beam-size is 0, but must be at least 1"),
     ],
 )

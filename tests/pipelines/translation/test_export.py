@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers.text import END, START, pad
+from layers.text import END, START, UNKNOWN, pad
 from layers.tokenizer import Tokenizer
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
@@ -45,6 +45,16 @@ def trained(shared):
 @pytest.fixture(scope="module")
 def loaded(shared):
     return tf.saved_model.load(str(shared.run / "export"))
+
+
+@pytest.fixture(scope="module")
+def attentive(shared, command, tiny, tmp_path_factory):
+    """Returns the folder of a run with attention inside the recurrence, trained and exported."""
+    run = tmp_path_factory.mktemp("attentive") / "run"
+    options = ["--attention", "additive", "--attention-input", "--bidirectional", "--replace-unknown", "--epochs", "1"]
+    assert command("train", "sample", "--data", shared.data, "--run", run, *tiny, "--context", "none", *options) == 0
+    assert command("export", "--run", run) == 0
+    return run
 
 
 def search(loaded, texts, prefix=("",), beam_size=4, length_penalty=0.0, min_length=0, max_length=20) -> dict:
@@ -149,6 +159,64 @@ def test_explain_returns_what_the_pictures_show(loaded, trained):
     for gate in "ifgoc":
         assert found[gate].shape == (2, 4, trained.config.model.units)
     assert ((found["f"] > 0) & (found["f"] < 1)).all()
+
+
+def test_with_attention_the_export_equals_the_model_and_explains_the_alignment(attentive):
+    loaded = tf.saved_model.load(str(attentive / "export"))
+    trained = load_trained(Run.open(attentive, "translation"))
+    translations, scores = make_decoder([trained]).batched(beam_size=4, length_penalty=0.0)(TEXTS)
+    found = search(loaded, TEXTS)
+    assert strings(found["translation"]) == translations
+    np.testing.assert_allclose(found["score"], scores, atol=1e-5)
+
+    sources, answers = tf.constant(["A red star.", "A car."]), tf.constant(["Une étoile rouge.", "Une"])
+    found = {
+        name: value.numpy() for name, value in loaded.signatures["explain"](source=sources, translation=answers).items()
+    }
+    assert [token.decode() for token in found["source_tokens"][1]] == ["▁A", "▁car", ".", ""]
+    assert found["alignment"].shape == (2, 4, 4)
+    np.testing.assert_allclose(found["alignment"].sum(axis=2), [[1, 1, 1, 1], [1, 0, 0, 0]], atol=1e-6)
+    assert (found["alignment"][1, :, 3] == 0).all()  # padding of the source
+    encoded, _ = trained.preprocessing.source.encode(sources)
+    _, decoded = trained.model.decode(tf.constant([[START], [START]]), trained.model.encode(pad(encoded)))
+    np.testing.assert_allclose(found["alignment"][:, 0], decoded.alignment[:, 0], atol=1e-6)
+
+
+def test_the_alignment_is_in_the_order_of_the_source(attentive):
+    model = load_trained(Run.open(attentive, "translation")).model
+    assert model.reverse
+    source = tf.constant([[5, 6, 7, 8, 0], [6, 5, 0, 0, 0]])
+    state = model.encode(source)
+    _, decoded = model.decode(tf.constant([[START], [START]]), state)
+    _, _, alignment, _ = model.recurrent_decoder.advance(model.target_embedding(tf.constant([START, START])), state)
+    for row, length in enumerate([4, 2]):
+        np.testing.assert_allclose(decoded.alignment[row, 0, :length], alignment[row, :length][::-1], atol=1e-6)
+        assert (decoded.alignment[row, 0, length:].numpy() == 0).all()
+
+
+def test_an_unknown_word_is_replaced_by_the_most_attended_source_word(attentive):
+    trained = load_trained(Run.open(attentive, "translation"))
+    bias = trained.model.softmax.bias
+    bias.assign(tf.tensor_scatter_nd_update(bias, [[UNKNOWN]], [100.0]))  # the model predicts nothing else
+    found = make_decoder([trained]).beam(tf.constant(["Zoë met Xanthippe.", "A"]), beam_size=1, max_length=3)
+    first, second = strings(found["translation"])
+    assert second == "A A A"
+    encoded, _ = trained.preprocessing.source.encode(tf.constant(["Zoë met Xanthippe."]))
+    _, decoded = trained.model.decode(tf.constant([[START, UNKNOWN, UNKNOWN]]), trained.model.encode(pad(encoded)))
+    tokens = ["▁Zoë", "▁met", "▁Xanthippe", "."]
+    expected = "".join(tokens[place] for place in tf.argmax(decoded.alignment[0], axis=-1)).replace("▁", " ").strip()
+    assert first == expected
+
+
+@pytest.mark.extra
+def test_fine_tuned_with_attention_and_averaged(attentive, shared, command, tmp_path):
+    """With a learning rate of almost zero, the fine-tuned run and the average of both answer as the base run does."""
+    tuned = tmp_path / "tuned"
+    given = ["--from", attentive, "--data", shared.data, "--run", tuned, "--epochs", "1", "--learning-rate", "1e-12"]
+    assert command("fine-tune", *given) == 0
+    assert command("export", "--run", attentive, tuned, "--to", tmp_path / "export") == 0
+    both, alone = (tf.saved_model.load(str(folder)) for folder in (tmp_path / "export", attentive / "export"))
+    assert strings(search(both, TEXTS)["translation"]) == strings(search(alone, TEXTS)["translation"])
 
 
 def test_an_ensemble_averages_probabilities(shared, trained, tmp_path):

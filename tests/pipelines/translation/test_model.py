@@ -16,6 +16,16 @@ KINDS = [
     {"cell": "rnn", "reverse": False, "context": "last", "tied": True},
     {"bidirectional": True, "residual": True, "context": "max", "tied": True},
     {"residual": True, "context": "mean", "initial_range": 0.08},
+    {"attention": "general", "bidirectional": True, "tied": True, "layers": 1},
+    {"attention": "dot", "residual": True, "variational": True},
+    {
+        "attention": "additive",
+        "attention_input": True,
+        "bidirectional": True,
+        "residual": True,
+        "recurrent_dropout": 0.2,
+    },
+    {"attention": "general", "attention_input": True, "cell": "rnn", "tied": True, "initial_range": 0.08},
 ]
 
 
@@ -64,8 +74,11 @@ def test_the_encoder_starts_every_layer_of_the_decoder():
         np.testing.assert_allclose(state["layers"][number][1][:1], c, atol=1e-6)
 
 
-def test_all_weights_in_the_range_of_the_paper():
-    values = np.concatenate([w.numpy().ravel() for w in build(initial_range=0.08).trainable_variables])
+@pytest.mark.parametrize("changes", [{}, {"attention": "additive"}])
+def test_all_weights_in_the_range_of_the_paper(changes):
+    model = build(initial_range=0.08, **changes)
+    drawn = [weight for weight in model.trainable_variables if "readout/bias" not in weight.path]
+    values = np.concatenate([weight.numpy().ravel() for weight in drawn])
     assert np.abs(values).max() <= 0.08
     assert abs(values).mean() == pytest.approx(0.04, rel=0.05)
 

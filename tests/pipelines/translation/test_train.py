@@ -106,6 +106,8 @@ OPTIONS = """
 --softmax sampled --softmax-samples 12 --initial-range 0.08 --loss-per sentence --optimizer sgd --schedule halving
 --bidirectional --residual --context max --tied --ema 0.9 --accumulate 2 --word-dropout 0.1 --precision mixed_bfloat16
 --xla --layers 1 --context last --monitor perplexity
+--attention dot --context none --variational --recurrent-dropout 0.2 --teacher-forcing constant --xla
+--attention additive --attention-input --context none --cell rnn --tied --bidirectional --teacher-forcing linear
 """
 
 

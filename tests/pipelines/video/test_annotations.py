@@ -4,7 +4,8 @@ import tensorflow_datasets as tfds
 
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
-from pipelines.video.annotations import Clip, Segment, frame_labels, open_clip, read
+from pipelines.video.annotations import frame_labels, open_clip, read
+from pipelines.video.clips import Clip, Segment
 from pipelines.video.config import DataConfig
 from pipelines.video.tfds_clips import TfdsClip
 

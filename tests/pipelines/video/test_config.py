@@ -18,8 +18,9 @@ def test_presets_go_through_json_and_build(preset):
     _, config = PRESETS[preset]
     assert from_json(Config, json.loads(json.dumps(as_json(config)))) == config
     assert str(config.run) == f"saved_models/video/{preset}"
-    model = make_model(config, ("fight", "nofight"), encoder_weights="none")
-    assert model(np.zeros([2, 3, model.encoder.output_shape[-1]], np.float32)).shape == (2, 3, 2)
+    size = 6 if config.model.encoder == "none" else 0
+    model = make_model(config, ("fight", "nofight"), size, encoder_weights="none")
+    assert model(np.zeros([2, 3, size or model.encoder.output_shape[-1]], np.float32)).shape == (2, 3, 2)
 
 
 def test_the_model_takes_the_fields_of_its_groups_and_has_no_defaults_for_them():

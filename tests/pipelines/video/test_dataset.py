@@ -7,7 +7,7 @@ from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.video import dataset
-from pipelines.video.annotations import Clip, Segment, Video
+from pipelines.video.clips import Clip, Segment, Video
 from pipelines.video.config import PRESETS, Config, DataConfig
 from pipelines.video.dataset import Track, Tracks
 from pipelines.video.inputs import Inputs

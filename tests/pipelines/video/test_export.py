@@ -85,7 +85,7 @@ def alone(shared, make, padded, tmp_path_factory):
         name: make.variant(shared.run, folder / name, **changes) if changes else shared.run
         for name, changes in VARIANTS.items()
     }
-    exports = [export(run, folder / "moved" / name) for name, run in runs.items()]
+    exports = [export([run], folder / "moved" / name) for name, run in runs.items()]
     answer = subprocess.run(
         [sys.executable, "-c", ALONE, folder / "given.npz", *exports], capture_output=True, text=True, cwd=folder,
         timeout=300,
@@ -174,4 +174,4 @@ def test_windows_continue_from_the_state_of_the_previous_one(loaded, padded):
 
 def test_a_run_that_is_not_trained(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        export(tmp_path / "none")
+        export([tmp_path / "none"])

@@ -6,7 +6,7 @@ import pytest
 from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders, videos
 from pipelines.video import inputs as inputs_module
-from pipelines.video.annotations import Clip
+from pipelines.video.clips import Clip
 from pipelines.video.config import DataConfig
 from pipelines.video.inputs import FeatureInputs, PixelInputs
 from pipelines.video.preprocessing import Preprocessing

@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.training.tbptt import TruncatedBPTT
-from pipelines.video.model import Augmentation, FrameClassifier, append_deltas
+from pipelines.video.model import Augmentation, FrameClassifier
+from pipelines.video.temporal import append_deltas
 
 SIZES = {
     "encoder": "small", "encoder_weights": "none", "train_encoder": True, "encoder_first": "", "image_size": 16,
-    "classes": 3, "projection": 4, "deltas": 0.0, "units": 5, "layers": 2, "shift": 0.1, "shuffle_colours": True,
+    "classes": 3, "feature_size": 0, "standardize": False, "projection": 4, "deltas": 0.0, "units": 5, "layers": 2,
+    "pool": 1, "refinement": 0, "shift": 0.1, "shuffle_colours": True, "feature_noise": 0.0,
     "feature_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1,
 }  # fmt: skip
 FEATURES = np.random.default_rng(0).normal(size=(3, 7, 256)).astype(np.float32)

@@ -25,7 +25,7 @@ def lines(capsys):
 def both_ways(shared, make, tmp_path_factory):
     """A bidirectional run with random weights."""
     folder = make.variant(shared.run, tmp_path_factory.mktemp("both") / "run", bidirectional=True)
-    export(folder)
+    export([folder])
     return folder
 
 
@@ -77,7 +77,7 @@ def test_frames_that_change_in_size(shared, command, lines, make, tmp_path):
 def test_the_rate_of_the_model_and_the_rate_of_the_file(shared, command, lines, make, tmp_path):
     """A model of 5 frames a second reads every second frame; the labelled video keeps the file's own rate."""
     run = make.variant(shared.run, tmp_path / "run", fps=5.0)
-    export(run)
+    export([run])
     clip = make.clip(tmp_path / "a.mp4", make.moving([2] * 9, size=(48, 64)))
     assert command("predict", "--model", run, clip, "--video", tmp_path / "out.mp4") == 0
     (answer,) = lines()

@@ -47,18 +47,20 @@ def slow_f1(pairs, percent, background):
     right = wrong = missed = 0
     for true, predicted in pairs:
         left = slow_segments(true, background)
+        used = set()
         for segment in slow_segments(predicted, background):
             overlaps = [
                 len(segment["frames"] & other["frames"]) / len(segment["frames"] | other["frames"])
                 if other["label"] == segment["label"] else 0.0
                 for other in left
             ]  # fmt: skip
-            if overlaps and max(overlaps) > 0 and max(overlaps) * 100 >= percent - 1e-9:
-                left.pop(overlaps.index(max(overlaps)))
+            best = overlaps.index(max(overlaps)) if overlaps else None
+            if best is not None and best not in used and max(overlaps) > 0 and max(overlaps) * 100 >= percent - 1e-9:
+                used.add(best)
                 right += 1
             else:
                 wrong += 1
-        missed += len(left)
+        missed += len(left) - len(used)
     precision, recall = right / max(right + wrong, 1), right / max(right + missed, 1)
     if right + wrong + missed == 0:
         return 100.0
@@ -115,6 +117,12 @@ def test_random_tracks_against_the_slow_implementation(seed):
     frames = sum(len(true) for true, _ in pairs)
     right = sum(one == other for true, predicted in pairs for one, other in zip(true, predicted, strict=True))
     assert found["accuracy"] == pytest.approx(100 * right / frames)
+    both = [(one, other) for true, predicted in pairs for one, other in zip(true, predicted, strict=True)]
+    shares = [[one == other for one, other in both if one == label] for label in {one for one, _ in both}]
+    assert found["balanced_accuracy"] == pytest.approx(100 * np.mean([np.mean(share) for share in shares]))
+    actions = [one == other for one, other in both if one != background]
+    expected = pytest.approx(100 * np.mean(actions)) if actions else None
+    assert found["accuracy_without_background"] == expected
     assert found["edit"] == pytest.approx(np.mean([slow_edit(*pair, background) for pair in pairs]))
     for percent in (10, 25, 50):
         assert found[f"f1@{percent}"] == pytest.approx(slow_f1(pairs, percent, background))
@@ -169,12 +177,17 @@ def test_a_true_segment_is_matched_once():
     # a long one overlaps two of its label: it uses the larger, and the next may have the other
     true, predicted = track((A, 6), (B, 1), (A, 4)), track((A, 8), (C, 1), (A, 2))
     assert scores.overlap_counts(true, predicted, 10).tolist() == [2, 1, 1]
+    # the second overlaps the first true segment most, which is taken: it is wrong, although another is free
+    true, predicted = track((A, 20), (B, 1), (A, 4)), track((A, 11), (C, 1), (A, 13))
+    assert scores.overlap_counts(true, predicted, 10).tolist() == [1, 2, 2]
 
 
 def test_background_counts_only_in_frames():
     true, predicted = track((C, 5), (A, 5)), track((C, 3), (B, 2), (A, 5))
     found = scores.temporal([true], [predicted], C)
     assert found["accuracy"] == 80
+    assert found["accuracy_without_background"] == 100  # of the frames of A
+    assert found["balanced_accuracy"] == (60 + 100) / 2  # B is in no true frame
     assert found["edit"] == 50
     assert found["f1@50"] == pytest.approx(100 * 2 / 3)
     assert (found["latency"], found["changes"], found["changes_missed"]) == (0, 1, 0)

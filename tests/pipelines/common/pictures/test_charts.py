@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from pipelines.common.pictures.charts import draw_bars, draw_confusion_matrix, draw_curves, draw_sentence_map
+from pipelines.common.pictures.charts import (
+    draw_bars,
+    draw_confusion_matrix,
+    draw_curves,
+    draw_lines,
+    draw_sentence_map,
+)
 from tests.pipelines.common.pictures.pixels import coloured, size
 
 RANDOM = np.random.default_rng(5)
@@ -58,3 +64,12 @@ def test_bars_are_as_long_as_their_values(tmp_path):
     full, half = (coloured(tmp_path / f"{name}.png", blue) for name in ("full", "half"))
     assert full == pytest.approx(2 * half, rel=0.02)
     draw_bars(["a"], [0.0], [0], tmp_path / "zero.png", title="none", names=("x", "y"))
+
+
+def test_lines_have_a_colour_for_each_system(tmp_path):
+    blue, orange = (0, 114 / 255, 178 / 255), (230 / 255, 159 / 255, 0)
+    values = {"one": [1.0, 2.0], "other": [5.0, 5.0]}
+    draw_lines(["a", "b"], values, tmp_path / "two.png", title="lines", names=("x", "y"))
+    draw_lines(["a", "b"], {"one": [1.0, 2.0]}, tmp_path / "one.png", title="lines", names=("x", "y"))
+    assert coloured(tmp_path / "two.png", blue) > 0 and coloured(tmp_path / "two.png", orange) > 0
+    assert coloured(tmp_path / "one.png", orange) == 0

@@ -106,5 +106,8 @@ def test_words_written_are_drawn_with_their_gates(tmp_path):
     draw_decoded_text("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), {}, tmp_path / "plain.png")
     draw_decoded_text("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), gates(3), tmp_path / "gates.png")
     assert size(tmp_path / "gates.png")[1] > 1.5 * size(tmp_path / "plain.png")[1]
+    png, sources = tmp_path / "alignment.png", ["▁Zwei", "▁Hunde", "."]
+    draw_decoded_text("Zwei Hunde.", words, np.array([0.9, 0.2, 0.8]), gates(3), png, sources, np.eye(3))
+    assert size(png)[1] > size(tmp_path / "gates.png")[1]
     draw_decoded_text("", [], np.zeros(0), {}, tmp_path / "nothing.png")
     assert size(tmp_path / "nothing.png")[0] > 100

@@ -72,6 +72,20 @@ def test_computed_once_and_read_afterwards(tmp_path, items, shard_items):
         again["3.dat"][0, 0] = 1
 
 
+def test_half_precision_is_a_cache_of_its_own_and_does_not_overflow(tmp_path, items):
+    large = {name: np.full((2, 3), 1e6 if name == "3.dat" else 1 / 3) for name in items}
+    fill(tmp_path, items, Counting())
+    features, lines = fill(tmp_path, items, lambda paths: (large[path.name] for path in paths), dtype="float16")
+    assert lines[0].startswith("computing the features of 7 of 7 items")
+    assert {rows.dtype for rows in features.values()} == {np.dtype("float16")}
+    np.testing.assert_array_equal(features["3.dat"], np.full((2, 3), np.finfo("float16").max))
+    np.testing.assert_array_equal(features["4.dat"], np.full((2, 3), np.float16(1 / 3)))
+    again, lines = fill(tmp_path, items, Counting(), dtype="float16")
+    np.testing.assert_array_equal(again["3.dat"], features["3.dat"])
+    assert lines == []
+    assert_right(fill(tmp_path, items, Counting())[0], items)
+
+
 def test_a_shard_is_limited_by_its_size(tmp_path, items):
     fill(tmp_path, items, Counting(), shard_bytes=24)  # 8 bytes a row: 1 + 2, 3, 4, …
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 6

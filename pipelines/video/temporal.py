@@ -1,0 +1,101 @@
+"""Parts of the frame classifier besides its recurrent layers: a refining stage, pooling in time, delta features."""
+
+import keras
+import tensorflow as tf
+
+from layers.lstm import LSTM
+from pipelines.common.seeds import Seeds
+
+
+@keras.saving.register_keras_serializable(package="unfold")
+class Refinement(keras.layers.Layer):
+    """Logits of a stage to those of the next: softmax, dropout of whole labels, bidirectional LSTM, linear map.
+
+    Args:
+        units: units of each direction.
+        classes: number of labels.
+        dropout: share of the LSTM's units that is dropped. Of the labels, half that share is dropped.
+    """
+
+    def __init__(self, units: int, classes: int, *, dropout: float, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.units = units
+        self.arguments = {"units": units, "classes": classes, "dropout": dropout, "seed": seed}
+        seeds = Seeds(seed)
+
+        def direction(name: str, backwards: bool):
+            return LSTM(
+                units,
+                return_sequences=True,
+                go_backwards=backwards,
+                kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seeds()),
+                name=name,
+            )
+
+        self.label_dropout = keras.layers.SpatialDropout1D(dropout / 2, seed=seeds())
+        self.recurrent = keras.layers.Bidirectional(
+            direction("forward", False), backward_layer=direction("backward", True), name="recurrent"
+        )
+        self.dropout = keras.layers.Dropout(dropout, seed=seeds())
+        kernel = keras.initializers.GlorotUniform(seed=seeds())
+        self.head = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name="head")
+
+    def build(self, input_shape):
+        self.recurrent.build(input_shape)
+        self.head.build((*input_shape[:-1], 2 * self.units))
+        super().build(input_shape)
+
+    def call(self, logits, padding_mask=None, training=False):
+        x = self.label_dropout(tf.nn.softmax(logits), training=training)
+        x = self.recurrent(x, mask=padding_mask, training=training)
+        return self.head(self.dropout(x, training=training))
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments}
+
+
+def pool_frames(x, padding_mask, pool: int):
+    """Returns the mean of each `pool` frames in a row, and which of these steps have frames.
+
+    Args:
+        x: float[batch, time, width].
+        padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
+
+    Returns:
+        (float[batch, steps, width], bool[batch, steps]) with steps = time / pool, rounded up. The last step of a video
+        is the mean of the frames that are left.
+    """
+    batch, time = tf.unstack(tf.shape(x)[:2])
+    mask = tf.ones([batch, time], tf.bool) if padding_mask is None else padding_mask
+    steps = -(-time // pool)
+    more = [[0, 0], [0, steps * pool - time]]
+    weights = tf.cast(tf.reshape(tf.pad(mask, more), [batch, steps, pool, 1]), x.dtype)
+    x = tf.reshape(tf.pad(x, [*more, [0, 0]]), [batch, steps, pool, x.shape[-1]])
+    counts = tf.reduce_sum(weights, axis=2)
+    return tf.reduce_sum(x * weights, axis=2) / tf.maximum(counts, 1), counts[:, :, 0] > 0
+
+
+def append_deltas(x, before, seen, factor: float, padding_mask):
+    """Appends to each frame its difference from the frame before, times `factor`.
+
+    Args:
+        x: float[batch, time, width].
+        before: the frame before the first one, float[batch, width].
+        seen: float[batch, 1], 0 if there is no frame before the first one: its difference is 0.
+        padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
+
+    Returns:
+        (float[batch, time, 2 width], [before, seen] for the next window).
+    """
+    before, seen = tf.cast(before, x.dtype), tf.cast(seen, x.dtype)
+    previous = tf.concat([before[:, None], x[:, :-1]], axis=1)
+    has_previous = tf.concat([seen[:, None], tf.ones_like(x[:, 1:, :1])], axis=1)
+    deltas = (x - previous) * has_previous * tf.cast(factor, x.dtype)
+    frames = tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
+    if padding_mask is not None:
+        frames = tf.reduce_sum(tf.cast(padding_mask, tf.int32), axis=1)
+    any_frame = (frames > 0)[:, None]
+    last = tf.where(any_frame, tf.gather(x, tf.maximum(frames - 1, 0), batch_dims=1), before)
+    return tf.concat([x, deltas], axis=-1), [last, tf.where(any_frame, tf.ones_like(seen), seen)]
