@@ -12,7 +12,7 @@ u_w is the context vector, which is learned like W and b. If all time steps are 
 
 import keras
 
-LOWEST = -1e30  # as the score of a masked step: below any score, and finite, so that an empty sequence has no NaN
+from layers.attention import masked_softmax
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -63,7 +63,7 @@ class AttentionPooling(keras.layers.Layer):
         exact = keras.backend.result_type(self.compute_dtype, "float32")
         u = keras.ops.tanh(keras.ops.matmul(states, self.kernel) + self.bias)  # [batch, time, units]
         scores = keras.ops.matmul(keras.ops.cast(u, exact), keras.ops.cast(self.context, exact))  # [batch, time]
-        alpha = masked_softmax(scores, mask)
+        alpha = keras.ops.softmax(scores) if mask is None else masked_softmax(scores, mask)
         s = keras.ops.matmul(alpha[:, None, :], keras.ops.cast(states, exact))[:, 0]
         s = keras.ops.cast(s, self.compute_dtype)
         return (s, alpha) if self.return_weights else s
@@ -76,15 +76,3 @@ class AttentionPooling(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "context_initializer": keras.initializers.serialize(self.context_initializer),
         }
-
-
-def masked_softmax(scores, mask=None):
-    """Returns the softmax of float[batch, time] over the time steps where mask, bool[batch, time], is true: zero at
-    the others, hence zero everywhere if there are none."""
-    if mask is None:
-        return keras.ops.softmax(scores, axis=-1)
-    scores = keras.ops.where(mask, scores, LOWEST)
-    shares = keras.ops.exp(scores - keras.ops.stop_gradient(keras.ops.max(scores, axis=-1, keepdims=True)))
-    shares = keras.ops.where(mask, shares, 0.0)
-    total = keras.ops.sum(shares, axis=-1, keepdims=True)
-    return shares / keras.ops.where(total > 0, total, 1.0)
