@@ -63,7 +63,7 @@ class AttentionPooling(keras.layers.Layer):
         exact = keras.backend.result_type(self.compute_dtype, "float32")
         u = keras.ops.tanh(keras.ops.matmul(states, self.kernel) + self.bias)  # [batch, time, units]
         scores = keras.ops.matmul(keras.ops.cast(u, exact), keras.ops.cast(self.context, exact))  # [batch, time]
-        alpha = masked_softmax(scores, mask)
+        alpha = keras.ops.softmax(scores) if mask is None else masked_softmax(scores, mask)
         s = keras.ops.matmul(alpha[:, None, :], keras.ops.cast(states, exact))[:, 0]
         s = keras.ops.cast(s, self.compute_dtype)
         return (s, alpha) if self.return_weights else s

@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from pipelines.common.config import check, check_at_least, check_shares, replace, reset
+from pipelines.common.config import check, check_at_least, check_shares, flag, replace, reset
 from pipelines.common.errors import UserError
 from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment import text_config
@@ -118,10 +118,17 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
-    """Transfer from other runs: a language model to start from, teachers of the unlabelled reviews."""
+    """Transfer: a language model or word vectors to start from, teachers of the unlabelled reviews."""
 
     init_from: pathlib.Path | None = None
     """Run of the command pretrain, whose vocabulary, embeddings and recurrent layers training starts from."""
+
+    vectors: pathlib.Path | None = None
+    """Text file of word vectors that the embeddings start from: GloVe, word2vec or fastText (.vec), also as .gz. Not
+    needed any more after training."""
+
+    freeze_vectors: int = 0
+    """Epochs in which the embeddings that start from --vectors are not trained. As many as --epochs: they never are."""
 
     teachers: tuple[pathlib.Path, ...] = ()
     """Runs of this command whose probabilities, averaged, are the pseudo-labels of the unlabelled reviews, which
@@ -137,7 +144,13 @@ class TransferConfig:
 
     def __post_init__(self):
         check(self, "layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1")
-        check_at_least(self, unfreeze_every=0)
+        check_at_least(self, unfreeze_every=0, freeze_vectors=0)
+        check(self, "freeze_vectors", not self.freeze_vectors or self.vectors is not None, "0 without --vectors")
+        if self.vectors and self.init_from:
+            raise UserError(
+                f"--vectors is {self.vectors}, but the language model {self.init_from} has embeddings of its own:"
+                " expected one of them (--init-from None: no language model)"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,11 +186,12 @@ class Config:
         expected = f"below {epochs / groups:g}, so that the embeddings, the last of {groups} layers, learn before"
         expected += f" --epochs {epochs:g} are over"
         check(self.transfer, "unfreeze_every", not frozen or frozen < epochs, expected)
-        if self.base and self.transfer.init_from:
-            raise UserError(
-                f"--init-from is {self.transfer.init_from}, but fine-tune starts from the run {self.base}: expected one"
-                " of them"
-            )
+        for field in ("init_from", "vectors"):
+            start = getattr(self.transfer, field)
+            if self.base and start:
+                raise UserError(
+                    f"{flag(field)} is {start}, but fine-tune starts from the run {self.base}: expected one of them"
+                )
 
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """Returns the default configuration of fine-tuning from the run `base`, which has this configuration: the same,
@@ -188,7 +202,7 @@ class Config:
             run=base.with_name(f"{base.name}-finetuned"),
             data=reset(self.data, "manual_dir", "text_column", "label_column", "group_column", "label_names"),
             loss=reset(self.loss, "class_weights", "calibrate"),
-            transfer=reset(self.transfer, "init_from", "teachers"),
+            transfer=reset(self.transfer, "init_from", "vectors", "freeze_vectors", "teachers"),
         )
 
     def starting_from(self, learned: "language_model.Config | Config", run: pathlib.Path) -> "Config":

@@ -1,6 +1,7 @@
-"""Trains a classifier from random weights, from a language model, or from another run (fine-tuning)."""
+"""Trains a classifier from random weights, word vectors, a language model, or another run (fine-tuning)."""
 
 import contextlib
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from layers.text import UNKNOWN, Vocabulary
 from pipelines.common import metrics
 from pipelines.common.data.loading import load_labels, load_vocabulary, text_batches
+from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
 from pipelines.common.runs import Run
@@ -45,11 +47,14 @@ def train(config: Config, preset: str | None = None) -> dict:
     if config.transfer.teachers:
         teachers = self_training.load_teachers(config, names)
         reviews["unlabelled"] = self_training.load_unlabelled(config, reviews)
+    stored = (run.path / LABELS_FILE).is_file()  # written after the vocabulary
+    if stored:
+        vocabulary, names = load_vocabulary(run.path / VOCABULARY_FILE), load_labels(run.path / LABELS_FILE)
+    else:
+        vocabulary = make_vocabulary(config, reviews, base, learned)
+    vectors = warm_start.read_vectors(config, vocabulary)
     with run.create():
-        if (run.path / LABELS_FILE).is_file():  # written after the vocabulary
-            vocabulary, names = load_vocabulary(run.path / VOCABULARY_FILE), load_labels(run.path / LABELS_FILE)
-        else:
-            vocabulary = make_vocabulary(config, reviews, base, learned)
+        if not stored:
             with atomic_write(run.path / VOCABULARY_FILE) as file:
                 file.write(vocabulary.to_text())
             write_json(run.path / LABELS_FILE, list(names))
@@ -61,7 +66,9 @@ def train(config: Config, preset: str | None = None) -> dict:
             copy_weights(base, model, vocabulary, names)
         if learned:
             warm_start.copy_weights(learned, model, vocabulary)
-        summary = fit(run, model, config, reviews, preprocessing, names)
+        if vectors:
+            model.get_layer("embedding").set_weights([vectors.embeddings(config.training.seed)])
+        summary = fit(run, model, config, reviews, preprocessing, names, vectors)
     report(run)
     return summary
 
@@ -122,14 +129,17 @@ def fit(
     reviews: dict[str, Reviews],
     preprocessing: Preprocessing,
     names: tuple[str, ...],
+    vectors: WordVectors | None = None,
 ) -> dict:
-    """Trains the model. Returns the summary of the run."""
+    """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported."""
     options = config.training
     train, validation = (
         dataset.encode_labelled(reviews[part], preprocessing, names) for part in ("train", "validation")
     )
     if "unlabelled" in reviews:
         train += self_training.encode_pseudo_labelled(run, reviews["unlabelled"], preprocessing, names)
+    if vectors:
+        print(vectors.coverage(train.ids), file=sys.stderr)
     report_cut(train, config.text)
     report_cut(validation, config.text)
     predictor = make_predictor(model)
@@ -168,7 +178,7 @@ def fit(
         validate=validate,
         monitor="val_accuracy",
         mode="max",
-        parameter_groups=warm_start.parameter_groups(config.transfer, options.learning_rate, model),
+        parameter_groups=warm_start.parameter_groups(config.transfer, options, model),
         at_end=calibrate if config.loss.calibrate else None,
     ).train()
 

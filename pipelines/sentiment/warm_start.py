@@ -1,4 +1,4 @@
-"""Starts a classifier from a language model: Dai & Le 2015, "Semi-supervised sequence learning".
+"""Starts a classifier from a language model: Dai & Le 2015, "Semi-supervised sequence learning"; or from word vectors.
 
     embedding                          copied; a new word has the embedding of the unknown word
     forward_1 … forward_N              copied
@@ -14,8 +14,12 @@ import numpy as np
 
 from layers.text import UNKNOWN, Vocabulary
 from pipelines.common.config import flag
+from pipelines.common.data import word_vectors
+from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
+from pipelines.common.training.checkpoints import Checkpoints
 from pipelines.common.training.optimizers import ParameterGroup
+from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import ARCHITECTURE, Config, TransferConfig
 from pipelines.sentiment.language_model import config as language_model
@@ -64,19 +68,33 @@ def copy_weights(learned: Trained, model: keras.Model, vocabulary: Vocabulary):
             layer.set_weights([kernel, *others])
 
 
-def parameter_groups(transfer: TransferConfig, learning_rate: float, model: keras.Model) -> list[ParameterGroup]:
-    """Returns the groups of weights below the head, each with a lower learning rate and a later first epoch than the
-    one above it; an empty list if all weights are trained alike.
+def read_vectors(config: Config, vocabulary: Vocabulary) -> WordVectors | None:
+    """Reads the file of --vectors. Returns None if there is none, or if the run has a checkpoint, which has the
+    embeddings: the file may be gone."""
+    path = config.transfer.vectors
+    if not path or Checkpoints(config.run / "checkpoints").files():
+        return None
+    return word_vectors.read(path, vocabulary.words, config.model.embedding_units)
+
+
+def parameter_groups(transfer: TransferConfig, options: TrainingOptions, model: keras.Model) -> list[ParameterGroup]:
+    """Returns the groups of weights below the head, each with a lower learning rate or a later first epoch than the one
+    above it. Weights that are trained like the head are in none.
 
     Howard & Ruder 2018, "Universal language model fine-tuning for text classification", section 3.2, discriminative
     fine-tuning, and section 3.3, gradual unfreezing. With --layer-decay d, a layer n below the head has d^n of the
-    learning rate of the head (the paper: d = 1 / 2.6).
+    learning rate of the head (the paper: d = 1 / 2.6). --freeze-vectors delays the last group, the embeddings, and
+    excludes it if no epoch is left for it.
     """
-    if transfer.layer_decay == 1 and not transfer.unfreeze_every:
-        return []
+    embedding = model.get_layer("embedding")
+    embedding.trainable = transfer.freeze_vectors < options.epochs
     layers = [[weight for layer in pair for weight in layer.trainable_weights] for pair in recurrent_layers(model)]
-    groups = [*reversed(layers), model.get_layer("embedding").trainable_weights]
+    groups = [*reversed(layers), embedding.trainable_weights]
+    rates = [options.learning_rate * transfer.layer_decay**depth for depth in range(1, len(groups) + 1)]
+    starts = [depth * transfer.unfreeze_every for depth in range(1, len(groups) + 1)]
+    starts[-1] = max(starts[-1], transfer.freeze_vectors)
     return [
-        ParameterGroup(weights, learning_rate * transfer.layer_decay**depth, depth * transfer.unfreeze_every)
-        for depth, weights in enumerate(groups, start=1)
+        ParameterGroup(weights, rate, start)
+        for weights, rate, start in zip(groups, rates, starts, strict=True)
+        if weights and (rate, start) != (options.learning_rate, 0)
     ]

@@ -8,6 +8,7 @@ import tyro
 
 from pipelines.common import config
 from pipelines.common.config import check, check_at_least, check_shares
+from pipelines.common.errors import UserError
 from pipelines.common.training.options import TrainingOptions
 
 
@@ -140,6 +141,32 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VectorsConfig:
+    """Word vectors that the embeddings start from."""
+
+    source_vectors: pathlib.Path | None = None
+    """Text file of word vectors that the source embeddings start from: GloVe, word2vec or fastText (.vec), also as .gz;
+    for --level word."""
+
+    target_vectors: pathlib.Path | None = None
+    """The same for the target embeddings."""
+
+    freeze_vectors: int = 0
+    """Epochs in which embeddings that start from a file are not trained. As many as --epochs: they never are."""
+
+    def __post_init__(self):
+        check_at_least(self, freeze_vectors=0)
+        expected = "0 without --source-vectors or --target-vectors"
+        check(self, "freeze_vectors", not self.freeze_vectors or bool(self.files), expected)
+
+    @property
+    def files(self) -> dict[str, pathlib.Path]:
+        """The files by side, "source" and "target"."""
+        files = {"source": self.source_vectors, "target": self.target_vectors}
+        return {side: path for side, path in files.items() if path}
+
+
+@dataclasses.dataclass(frozen=True)
 class RegularizationConfig:
     """Dropout and initial weights: the other arguments of TranslationModel."""
 
@@ -225,6 +252,7 @@ class Config:
     text: tyro.conf.OmitArgPrefixes[TextConfig] = TextConfig()
     vocabulary: tyro.conf.OmitArgPrefixes[VocabularyConfig] = VocabularyConfig()
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = ModelConfig()
+    vectors: tyro.conf.OmitArgPrefixes[VectorsConfig] = VectorsConfig()
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     search: tyro.conf.OmitArgPrefixes[SearchConfig] = SearchConfig()
@@ -236,6 +264,11 @@ class Config:
         check(self.data, "batch_tokens", self.data.batch_tokens >= longest, reason)
         reason = "False without --level word and --attention"
         check(self.search, "replace_unknown", self.can_replace_unknown or not self.search.replace_unknown, reason)
+        for side, path in self.vectors.files.items():
+            if self.base:
+                raise UserError(
+                    f"--{side}-vectors is {path}, but fine-tune starts from the run {self.base}: expected one of them"
+                )
 
     @property
     def can_replace_unknown(self) -> bool:
@@ -244,7 +277,8 @@ class Config:
     def for_fine_tuning(self, base: pathlib.Path) -> "Config":
         """Returns the default configuration of fine-tuning from the run `base`, which has this configuration."""
         data = dataclasses.replace(self.data, manual_dir=None)
-        return dataclasses.replace(self, base=base, run=base.with_name(f"{base.name}-finetuned"), data=data)
+        run = base.with_name(f"{base.name}-finetuned")
+        return dataclasses.replace(self, base=base, run=run, data=data, vectors=VectorsConfig())
 
 
 # The description of a preset states its training time and score on two cores, as measured in README.md.

@@ -10,16 +10,20 @@ from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
 from pipelines.common.config import flag
+from pipelines.common.data import word_vectors
 from pipelines.common.data.loading import text_batches
+from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
+from pipelines.common.training.checkpoints import Checkpoints
 from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
+from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
 from pipelines.translation import dataset
-from pipelines.translation.config import Config, LossConfig
+from pipelines.translation.config import Config, LossConfig, VectorsConfig
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import Perplexity, bleu
 from pipelines.translation.model import (
@@ -56,11 +60,12 @@ def train(config: Config, preset: str | None = None) -> dict:
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
     preprocessing = make_preprocessing(config, *vocabularies)
     encoded = encode_parts(config, pairs, preprocessing, base)
+    vectors = read_vectors(run, config, preprocessing)
     with run.create():
         for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
             with atomic_write(run.path / name) as file:
                 file.write(vocabulary.to_text())
-        summary = fit(run, config, encoded, pairs["validation"], preprocessing, base)
+        summary = fit(run, config, encoded, pairs["validation"], preprocessing, base, vectors)
     report(run)
     return summary
 
@@ -82,6 +87,16 @@ def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> li
             raise UserError(f"{flag(field)} is {getattr(config.vocabulary, field)}, but {error}") from error
         vocabularies.append(getattr(base.preprocessing, side).vocabulary.extend(found) if base else found)
     return vocabularies
+
+
+def read_vectors(run: Run, config: Config, preprocessing: Preprocessing) -> dict[str, WordVectors]:
+    """Reads the files of word vectors, by side. None is read if the run has a checkpoint, which has the embeddings: the
+    files may be gone."""
+    if Checkpoints(run.checkpoints).files():
+        return {}
+    units = config.model.embedding_units
+    words = {side: getattr(preprocessing, side).vocabulary.words for side in config.vectors.files}
+    return {side: word_vectors.read(path, words[side], units) for side, path in config.vectors.files.items()}
 
 
 def encode_parts(
@@ -106,8 +121,9 @@ def fit(
     validation: Pairs,
     preprocessing: Preprocessing,
     base: Trained | None,
+    vectors: dict[str, WordVectors],
 ) -> dict:
-    """Builds the model and trains it."""
+    """Builds the model and trains it. The coverage of word vectors is reported."""
     options = config.training
     model = build(config, preprocessing)
     if base:
@@ -115,6 +131,9 @@ def fit(
     elif not config.regularization.initial_range:  # which applies to all weights, this bias included
         targets = encoded["train"].targets
         model.softmax.initialize_bias(targets.ids, len(targets))
+    for number, (side, found) in enumerate(vectors.items()):
+        getattr(model, f"{side}_embedding").set_weights([found.embeddings(options.seed + number)])
+        print(found.coverage(getattr(encoded["train"], f"{side}s").ids), file=sys.stderr)
     trained = Trained(config, preprocessing, model)
     greedy = make_decoder([trained]).batched(sort_key=len, beam_size=1, length_penalty=0.0)
     perplexity = Perplexity(model)
@@ -146,7 +165,21 @@ def fit(
         validate=validate,
         monitor=f"val_{config.monitor}",
         mode="max" if config.monitor == "bleu" else "min",
+        parameter_groups=frozen_embeddings(model, config.vectors, options),
     ).train()
+
+
+def frozen_embeddings(
+    model: TranslationModel, vectors: VectorsConfig, options: TrainingOptions
+) -> list[ParameterGroup]:
+    """Returns the group of the embeddings that are not trained in the first epochs; none if they never are."""
+    if not vectors.freeze_vectors:
+        return []
+    embeddings = [getattr(model, f"{side}_embedding") for side in vectors.files]
+    for embedding in embeddings:
+        embedding.trainable = vectors.freeze_vectors < options.epochs
+    weights = [weight for embedding in embeddings for weight in embedding.trainable_weights]
+    return [ParameterGroup(weights, options.learning_rate, vectors.freeze_vectors)] if weights else []
 
 
 def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs: int):

@@ -31,6 +31,7 @@ import pipelines.video.config
 import pipelines.video.dataset
 from pipelines.captioning.predict import find_files
 from pipelines.common.config import from_json
+from pipelines.common.data import word_vectors
 from pipelines.common.data.loading import load_labels, load_vocabulary
 from pipelines.common.data.tables import ENDINGS, read_rows
 from pipelines.common.runs import Run, as_json
@@ -173,6 +174,14 @@ def read_text(folder, content):
     answers_or_refuses(load_labels, folder / "text")
 
 
+def read_vectors(folder, example):
+    name, content = example
+    write_tree(folder, {name: content})
+    found = []
+    answers_or_refuses(lambda: found.append(word_vectors.read(folder / name, ["the", "Film", ". ."], 2)))
+    assert all(np.isfinite(each.embeddings(seed=1)).all() for each in found)
+
+
 @functools.cache
 def encoded_images() -> tuple[bytes, ...]:
     """Returns small images in the formats that are read, rotated by their Exif data."""
@@ -251,6 +260,12 @@ READERS = {
     "config": (CONFIG, read_config),
     "run": (bent_json({"task": "video", "preset": None, "config": {"run": "a"}, "versions": {}}), open_run),
     "vocabulary": (damaged(b"<pad>\n<unk>\nthe\n", b'["neg", "pos"]') | bent_json(["neg", "pos"]), read_text),
+    "vectors": (
+        st.tuples(
+            st.sampled_from(["a.vec", "a.vec.gz"]), damaged(b"3 2\nthe 1 0.5 \nfilm 2 -1 \n", b"the 1 2\n. . 1e3 .5\n")
+        ),
+        read_vectors,
+    ),
     "inputs": (damaged(b"a.png\n\n./a.png\nb.png\n", b"a.png\0b.png\0"), read_inputs),
     "features": (st.tuples(bent_json(SHARD), st.just(array_file()) | damaged(array_file())), read_features),
     "images": (st.deferred(lambda: damaged(*encoded_images())), read_image),

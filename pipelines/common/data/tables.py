@@ -55,17 +55,26 @@ def format_of(path: pathlib.Path) -> str:
 
 def read_lines(path: pathlib.Path) -> Generator[str]:
     """Yields the lines of a text file with their ends, each decoded by itself so that an error can name the line."""
+    with contextlib.closing(read_byte_lines(path)) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                found = line[error.start]
+                raise UserError(
+                    f"{path}, line {number}: byte {error.start + 1} of the line is 0x{found:02x}, which is not UTF-8;"
+                    " expected a file in UTF-8"
+                ) from error
+            yield text
+
+
+def read_byte_lines(path: pathlib.Path) -> Generator[bytes]:
+    """Yields the lines of a file with their ends, without a byte-order mark; UserError if it is missing or damaged."""
     number = 0
     try:
         with COMPRESSIONS.get(path.suffix.lower(), open)(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                yield line.removeprefix(b"\xef\xbb\xbf").decode() if number == 1 else line.decode()
-    except UnicodeDecodeError as error:
-        found = error.object[error.start]
-        raise UserError(
-            f"{path}, line {number}: byte {error.start + 1} of the line is 0x{found:02x}, which is not UTF-8;"
-            " expected a file in UTF-8"
-        ) from error
+                yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged after line {number}: {error}") from error
     except OSError as error:

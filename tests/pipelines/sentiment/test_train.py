@@ -167,6 +167,7 @@ def test_xla_and_half_precision(tmp_path, command, tiny, make):
     make_reviews, write_csv = make
     rows = [{**row, "text": f"it was {row['text'][-6:]}"} for row in make_reviews(40, 6)]  # one shape to compile
     arguments = ["--data", write_csv(tmp_path / "a.csv", rows), "--group-column", "", *tiny, "--no-bidirectional"]
+    arguments += ["--pooling", "max", "attention"]
     assert command("train", "sample", "--run", tmp_path / "run", *arguments, "--epochs", "1", "--xla",
                    "--precision", "mixed_bfloat16") == 0  # fmt: skip
     assert all(value.dtype == np.float32 for value in weights(tmp_path / "run").values())

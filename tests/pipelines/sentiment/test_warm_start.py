@@ -9,6 +9,7 @@ from layers.text import GENERATION, RESERVED, Vocabulary
 from pipelines.common.config import replace
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run
+from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment import warm_start
 from pipelines.sentiment.config import Config, TransferConfig
 from pipelines.sentiment.language_model import config as language_model_config
@@ -76,13 +77,35 @@ def test_the_vocabulary_is_extended():
 def test_learning_rates_of_layers():
     learned = make_learned(layers=2)
     model = make_classifier(learned, WORDS)
-    assert warm_start.parameter_groups(TransferConfig(), 1e-3, model) == []
-    groups = warm_start.parameter_groups(TransferConfig(layer_decay=0.5, unfreeze_every=2), 1e-3, model)
+    options = TrainingOptions(learning_rate=1e-3, epochs=9)
+    assert warm_start.parameter_groups(TransferConfig(), options, model) == []
+    groups = warm_start.parameter_groups(TransferConfig(layer_decay=0.5, unfreeze_every=2), options, model)
     assert [group.from_epoch for group in groups] == [2, 4, 6]
     assert [group.learning_rate for group in groups] == [rate * 1e-3 for rate in (0.5, 0.25, 0.125)]
     assert [len(group.weights) for group in groups] == [6, 6, 1]
     assert groups[0].weights[0] is recurrent_layers(model)[1][0].trainable_weights[0]
     assert groups[2].weights[0] is model.get_layer("embedding").trainable_weights[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts", "trainable"),
+    [
+        ({}, [3], True),
+        ({"unfreeze_every": 2}, [2, 4, 6], True),
+        ({"unfreeze_every": 1}, [1, 2, 3], True),
+        ({"freeze_vectors": 9}, [], False),
+        ({"freeze_vectors": 9, "layer_decay": 0.5}, [0, 0], False),
+    ],
+)
+def test_frozen_vectors(changes, starts, trainable):
+    learned = make_learned(layers=2)
+    model = make_classifier(learned, WORDS)
+    transfer = TransferConfig(vectors="some.vec", **{"freeze_vectors": 3, **changes})
+    groups = warm_start.parameter_groups(transfer, TrainingOptions(epochs=9), model)
+    assert [group.from_epoch for group in groups] == starts
+    (embeddings,) = model.get_layer("embedding").weights
+    assert any(weight is embeddings for group in groups for weight in group.weights) == trainable
+    assert any(weight is embeddings for weight in model.trainable_variables) == trainable
 
 
 def test_a_classifier_from_a_language_model(shared, pretrained, tmp_path, command, tiny, capsys):
