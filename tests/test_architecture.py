@@ -122,8 +122,9 @@ def test_predict_uses_only_the_export_and_pictures(task):
         | common
         | {"pipelines", f"pipelines.{task}", f"pipelines.{task.split('.')[0]}"}
     )
-    # Videos are decoded to frames for the export, and are drawn as timelines.
+    # Videos are decoded to frames for the export, or features are read from files, and are drawn as timelines.
     allowed |= reached("pipelines.common.vision.videos") | reached("pipelines.common.pictures.timelines")
+    allowed |= reached("pipelines.common.vision.feature_files")
     assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
 
 

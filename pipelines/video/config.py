@@ -85,8 +85,9 @@ class ModelConfig:
     encoder_weights: str = "imagenet"
     """Its initial weights: imagenet, a file .weights.h5, or none for random ones."""
 
-    standardize: bool = False
-    """Standardise each feature by its mean and standard deviation over the training frames."""
+    standardize: Literal["none", "data", "video"] = "none"
+    """Standardise each feature by its mean and standard deviation over all training frames (data), or over the frames
+    of each video (video), which removes what is constant in a video, such as its background."""
 
     projection: int = 128
     """Units of a linear projection of the features, before the recurrent layers; 0: no projection."""
@@ -120,6 +121,8 @@ class ModelConfig:
         check(self, "bidirectional", not (self.bidirectional and self.cell == "none"), "False with --cell none")
         streams = self.pool > 1 and not self.bidirectional
         check(self, "pool", not streams, "1 without --bidirectional: a stream gets the label of each frame at once")
+        whole = self.standardize != "video" or self.bidirectional
+        check(self, "standardize", whole, "none or data without --bidirectional: a stream has no end")
         check(self, "refinement", self.bidirectional or not self.refinement, "0 without --bidirectional")
 
 
@@ -142,8 +145,7 @@ class RegularizationConfig:
     """With --train-encoder: the colour channels of a video are permuted at random, so that colour is not a cue."""
 
     feature_noise: float = 0.0
-    """Standard deviation of the Gaussian noise that is added to each feature of each frame (with --standardize, of
-    standardised features)."""
+    """Standard deviation of the Gaussian noise that is added to each feature of each frame, after standardisation."""
 
     feature_dropout: float = 0.3
     """Share of the features that is dropped, the same ones in all frames of a video."""
@@ -236,8 +238,8 @@ class Config:
         rate = "the frames per second of the features, with --encoder none"
         check(self.data, "fps", self.data.fps > 0 or not features, rate)
         check(self.regularization, "train_encoder", not (features and trained), "False with --encoder none")
-        changes = "False with --train-encoder, which changes the features"
-        check(self.model, "standardize", not (self.model.standardize and trained), changes)
+        changes = "none with --train-encoder, which changes the features"
+        check(self.model, "standardize", self.model.standardize == "none" or not trained, changes)
         endless = self.training.patience and self.evaluation.monitor == "none"
         check(self.training, "patience", not endless, "0 with --monitor none")
 
@@ -298,7 +300,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             # The features nearly give the labels of the people that their CNN was trained on, but not of others: noise
             # and dropout make them as uncertain in training, so that the order of the actions is used as well.
             model=ModelConfig(
-                encoder="none", standardize=True, projection=0, units=64, bidirectional=True, pool=3, refinement=64
+                encoder="none", standardize="video", projection=0, units=64, bidirectional=True, pool=3, refinement=64
             ),
             regularization=RegularizationConfig(feature_noise=1.7, feature_dropout=0.5, dropout=0.5),
             loss=LossConfig(smoothing=0.45),
@@ -313,13 +315,17 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "Recordings of a room from its ceiling: a label in time for each act, split by recording session.",
         Config(
             run=pathlib.Path("saved_models/video/ceiling"),
-            data=DataConfig(location="ceiling", background="none", fps=5.0, test_share=0.0),
-            model=ModelConfig(units=64, projection=64, bidirectional=True, standardize=True),
+            data=DataConfig(location="ceiling", background="none", fps=5.0, test_share=0.0, batch_videos=4),
+            # Of a single frame, somebody who sits down looks like one who stands up: the differences of the frames show
+            # the direction.
+            model=ModelConfig(
+                standardize="video", projection=64, deltas=1.0, units=64, bidirectional=True, pool=2
+            ),
             regularization=RegularizationConfig(feature_dropout=0.5, dropout=0.5),
             loss=LossConfig(class_weights=True),
             evaluation=EvaluationConfig(filter=15, monitor="balanced_accuracy"),
             training=TrainingOptions(
-                epochs=30, learning_rate=1e-3, schedule="linear", weight_decay=1e-2, optimizer="adamw"
+                epochs=25, learning_rate=3e-3, schedule="cosine", weight_decay=1e-2, optimizer="adamw", ema=0.98
             ),
         ),
     ),

@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.data import sources
-from pipelines.common.data.arrays import open_features
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt
+from pipelines.common.vision.feature_files import open_features
 from pipelines.video import feature_folders
 from pipelines.video.annotations import frame_labels, read
 from pipelines.video.clips import PARTS, Video

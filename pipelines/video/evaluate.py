@@ -119,7 +119,7 @@ class Labeller:
             return tf.function(function, reduce_retracing=True, autograph=False)
 
         self.project = compiled(model.project)
-        self.encode = compiled(lambda pixels: model.project(model.encode(pixels)))
+        self.encode = compiled(model.encode)
         self.classify = compiled(model.classify)
 
     def __call__(self, tracks: Tracks, batch_videos: int, batch_frames: int) -> list[np.ndarray]:
@@ -130,7 +130,8 @@ class Labeller:
         if len(short):
             some = Tracks([tracks.tracks[row] for row in short], tracks.inputs)
             for batch in dataset.batches(some, batch_videos=batch_videos, batch_frames=batch_frames):
-                features, padding_mask = self.features(batch["inputs"]), batch["weights"] > 0
+                padding_mask = batch["weights"] > 0
+                features = self.project(self.features(batch["inputs"]), padding_mask=padding_mask)
                 state = self.model.initial_state(tf.shape(features)[0])
                 of_batch = tf.nn.softmax(self.classify(features, state, padding_mask)[0]).numpy()
                 for row, of_video in zip(batch["rows"].numpy(), of_batch, strict=True):
@@ -148,14 +149,14 @@ class Labeller:
             windows = iter([tf.concat(list(windows), axis=1)])
         state, probabilities = self.model.initial_state(1), []
         for window in windows:
-            logits, state = self.classify(window, state, tf.ones(tf.shape(window)[:2], tf.bool))
+            logits, state = self.classify(self.project(window), state, tf.ones(tf.shape(window)[:2], tf.bool))
             probabilities.append(tf.nn.softmax(logits).numpy()[0])
         return np.concatenate(probabilities)
 
     def features(self, inputs):
-        """Returns the projected frames of pixels float[batch, time, size, size, 3] or of features float[batch, time,
-        features]."""
-        return (self.encode if len(inputs.shape) == 5 else self.project)(tf.convert_to_tensor(inputs))
+        """Returns the features of pixels float[batch, time, size, size, 3], or features as they are."""
+        inputs = tf.convert_to_tensor(inputs)
+        return self.encode(inputs) if len(inputs.shape) == 5 else inputs
 
 
 def draw(tracks: Tracks, videos: list[Video], probabilities: list[np.ndarray], trained: Trained, png: pathlib.Path):

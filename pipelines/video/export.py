@@ -65,8 +65,8 @@ class Exported:
             inputs = tf.TensorSpec([None, None, self.model.feature_size], tf.float32, name="features")
         one_step = tf.TensorSpec([inputs.shape[0], *inputs.shape[2:]], inputs.dtype, name=inputs.name)
         lengths = tf.TensorSpec([None], tf.int32, name="lengths")
-        self.widths = [model.width for model in self.models]
-        projected = tf.TensorSpec([None, None, sum(self.widths)], tf.float32, name="features")
+        self.sizes = [model.feature_size for model in self.models] if encodes else []  # of what `encode` returns
+        encoded = tf.TensorSpec([None, None, sum(self.sizes)], tf.float32, name="features")
         sizes = {
             name if number == 1 else f"{name}_of_{number}": units
             for number, model in enumerate(self.models, start=1)
@@ -85,22 +85,21 @@ class Exported:
         }
         if encodes:
             self.signatures["encode"] = signature(lambda frames: {"features": self.encode(frames)}, inputs)
-            self.signatures["label"] = signature(self.label, projected, lengths)
+            self.signatures["label"] = signature(self.label, encoded, lengths)
         if not self.model.bidirectional:
             self.signatures["step"] = signature(self.step, one_step, *states)
             self.signatures["window"] = signature(self.window, inputs, lengths, *states)
 
     def encode(self, frames):
-        """Encodes and projects frames: uint8[batch, time, height, width, 3] -> float[batch, time, features]. Features
-        that were made elsewhere are only projected."""
+        """Encodes frames: uint8[batch, time, height, width, 3] -> float[batch, time, features]. Returns features that
+        were made elsewhere as they are."""
         if self.model.encoder is None:
-            return tf.concat([model.project(frames) for model in self.models], axis=-1)
+            return frames
         batch, time, height, width, _ = tf.unstack(tf.shape(frames))
         pixels = self.trained.preprocessing(tf.reshape(frames, tf.stack([batch * time, height, width, 3])))
 
         def encode(model):
             features = encoders.encode_batch(lambda pixels: model.encoder(pixels, training=False), pixels)
-            features = model.project(features[:, None])
             return tf.reshape(features, tf.stack([batch, time, features.shape[-1]]))
 
         return tf.concat([encode(model) for model in self.models], axis=-1)
@@ -140,9 +139,10 @@ class Exported:
             message = f"{name} has another batch size than the frames or features"
             tf.debugging.assert_equal(tf.shape(value)[0], batch, message)
         mask = tf.sequence_mask(lengths, tf.shape(features)[1])
-        parts = tf.split(features, self.widths, axis=-1)
+        parts = tf.split(features, self.sizes, axis=-1) if self.sizes else [features] * len(self.models)
         found = [
-            model.classify(x, of_model, mask) for model, x, of_model in zip(self.models, parts, state, strict=True)
+            model.classify(model.project(part, padding_mask=mask), of_model, mask)
+            for model, part, of_model in zip(self.models, parts, state, strict=True)
         ]
         average = tf.add_n([tf.nn.softmax(logits) for logits, _ in found]) / len(found)
         labels = tf.gather(self.names, tf.argmax(average, axis=2))

@@ -6,6 +6,7 @@ mapping.txt                   "number label" in each line; the numbers give the 
 splits/PART.splitN.bundle     NAME.txt of each video of a part: train, test and, if there is one, val
 """
 
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -31,7 +32,7 @@ def read_features(folder: pathlib.Path, data: DataConfig) -> list[Video]:
     for name, part, place in listed(folder, data.features_split):
         labels = read_labels(folder / LABELS / f"{name}.txt", names, place)
         source = folder / "features" / f"{name}.npy"
-        if not source.is_file():
+        if not os.path.isfile(source):  # unlike Path.is_file, also for a name that is too long
             raise UserError(f"{place}: {source} does not exist: expected the features of {name}")
         group = name[: data.group_prefix] if data.group_prefix else None
         videos.append(Video(name, (Clip(name, source, None, frames=labels),), group, part, place))
@@ -89,7 +90,7 @@ def listed(folder: pathlib.Path, split: int) -> Iterator[tuple[str, str | None, 
 
 def read_labels(path: pathlib.Path, names: set[str], place: str) -> tuple[str, ...]:
     """Returns the label of each frame; all are in `names`."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{place}: {path} does not exist: expected the label of each frame")
     labels = []
     for line, text in lines_of(path, "a label for each frame"):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common.data.arrays import check_finite, frames_of, open_features
 from pipelines.common.errors import UserError
 from pipelines.common.vision import encoders, feature_cache
+from pipelines.common.vision.feature_files import check_finite, frames_of, open_features
 from pipelines.common.vision.videos import READING, Unreadable, stacks
 from pipelines.video.annotations import open_clip
 from pipelines.video.clips import Clip

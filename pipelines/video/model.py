@@ -25,7 +25,7 @@ from pipelines.common.vision import encoders
 from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
-from pipelines.video.temporal import Refinement, append_deltas, pool_frames
+from pipelines.video.temporal import Refinement, append_deltas, pool_frames, standardize_video
 
 STATES = {"lstm": ("h", "c"), "rnn": ("h",), "none": ()}
 LABELS_FILE = "labels.json"
@@ -43,7 +43,8 @@ class FrameClassifier(keras.Model):
             inputs are features.
         train_encoder: whether the encoder is trained.
         encoder_first: name of the first layer of the encoder that is trained; empty: all are.
-        standardize: whether features are standardised by the mean and deviation that `set_standardization` sets.
+        standardize: "data": features are standardised by the mean and deviation that `set_standardization` sets;
+            "video": by those of the video; "none": not.
         projection: units of a linear projection of the features; 0: no projection.
         deltas: factor of the difference from the frame before, which is appended to each frame (Furui 1986, "Speaker-
             independent isolated word recognition using dynamic features of speech spectrum"); 0: not appended.
@@ -73,7 +74,7 @@ class FrameClassifier(keras.Model):
         train_encoder: bool,
         encoder_first: str,
         image_size: int,
-        standardize: bool,
+        standardize: str,
         projection: int,
         deltas: float,
         cell: str,
@@ -151,7 +152,7 @@ class FrameClassifier(keras.Model):
         if feature_noise:
             self.noise_seed = keras.random.SeedGenerator(seeds(), name="noise_seed")
         self.standardize = standardize
-        if standardize:
+        if standardize == "data":
             weight = {"shape": (self.feature_size,), "dtype": "float32", "trainable": False, "autocast": False}
             self.feature_mean = self.add_weight(name="feature_mean", initializer="zeros", **weight)
             self.feature_deviation = self.add_weight(name="feature_deviation", initializer="ones", **weight)
@@ -178,11 +179,18 @@ class FrameClassifier(keras.Model):
         features = self.encoder(frames, training=training and self.train_encoder)
         return tf.reshape(features, [batch, time, features.shape[-1]])
 
-    def project(self, features, training=False):
+    def project(self, features, training=False, padding_mask=None):
         """Projects features: float[batch, time, features] -> float[batch, time, width], after standardisation, noise
-        and feature dropout."""
-        if self.standardize:
+        and feature dropout.
+
+        Args:
+            padding_mask: bool[batch, time], False past the end of a video; None: there is no padding. With standardize
+                "video", the features have to be those of whole videos.
+        """
+        if self.standardize == "data":
             features = (tf.cast(features, tf.float32) - self.feature_mean) / self.feature_deviation
+        elif self.standardize == "video":
+            features = standardize_video(features, padding_mask)
         if self.feature_noise and training:  # keras.layers.GaussianNoise allows at most 1
             noise = keras.random.normal(tf.shape(features), dtype=features.dtype, seed=self.noise_seed)
             features += tf.cast(self.feature_noise, features.dtype) * noise
@@ -245,7 +253,8 @@ class FrameClassifier(keras.Model):
     def classify_window(self, inputs, state, training=False, padding_mask=None, all_stages=False):
         """Returns (logits, state) for inputs as in `call` and the state after the previous window."""
         features = self.encode(inputs, training) if len(inputs.shape) == 5 else inputs
-        return self.classify(self.project(features, training), state, padding_mask, training, all_stages)
+        x = self.project(features, training, padding_mask)
+        return self.classify(x, state, padding_mask, training, all_stages)
 
     def call(self, inputs, padding_mask=None, training=False, all_stages=False):
         """Returns the logits of whole videos, float32[batch, time, classes].

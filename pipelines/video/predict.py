@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common.data.arrays import check_finite, frames_of, open_features
 from pipelines.common.errors import UserError
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines, runs_of, write_label
 from pipelines.common.serving import exports, text_inputs
+from pipelines.common.vision.feature_files import check_finite, frames_of, open_features
 from pipelines.common.vision.videos import Unreadable, Video, container_of, stacks, write
 
 PIECE_FRAMES = 1024  # of features that are labelled at a time

@@ -1,4 +1,4 @@
-"""Parts of the frame classifier besides its recurrent layers: a refining stage, pooling in time, delta features."""
+"""Parts of the frame classifier besides its recurrent layers: a refining stage, standardisation, pooling, deltas."""
 
 import keras
 import tensorflow as tf
@@ -54,6 +54,21 @@ class Refinement(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}
+
+
+def standardize_video(x, padding_mask=None):
+    """Returns the features of each video with mean 0 and standard deviation 1 over its frames, float32.
+
+    Args:
+        x: float[batch, time, features] of whole videos.
+        padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
+    """
+    x = tf.cast(x, tf.float32)
+    mask = tf.ones(tf.shape(x)[:2]) if padding_mask is None else tf.cast(padding_mask, tf.float32)
+    weights = (mask / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1))[:, :, None]
+    x -= tf.reduce_sum(x * weights, axis=1, keepdims=True)
+    variance = tf.reduce_sum(tf.square(x) * weights, axis=1, keepdims=True)
+    return x * tf.math.rsqrt(variance + 1e-6) * mask[:, :, None]
 
 
 def pool_frames(x, padding_mask, pool: int):

@@ -42,7 +42,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         )
     model = build(config, names, size, base)
     tracks = read_tracks(config, videos, names, model)
-    if config.model.standardize and not base:
+    if config.model.standardize == "data" and not base:
         model.set_standardization(*moments(tracks["train"]))
     with run.create():
         write_json(run.path / LABELS_FILE, list(names))

@@ -38,6 +38,7 @@ from pipelines.common.runs import Run, as_json
 from pipelines.common.serving import text_inputs
 from pipelines.common.vision import images, videos
 from pipelines.common.vision.feature_cache import read_shard
+from pipelines.common.vision.feature_files import check_finite, frames_of, open_features
 from pipelines.video.annotations import frame_labels
 from tests.fuzz.fuzzing import answers_or_refuses, bent, bent_json, check, damaged, trees, write_tree
 
@@ -132,6 +133,15 @@ VIDEO = data_of(
     CLIPS | {"labels.csv": b"file,label,split,group\na.mp4,wave,train,x\nb.mp4,jump,train,y\nc.mp4,jump,test,z\n"},
     CLIPS | {"segments.csv": b"file,start,end,label\na.mp4,0,0.5,wave\na.mp4,0.5,1,jump\nb.mp4,0,1e0,jump\n"},
     CLIPS | {"sequences.csv": b"seq,clips,labels,split\n1,a.mp4;b.mp4,wave;jump,train\n2,c.mp4,jump,val\n"},
+    {
+        "mapping.txt": b"0 none\n1 wave\n2 jump\n",
+        "groundTruth/a.txt": b"none\nwave\nwave\n",
+        "groundTruth/b.txt": b"jump\nnone\n",
+        "features/a.npy": b"",
+        "features/b.npy": b"",
+        "splits/train.split1.bundle": b"a.txt\n",
+        "splits/test.split1.bundle": b"b.txt\n",
+    },
     background=st.sampled_from(["", "none"]),
     split_by=st.sampled_from(["group", "clip"]),
 )
@@ -244,6 +254,16 @@ def encoded_video(kind: str) -> bytes:
     return file.getvalue()
 
 
+def open_array(folder, content):
+    (folder / "a.npy").write_bytes(content)
+
+    def read():
+        array = open_features(folder / "a.npy")
+        check_finite(folder / "a.npy", frames_of(array, 0, 10))
+
+    answers_or_refuses(read)
+
+
 def read_video(folder, content):
     (folder / "video").write_bytes(content)
     answers_or_refuses(lambda: sum(1 for _ in videos.Video(folder / "video")))
@@ -268,6 +288,7 @@ READERS = {
     ),
     "inputs": (damaged(b"a.png\n\n./a.png\nb.png\n", b"a.png\0b.png\0"), read_inputs),
     "features": (st.tuples(bent_json(SHARD), st.just(array_file()) | damaged(array_file())), read_features),
+    "arrays": (damaged(array_file()), open_array),
     "images": (st.deferred(lambda: damaged(*encoded_images())), read_image),
     "videos": (st.deferred(lambda: damaged(*map(encoded_video, ("mp4", "matroska", "avi")))), read_video),
 }

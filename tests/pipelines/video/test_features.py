@@ -15,15 +15,15 @@ from pipelines.video import dataset, feature_folders
 from pipelines.video.config import Config, DataConfig
 from pipelines.video.inputs import ArrayInputs
 from pipelines.video.model import load_trained
-from pipelines.video.temporal import pool_frames
+from pipelines.video.temporal import pool_frames, standardize_video
 from pipelines.video.train import moments
-from tests import shared_runs
+from tests import killing, shared_runs
 
 NAMES = ("background", "cut", "stir")
 SIZE = 6
 TINY = "--units 8 --layers 1 --fps 5 --epochs 30 --learning-rate 0.03 --filter 3 --feature-noise 0.5"
 TINY = [*TINY.split(), "--no-xla", "--no-tensorboard"]
-FORWARD = ["--pool", "1", "--refinement", "0", "--no-bidirectional"]
+FORWARD = ["--pool", "1", "--refinement", "0", "--no-bidirectional", "--standardize", "data"]
 
 
 def make_features(folder, people: int = 6, parts: bool = True):
@@ -265,25 +265,44 @@ def test_pooling_against_loops():
     assert mask.numpy().all()
 
 
-def test_the_model_is_that_of_the_run(features):
-    """Standardised by the training frames, without noise, in steps of two frames, with or without padding."""
-    trained = load_trained(Run.open(features.both, "video"))
-    config = from_json(Config, Run.open(features.both, "video").config)
+def test_features_are_standardised_by_the_training_frames(features):
+    trained = load_trained(Run.open(features.forward, "video"))
+    config = from_json(Config, Run.open(features.forward, "video").config)
     videos = dataset.load(config.data)["train"]
     arrays = [np.load(features.data / "features" / f"{video.name}.npy").astype(np.float64) for video in videos]
     together = np.concatenate(arrays, axis=1)
     np.testing.assert_allclose(trained.model.feature_mean, together.mean(axis=1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(trained.model.feature_deviation, together.std(axis=1), rtol=1e-4)
-    x = arrays[0].T[None].astype(np.float32)
-    logits = trained.model(x).numpy()
+
+
+def test_features_are_standardised_by_their_video(features):
+    """So that a constant that is added to a feature of a video, or multiplied with it, changes nothing."""
+    draw = np.random.default_rng(0)
+    x, lengths = draw.normal(2, 3, size=(2, 7, SIZE)).astype(np.float32), [7, 4]
+    found = standardize_video(x, tf.sequence_mask(lengths, 7)).numpy()
+    for row, length in enumerate(lengths):
+        video = x[row, :length]
+        np.testing.assert_allclose(found[row, :length], (video - video.mean(0)) / video.std(0), rtol=1e-3, atol=1e-4)
+        assert not found[row, length:].any()
+    np.testing.assert_allclose(standardize_video(x)[0], found[0], atol=1e-5)
+    model = load_trained(Run.open(features.both, "video")).model
+    np.testing.assert_allclose(model(5 * x + 7), model(x), atol=1e-3)
+    assert not standardize_video(np.ones([1, 3, 2], np.float32)).numpy().any()  # constant
+
+
+def test_steps_padding_and_noise(features):
+    """A label for each step of two frames, with or without padding; noise only in training."""
+    model = load_trained(Run.open(features.both, "video")).model
+    x = np.load(features.data / "features" / "p05-1.npy").T[None].astype(np.float32)
+    logits = model(x).numpy()
     frames = x.shape[1]
     assert logits.shape == (1, frames, 3)
     np.testing.assert_array_equal(logits[:, 0 : frames - 1 : 2], logits[:, 1:frames:2])
-    padded = trained.model(np.pad(x, [(0, 0), (0, 5), (0, 0)]), padding_mask=np.arange(frames + 5)[None] < frames)
+    padded = model(np.pad(x, [(0, 0), (0, 5), (0, 0)]), padding_mask=np.arange(frames + 5)[None] < frames)
     np.testing.assert_allclose(padded[:, :frames], logits, atol=1e-5)
-    noisy = [trained.model.project(x, training=True).numpy() for _ in range(2)]
+    noisy = [model.project(x, training=True).numpy() for _ in range(2)]
     assert np.abs(noisy[0] - noisy[1]).max() > 0.1
-    np.testing.assert_array_equal(trained.model.project(x), trained.model.project(x))
+    np.testing.assert_array_equal(model.project(x), model.project(x))
 
 
 def test_moments_of_a_constant_feature(folder):
@@ -429,9 +448,9 @@ def test_the_weights_of_the_last_epoch_without_a_validation_part(folder, command
 
 def test_fine_tuning_keeps_the_standardisation_and_refuses_another_size(features, command, tmp_path, capsys):
     run = tmp_path / "tuned"
-    common = ["fine-tune", "--from", features.both, "--epochs", 1, "--background", "background"]
+    common = ["fine-tune", "--from", features.forward, "--epochs", 1, "--background", "background"]
     assert command(*common, "--data", features.data, "--run", run) == 0
-    before, after = (load_trained(Run.open(path, "video")).model for path in (features.both, run))
+    before, after = (load_trained(Run.open(path, "video")).model for path in (features.forward, run))
     np.testing.assert_array_equal(before.feature_mean, after.feature_mean)
     other = make_features(tmp_path / "other")
     for path in (other / "features").iterdir():
@@ -453,3 +472,11 @@ def test_a_damaged_run(features, command, capsys, tmp_path, content):
 def test_mapping_is_in_the_order_of_its_numbers(tmp_path):
     (tmp_path / "mapping.txt").write_text("2 two words\n0 zero\n\n")
     assert feature_folders.read_mapping(tmp_path) == ("zero", "two words")
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("options", [["--refinement", "8"], [*FORWARD, "--k1", "4"]])
+def test_two_kills(folder, tmp_path, options):
+    """A killed training ends as one that is not: with noise, and with a state that is carried over."""
+    command = ["train", "50salads", "--data", folder, *TINY, *options, "--epochs", "60", "--checkpoint-minutes", "0.01"]
+    assert killing.check_command("video", command, tmp_path, kills=2, longest_delay=1.0)

@@ -11,7 +11,7 @@ from pipelines.video.temporal import append_deltas
 
 SIZES = {
     "encoder": "small", "encoder_weights": "none", "train_encoder": True, "encoder_first": "", "image_size": 16,
-    "classes": 3, "feature_size": 0, "standardize": False, "projection": 4, "deltas": 0.0, "units": 5, "layers": 2,
+    "classes": 3, "feature_size": 0, "standardize": "none", "projection": 4, "deltas": 0.0, "units": 5, "layers": 2,
     "pool": 1, "refinement": 0, "shift": 0.1, "shuffle_colours": True, "feature_noise": 0.0,
     "feature_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1,
 }  # fmt: skip
