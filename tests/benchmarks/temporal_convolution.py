@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipelines.video import dataset, scores
 from pipelines.video.config import PRESETS
 from pipelines.video.inputs import ArrayInputs
-from pipelines.video.train import frame_loss, moments
+from pipelines.video.temporal import standardize_video
+from pipelines.video.train import frame_loss
 
 CHANNELS = 64
 LAYERS = (6, 3)  # of each stage
@@ -65,12 +66,11 @@ def main():
     for part in ("train", "test"):
         inputs = ArrayInputs([clip for video in parts[part] for clip in video.clips], data.fps, size)
         tracks[part] = dataset.make_tracks(parts[part], inputs, names, data, part)
-    mean, deviation = moments(tracks["train"])
     pool, training = config.model.pool, config.training
 
     def read(part: str) -> list[np.ndarray]:
         chunks = (np.concatenate(list(tracks[part].chunks(number))) for number in range(len(tracks[part])))
-        return [(x - mean) / deviation for x in chunks]
+        return [standardize_video(x[None]).numpy()[0] for x in chunks]
 
     train, test = read("train"), read("test")
     steps = -(-max(map(len, train)) // pool)
