@@ -309,7 +309,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "multi30k-attention": (
-        "The same with attention: TODO minutes on two cores, BLEU TODO.",
+        "The same captions, attention over one layer of 512 units: BLEU 41.0, in 20 minutes on two cores with AMX and"
+        " --precision mixed_bfloat16.",
         Config(
             run=pathlib.Path("saved_models/translation/multi30k-attention"),
             data=DataConfig(location="multi30k", source="de", target="en"),
