@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,9 @@ import tyro
 from pipelines.captioning.config import PRESETS, Config
 from pipelines.common import cli
 from pipelines.common.errors import UserError
+from pipelines.common.named_runs import ExistingRun
 from pipelines.common.serving.decoding_options import DecodingOptions
+from pipelines.common.serving.first_use import require_export
 
 TASK = "captioning"
 
@@ -37,7 +40,7 @@ def fine_tune(arguments: list[str]):
 class Evaluate:
     """Score a run on images with captions: a table, metrics.json, captions.tsv and contact_sheet.png."""
 
-    run: Path
+    run: ExistingRun
     """The run to score."""
 
     data: str | None = None
@@ -70,10 +73,23 @@ def evaluate(arguments: list[str]):
 def export(arguments: list[str]):
     """Write a SavedModel that captions images, of a run or the average of several."""
     options = cli.parse_export(TASK, arguments)
+    print(make_export(options.run, options.to))
+
+
+def make_export(runs: Sequence[Path], to: Path | None = None) -> Path:
     with cli.quiet_imports():
         from pipelines.captioning.export import export
 
-    print(export(options.run, options.to))
+    return export(runs, to)
+
+
+def release(arguments: list[str]):
+    """Write a small, documented folder of a run, which is a run as well."""
+    options = cli.parse_release(TASK, arguments)
+    with cli.quiet_imports():
+        from pipelines.captioning.release import release
+
+    print(release(options.run, options.to, options.weights, options.split, options.limits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +100,8 @@ class Predict:
     """JPEG and PNG files, folders of them, patterns such as 'holiday/*.jpg'; - reads these from standard input, one
     per line."""
 
-    model: Path
-    """An exported run, or an export."""
+    model: ExistingRun
+    """Run, or an export. The export of a run is made when it is first used."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
     """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
@@ -102,10 +118,18 @@ def predict(arguments: list[str]) -> int:
     with cli.quiet_imports():
         from pipelines.captioning.predict import predict
 
+    require_export(options.model, TASK, make_export)
     return predict(options.model, options.input, options.search, options.picture)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
+    "fine-tune": fine_tune,
+    "release": release,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
-from pipelines.common.runs import Run, load_weights
+from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision.encoders import build_encoder
 
@@ -273,7 +273,7 @@ def load_trained(run: Run) -> Trained:
     config = from_json(Config, run.config)
     preprocessing = make_preprocessing(config, load_vocabulary(run.path / VOCABULARY_FILE))
     model = make_model(config, preprocessing, weights="none")
-    load_weights(model, run.weights_file)
+    run.load_weights(model)
     return Trained(config, preprocessing, model)
 
 

@@ -13,9 +13,11 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import tyro
 
+from pipelines.common import named_runs
 from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
@@ -107,22 +109,16 @@ def require_utf8(arguments: Sequence[str]):
 
 @PATHS.primitive_rule
 def path_rule(type_info) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Reads paths. An empty one, as from an unset variable, is refused: it would be the current folder."""
+    """Reads paths."""
     if type_info.type is not pathlib.Path:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=to_path,
+        instance_from_str=lambda arguments: named_runs.read(arguments[0]),
         is_instance=lambda value: isinstance(value, pathlib.Path),
         str_from_instance=lambda path: [str(path)],
     )
-
-
-def to_path(arguments: list[str]) -> pathlib.Path:
-    if not arguments[0].strip():
-        raise ValueError("the path is empty")
-    return expand_home(arguments[0])
 
 
 def choose(commands: Mapping[str, Command], name: str) -> Command:
@@ -199,7 +195,7 @@ def parse(task: str, command: str, parser, arguments: list[str], default=None):
 class Export:
     """Export a run as a SavedModel; several runs, as one that averages their probabilities."""
 
-    run: tuple[pathlib.Path, ...]
+    run: tuple[named_runs.ExistingRun, ...]
     """Run, or several runs with the same vocabulary and labels."""
 
     to: pathlib.Path | None = None
@@ -215,6 +211,31 @@ def parse_export(task: str, arguments: list[str], parser=Export):
     return options
 
 
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """Write a small, documented folder of a finished run, which is a run like any other."""
+
+    run: named_runs.ExistingRun
+    """Run that was trained."""
+
+    to: pathlib.Path | None = None
+    """Folder of the release, new or empty. Default: that of the run, with -release added to its name."""
+
+    weights: Literal["int8", "float16", "float32"] = "int8"
+    """Format of the weights: rounded to int8, with a scale for each output channel, to float16, or as they are."""
+
+    split: str = "test"
+    """Part of the data of the run that both the run and the release are evaluated on."""
+
+    limits: pathlib.Path | None = None
+    """Text file (Markdown) with limits and known faults, for README.md of the release."""
+
+
+def parse_release(task: str, arguments: list[str]) -> Release:
+    """Parses the arguments of `release`."""
+    return parse(task, "release", Release, arguments)
+
+
 def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
     """Returns the configuration of fine-tuning: that of the run --from, with the fields that the arguments change.
 
@@ -227,7 +248,7 @@ def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):
         raise UserError(f"fine-tune needs --from RUN --data WHERE: the run to start from, and {data} to train on")
     default = kind()
     if start is not None:
-        run = Run.open(expand_home(start), task).require_weights()
+        run = Run.open(named_runs.find(expand_home(start)), task).require_weights()
         default = from_json(kind, run.config).for_fine_tuning(run.path)
     config = parse(task, "fine-tune --from RUN", kind, rest, default)
     if not any(argument.split("=")[0] == "--data" for argument in rest):

@@ -6,10 +6,13 @@ power cut or a full disk leaves the old file or the new one, never a part of one
 
 import collections
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import pathlib
 import re
+import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 
@@ -78,6 +81,62 @@ def atomic_write(path, mode: str = "w"):
     encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
     with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding, newline=newline) as file:
         yield file
+
+
+@contextlib.contextmanager
+def partial_folder(path: pathlib.Path):
+    """Yields a temporary folder beside `path`, which the `with` block fills and renames; it is removed if it is left.
+
+    It is locked as long as it is in use: what a killed process has left of the same path is removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{PARTIAL}*-{glob.escape(path.name)}"):
+        if (lock := lock_folder(left, wait=False)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    while True:
+        temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+        temporary.mkdir()
+        lock = lock_folder(temporary, wait=True)
+        if temporary.is_dir():  # another process may have removed it before it was locked
+            break
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def lock_folder(folder, wait: bool) -> int | None:
+    """Locks a folder for this process, until the descriptor that is returned is closed, as it is when the process ends.
+
+    Returns None if the folder does not exist, if another process has locked it and `wait` is False, or if the disk does
+    not support locks.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def sync_tree(folder: pathlib.Path):
+    """Flushes all files in `folder` and its subfolders to the disk."""
+    for entry in folder.rglob("*"):
+        if entry.is_file():
+            with open(entry, "rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(entry)
+    sync_folder(folder)
 
 
 def sync_folder(folder):

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
-import io
 import json
 import os
 import pathlib
@@ -14,50 +13,23 @@ import typing
 
 from pipelines.common.config import expand_home, from_json, map_paths
 from pipelines.common.errors import UserError
-from pipelines.common.files import PARTIAL, atomic_write, data_files, read_json, write_json
-
-
-class WeightsBuffer(io.BytesIO):
-    """A buffer that Keras writes weights to. Keras refuses a name with another ending."""
-
-    def __str__(self) -> str:
-        return "buffer.weights.h5"
-
-
-def save_weights(model, path):
-    """Writes the weights of a Keras model, by the names of its layers, atomically to `path` (…`.weights.h5`).
-
-    HDF5 writes to memory only: on a full disk it ends the process with a segmentation fault.
-    """
-    buffer = WeightsBuffer()
-    model.save_weights(buffer)
-    with atomic_write(path, "wb") as file:
-        file.write(buffer.getbuffer())
-
-
-def load_weights(model, path):
-    """Loads weights written by save_weights into a built model. Raises UserError if they do not fit the model."""
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"{path} does not exist: expected the weights of a trained model")
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} does not hold the weights of this model ({model.name}): {reason}") from error
+from pipelines.common.files import PARTIAL, data_files, read_json, write_json
 
 
 class Run:
     """A run folder: the results of one training, with its configuration.
 
     `config` is the configuration as stored, in its JSON form. To train, make one with `prepare` and `create`, or with
-    `start`, which is both; to use a trained model, with `open`.
+    `start`, which is both; to use a trained model, with `open`. `released` is None except in a folder that the command
+    release wrote: {"format": that of the weights file, "sha256": its checksum}.
     """
 
-    def __init__(self, path, task: str, config: dict, preset: str | None):
+    def __init__(self, path, task: str, config: dict, preset: str | None, released: dict | None = None):
         self.path = pathlib.Path(path)
         self.task = task
         self.config = config
         self.preset = preset
+        self.released = released
         self._lock: typing.IO | None = None
 
     config_file = property(lambda self: self.path / "config.json")
@@ -133,7 +105,10 @@ class Run:
             )
         if stored["task"] != task:
             raise UserError(f"{path} is a run of the pipeline {stored['task']}: expected one of {task}")
-        return cls(path, task, stored["config"], stored.get("preset"))
+        released = stored.get("weights")
+        if released is not None and not (isinstance(released, dict) and isinstance(released.get("sha256"), str)):
+            raise UserError(f"{path / 'config.json'} has no SHA-256 of the weights: expected weights.sha256, a string")
+        return cls(path, task, stored["config"], stored.get("preset"), released)
 
     @property
     def finished(self) -> bool:
@@ -155,6 +130,21 @@ class Run:
         if not self.weights_file.is_file():
             raise UserError(f"{self.path} has no {self.weights_file.name} yet: train the run first")
         return self
+
+    def load_weights(self, model):
+        """Loads the trained weights into a built model.
+
+        Raises UserError if there are none yet, if they do not fit the model, or if they are not those of the release.
+        """
+        from pipelines.common import weights  # imports h5py, which is slow
+
+        self.require_weights()
+        if self.released and weights.sha256(self.weights_file) != self.released["sha256"]:
+            raise UserError(
+                f"{self.weights_file} is damaged or not that of this release: its SHA-256 is not the one in"
+                f" {self.config_file.name}; copy the folder again"
+            )
+        weights.load_weights(model, self.weights_file)
 
     def close(self):
         """Releases the lock (as the end of the process does)."""

@@ -2,16 +2,19 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from pipelines.common import cli
+from pipelines.common import cli, named_runs
 from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
+from pipelines.common.named_runs import ExistingRun
 from pipelines.common.runs import Run
 from pipelines.common.serving.decoding_options import DecodingOptions
+from pipelines.common.serving.first_use import require_export
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.language_model import config as language_model
 
@@ -34,7 +37,7 @@ def adapt_presets(arguments: list[str]) -> dict:
         return PRESETS
     description, config = preset
     given, _ = cli.take_option(arguments, "init-from")
-    start = config.transfer.init_from if given is None else expand_home(given)
+    start = config.transfer.init_from if given is None else named_runs.resolve(expand_home(given))
     if start is None or given == "None":
         return PRESETS
     folder = expand_home(cli.take_option(arguments, "run")[0] or config.run)
@@ -74,7 +77,7 @@ def fine_tune(arguments: list[str]):
 class Evaluate:
     """Score a run on labelled reviews: a table, metrics.json and confusion_matrix.png."""
 
-    run: Path
+    run: ExistingRun
     """Run to score."""
 
     location: Annotated[str | None, tyro.conf.arg(name="data")] = None
@@ -109,10 +112,23 @@ def evaluate(arguments: list[str]):
 def export(arguments: list[str]):
     """Write a SavedModel that takes strings, of a run or of the average of several."""
     options = cli.parse_export(TASK, arguments)
+    print(make_export(options.run, options.to))
+
+
+def make_export(runs: Sequence[Path], to: Path | None = None) -> Path:
     with cli.quiet_imports():
         from pipelines.sentiment.export import export
 
-    print(export(options.run, options.to))
+    return export(runs, to)
+
+
+def release(arguments: list[str]):
+    """Write a small, documented folder of a run, which is a run as well."""
+    options = cli.parse_release(TASK, arguments)
+    with cli.quiet_imports():
+        from pipelines.sentiment.release import release
+
+    print(release(options.run, options.to, options.weights, options.split, options.limits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +138,8 @@ class Predict:
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
     """Texts; - reads the lines of standard input."""
 
-    model: Path
-    """Run that was exported, or an export."""
+    model: ExistingRun
+    """Run, or an export. The export of a run is made when it is first used."""
 
     picture: Path | None = None
     """Draw each text with the probability and the gates over its words into this PNG file."""
@@ -137,6 +153,7 @@ def predict(arguments: list[str]) -> int:
     with cli.quiet_imports():
         from pipelines.sentiment.predict import predict
 
+    require_export(options.model, TASK, make_export)
     return predict(options.model, options.input, options.picture)
 
 
@@ -144,8 +161,8 @@ def predict(arguments: list[str]) -> int:
 class Generate:
     """Generate texts with a language model, from a prefix: a JSON object in each line."""
 
-    run: Path
-    """Run of pretrain that was exported, or its export."""
+    run: ExistingRun
+    """Run of pretrain, or its export, which is made when it is first used."""
 
     prefix: str = ""
     """How the text begins (warm start)."""
@@ -175,11 +192,10 @@ def generate(arguments: list[str]) -> int:
     run, number = options.pop("run"), options.pop("number")
     if number < 1:
         raise UserError(f"--number is {number}, but must be at least 1")
-    if (run / "config.json").is_file():
-        Run.open(run, language_model.TASK)
     with cli.quiet_imports():
         from pipelines.sentiment.language_model.predict import generate
 
+    require_export(run, language_model.TASK, make_export, TASK)
     return generate(run, DecodingOptions(**options), number)
 
 
@@ -189,6 +205,7 @@ COMMANDS = {
     "export": export,
     "predict": predict,
     "fine-tune": fine_tune,
+    "release": release,
     "pretrain": pretrain,
     "generate": generate,
 }

@@ -8,6 +8,7 @@ import tyro
 
 from pipelines.common.config import check, check_at_least, check_shares, flag, replace, reset
 from pipelines.common.errors import UserError
+from pipelines.common.named_runs import NamedRun
 from pipelines.common.training.options import TrainingOptions
 from pipelines.sentiment import text_config
 from pipelines.sentiment.language_model import config as language_model
@@ -120,7 +121,7 @@ class LossConfig:
 class TransferConfig:
     """Transfer: a language model or word vectors to start from, teachers of the unlabelled reviews."""
 
-    init_from: pathlib.Path | None = None
+    init_from: NamedRun | None = None
     """Run of the command pretrain, whose vocabulary, embeddings and recurrent layers training starts from."""
 
     vectors: pathlib.Path | None = None
@@ -130,7 +131,7 @@ class TransferConfig:
     freeze_vectors: int = 0
     """Epochs in which the embeddings that start from --vectors are not trained. As many as --epochs: they never are."""
 
-    teachers: tuple[pathlib.Path, ...] = ()
+    teachers: tuple[NamedRun, ...] = ()
     """Runs of this command whose probabilities, averaged, are the pseudo-labels of the unlabelled reviews, which
     training then uses as well (self-training: Xie et al. 2020)."""
 

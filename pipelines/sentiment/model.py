@@ -13,7 +13,7 @@ from layers.cells import CELLS
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels, load_vocabulary
-from pipelines.common.runs import Run, load_weights
+from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing
@@ -220,7 +220,7 @@ def load_trained(run: Run) -> Trained:
     preprocessing = Preprocessing(load_vocabulary(run.path / VOCABULARY_FILE), **vars(config.text))
     names = load_labels(run.path / LABELS_FILE)
     model = make_model(config, preprocessing.vocabulary, names)
-    load_weights(model, run.weights_file)
+    run.load_weights(model)
     return Trained(config, preprocessing, names, model)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
+from pipelines.common.named_runs import ExistingRun
 from pipelines.common.serving.decoding_options import DecodingOptions
+from pipelines.common.serving.first_use import require_export
 from pipelines.translation.config import PRESETS, Config
 
 TASK = "translation"
@@ -37,7 +40,7 @@ def fine_tune(arguments: list[str]):
 class Evaluate:
     """Evaluate a run: prints a table, writes metrics.json, translations.tsv and bleu_by_length.png."""
 
-    run: Path
+    run: ExistingRun
     """Run to evaluate."""
 
     data: str | None = None
@@ -90,10 +93,23 @@ class Export(cli.Export):
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel."""
     options = cli.parse_export(TASK, arguments, Export)
+    print(make_export(options.run, options.to, options.replace_unknown))
+
+
+def make_export(runs: Sequence[Path], to: Path | None = None, replace_unknown: bool | None = None) -> Path:
     with cli.quiet_imports():
         from pipelines.translation.export import export
 
-    print(export(options.run, options.to, options.replace_unknown))
+    return export(runs, to, replace_unknown)
+
+
+def release(arguments: list[str]):
+    """Write a small, documented folder of a run, which is a run as well."""
+    options = cli.parse_release(TASK, arguments)
+    with cli.quiet_imports():
+        from pipelines.translation.release import release
+
+    print(release(options.run, options.to, options.weights, options.split, options.limits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +119,8 @@ class Predict:
     input: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(name="INPUT")]
     """Sentences; - reads lines from standard input."""
 
-    model: Path
-    """Exported run, or an export."""
+    model: ExistingRun
+    """Run, or an export. The export of a run is made when it is first used."""
 
     search: tyro.conf.OmitArgPrefixes[DecodingOptions] = dataclasses.field(default_factory=DecodingOptions)
     """Beam search, or sampling with any of --temperature, --top-k, --top-p and --seed."""
@@ -121,10 +137,18 @@ def predict(arguments: list[str]) -> int:
     with cli.quiet_imports():
         from pipelines.translation.predict import predict
 
+    require_export(options.model, TASK, make_export)
     return predict(options.model, options.input, options.search, options.picture)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
+    "fine-tune": fine_tune,
+    "release": release,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

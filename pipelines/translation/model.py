@@ -24,7 +24,7 @@ from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
-from pipelines.common.runs import Run, load_weights
+from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.translation.config import Config
 from pipelines.translation.preprocessing import Preprocessing
@@ -300,7 +300,7 @@ def load_trained(run: Run) -> Trained:
     config = from_json(Config, run.config)
     preprocessing = make_preprocessing(config, *load_vocabularies(run))
     model = make_model(config, preprocessing)
-    load_weights(model, run.weights_file)
+    run.load_weights(model)
     return Trained(config, preprocessing, model)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ import tyro
 
 from pipelines.common import cli
 from pipelines.common.errors import UserError
+from pipelines.common.named_runs import ExistingRun
+from pipelines.common.serving.first_use import require_export
 from pipelines.video.config import PRESETS, Config
 
 TASK = "video"
@@ -36,10 +39,10 @@ def fine_tune(arguments: list[str]):
 class Evaluate:
     """Score a run on labelled videos: a table, metrics.json, confusion_matrix.png and timelines.png."""
 
-    run: Path
+    run: ExistingRun
     """The run to score."""
 
-    beside: tuple[Path, ...] = ()
+    beside: tuple[ExistingRun, ...] = ()
     """Other runs, such as a baseline with --cell none, to score and show beside it."""
 
     average: bool = False
@@ -83,10 +86,23 @@ def evaluate(arguments: list[str]):
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel that takes frames or features."""
     options = cli.parse_export(TASK, arguments)
+    print(make_export(options.run, options.to))
+
+
+def make_export(runs: Sequence[Path], to: Path | None = None) -> Path:
     with cli.quiet_imports():
         from pipelines.video.export import export
 
-    print(export(options.run, options.to))
+    return export(runs, to)
+
+
+def release(arguments: list[str]):
+    """Write a small, documented folder of a run, which is a run as well."""
+    options = cli.parse_release(TASK, arguments)
+    with cli.quiet_imports():
+        from pipelines.video.release import release
+
+    print(release(options.run, options.to, options.weights, options.split, options.limits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +113,8 @@ class Predict:
     """Video files and folders of JPEG or PNG frames, or .npy files for a model of features; - reads their names from
     standard input, one per line."""
 
-    model: Path
-    """An exported run, or an export."""
+    model: ExistingRun
+    """Run, or an export. The export of a run is made when it is first used."""
 
     picture: Path | None = None
     """Draw the labels over time, below a strip of frames, to this PNG file."""
@@ -120,10 +136,18 @@ def predict(arguments: list[str]) -> int:
     with cli.quiet_imports():
         from pipelines.video.predict import predict
 
+    require_export(options.model, TASK, make_export)
     return predict(options.model, options.input, options.picture, options.video, options.folder_fps)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "export": export, "predict": predict, "fine-tune": fine_tune}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
+    "fine-tune": fine_tune,
+    "release": release,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

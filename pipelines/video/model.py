@@ -19,7 +19,7 @@ from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
-from pipelines.common.runs import Run, load_weights
+from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision import encoders
 from pipelines.video.augmentation import Augmentation
@@ -288,7 +288,7 @@ def load_trained(run: Run) -> Trained:
     names = load_labels(run.path / LABELS_FILE)
     size = load_feature_size(run.path / FEATURES_FILE) if config.model.encoder == "none" else 0
     model = make_model(config, names, size, encoder_weights="none")
-    load_weights(model, run.weights_file)
+    run.load_weights(model)
     return Trained(config, names, Preprocessing(**vars(config.frames)), model)
 
 

@@ -5,6 +5,7 @@ import pathlib
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 
 from pipelines.common.config import expand_home
 from pipelines.common.errors import UserError
@@ -46,6 +47,21 @@ def locate(where: str, task: str, fallbacks: dict[str, tuple[str, str]]) -> path
             return instead
         raise UserError(f"the data {where} is not in {real_data()}: download it from {address} or set UNFOLD_DATA")
     raise UserError(f"--data {where} does not exist: expected sample, a file, a folder or tfds:NAME")
+
+
+def public_name(where: str, named: Iterable[str]) -> str | None:
+    """Returns the name under which `locate` finds the same public data on every machine; None for data of one's own.
+
+    Args:
+        where: a value of `--data`; the path of a folder of the real data stands for its name.
+        named: names of data sets, the `fallbacks` of `locate`.
+    """
+    if where == "sample" or where.startswith(TFDS):
+        return where
+    path = expand_home(where)
+    if where in named and ((real_data() / where).exists() or not path.exists()):
+        return where
+    return next((name for name in named if path.exists() and path.resolve() == (real_data() / name).resolve()), None)
 
 
 def sample(task: str) -> pathlib.Path:

@@ -49,7 +49,7 @@ def find(model: pathlib.Path, task: str) -> pathlib.Path:
             return folder
     if (model / "config.json").is_file():
         raise UserError(f"{model} has no export yet: make it with python -m pipelines.{task} export --run {model}")
-    raise UserError(f"--model {model} is neither a run nor an export: expected a folder that export wrote")
+    raise UserError(f"--model {model} is neither a run nor an export: expected the folder of one of them")
 
 
 def decode(loaded, options: DecodingOptions, **inputs) -> dict:

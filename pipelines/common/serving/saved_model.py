@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
-from pipelines.common.files import PARTIAL, sync_folder
+from pipelines.common.files import PARTIAL, partial_folder, sync_folder, sync_tree
 from pipelines.common.serving.exports import has_wildcards
 
 
@@ -43,17 +43,14 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
     # Signatures are not differentiated, and saving custom gradients took a third of the time.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(temporary), signatures=concrete, options=options)
-        sync_tree(temporary)
-        replace_folder(temporary, path)
+        with partial_folder(path) as temporary:
+            tf.saved_model.save(module, str(temporary), signatures=concrete, options=options)
+            sync_tree(temporary)
+            replace_folder(temporary, path)
     except (OSError, tf.errors.OpError) as error:  # TensorFlow raises its own for a full disk
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise UserError(f"{path} could not be written: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 
@@ -85,14 +82,3 @@ def replace_folder(new: pathlib.Path, path: pathlib.Path):
     os.replace(new, path)
     sync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def sync_tree(folder: pathlib.Path):
-    """Flushes all files in `folder` and its subfolders to the disk."""
-    for entry in folder.rglob("*"):
-        if entry.is_file():
-            with open(entry, "rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync_folder(entry)
-    sync_folder(folder)

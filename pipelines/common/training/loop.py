@@ -21,9 +21,10 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from pipelines.common import files, runs
+from pipelines.common import files
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.training import strategies
 from pipelines.common.training.callbacks import TensorBoardLogs, display
 from pipelines.common.training.checkpoints import KEEP, Checkpoints, NotFiniteError
 from pipelines.common.training.interrupts import Interrupted, Signals
@@ -31,6 +32,7 @@ from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.progress import Progress, is_better, write_history
 from pipelines.common.training.updates import Updates
+from pipelines.common.weights import save_weights
 
 METRICS_SECONDS = 0.5  # between two readings of the metrics, each of which waits for the device
 CURVES_SECONDS = 30  # between two drawings of the curves, each of which takes most of a second
@@ -85,7 +87,7 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written before.
         """
         if self.run.finished:
-            runs.load_weights(self.model, self.run.require_weights().weights_file)
+            self.run.load_weights(self.model)
             return self.run.summary
         self._prepare()
         self._restore_checkpoint()
@@ -220,7 +222,7 @@ class Trainer:
         # The file is named by its step and written before the checkpoint that refers to it, so that a checkpoint never
         # refers to a missing file, even after a kill.
         file = f"best-{row['step']:09d}.weights.h5"
-        runs.save_weights(self.model, self.run.checkpoints / file)
+        save_weights(self.model, self.run.checkpoints / file)
         files.publish(self.run.checkpoints / file, self.run.weights_file)
         loss = row.get("val_loss", math.nan)
         self.progress.best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": loss, "file": file}
@@ -270,14 +272,14 @@ class Trainer:
 
     def _finish(self) -> dict:
         """Loads the best weights, calls at_end, and marks the run as finished with its summary."""
-        runs.load_weights(self.model, self.run.weights_file)
+        self.run.load_weights(self.model)
         self._draw_curves()
-        summary = self.progress.summary(self.monitor)
+        summary = self.progress.summary(self.monitor) | {"machine": strategies.machine()}
         if self.at_end:
             # After a kill, the resumed run restores the best weights as they were, and calls at_end again.
             with self.signals.interrupt_immediately():
                 summary |= self.at_end()
-            runs.save_weights(self.model, self.run.weights_file)
+            save_weights(self.model, self.run.weights_file)
         self.signals.raise_if_received()
         self.run.finish(summary)
         return summary

@@ -1,6 +1,8 @@
 """The devices and the precision that a model is built and trained with."""
 
 import functools
+import os
+import platform
 from collections.abc import Callable
 
 import keras
@@ -24,6 +26,22 @@ def _mirrored() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(
         devices, cross_device_ops=None if gpus else tf.distribute.ReductionToOneDevice()
     )
+
+
+def machine() -> str:
+    """Returns the processor, how many cores this process may use, and the GPUs, for the summary of a run."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            found = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:  # not Linux
+        found = []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = [
+        tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    processor = " ".join((found or [platform.processor() or platform.machine()])[0].split())
+    return ", ".join([processor, f"{cores} cores" if cores > 1 else "1 core", *gpus])
 
 
 def build(options: TrainingOptions, make: Callable[[], keras.Model]) -> keras.Model:

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common import runs
 from pipelines.common.data.loading import CORES, without_autograph, without_autotune
 from pipelines.common.data.sources import reachable, real_data
 from pipelines.common.errors import UserError
 from pipelines.common.vision import images, small_encoders
+from pipelines.common.weights import load_weights
 
 STORAGE = "https://storage.googleapis.com"
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red: subtracted for the weights of ResNet50
@@ -145,7 +145,7 @@ def load_file(network: keras.Model, path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # if some layers keep their random weights
         try:
-            runs.load_weights(network, path)
+            load_weights(network, path)
         except UserWarning as warning:
             reason = " ".join(str(warning).split())
             raise UserError(f"{path} does not hold the weights of this model ({network.name}): {reason}") from warning

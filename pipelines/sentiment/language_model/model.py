@@ -18,7 +18,7 @@ from layers.word_softmax import WordSoftmax
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, load_weights
+from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing
@@ -183,7 +183,7 @@ def load_trained(run: Run) -> Trained:
     if tuple(vocabulary.words[: len(GENERATION)]) != GENERATION:
         raise UserError(f"{path} is not that of a language model: expected it to begin with {', '.join(GENERATION)}")
     model = make_model(config, vocabulary)
-    load_weights(model, run.weights_file)
+    run.load_weights(model)
     return Trained(config, Preprocessing(vocabulary, **vars(config.text)), model)
 
 

@@ -172,7 +172,7 @@ def test_folders_that_are_not_an_export(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),
-        (tmp_path, "has no export yet: make it with python -m pipelines.captioning export --run"),
+        (tmp_path, "is not the configuration of a run"),
     ):
         assert command("predict", "--model", model, shared.image()) == 2
         assert message in capsys.readouterr().err

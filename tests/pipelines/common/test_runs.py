@@ -4,11 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
-from pipelines.common import files, runs
+from pipelines.common import files
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_tsv
 from pipelines.common.runs import Run
@@ -47,33 +45,6 @@ def test_disk_full_is_one_sentence_and_keeps_the_old_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
-
-
-def test_weights_on_a_full_disk_are_one_sentence_and_keep_the_old_file(tmp_path):
-    """In a process of its own, which HDF5 ended with a segmentation fault."""
-    program = """
-import pathlib, resource, sys
-import keras
-from pipelines.common import runs
-model = keras.Sequential([keras.layers.Input([100])] + [keras.layers.Dense(100) for _ in range(20)])
-path = pathlib.Path(sys.argv[1])
-runs.save_weights(model, path)
-old = path.read_bytes()
-for limit in (0, 1000, len(old) // 2, len(old) - 1):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        runs.save_weights(model, path)
-    except runs.UserError as error:
-        print(error)
-    assert path.read_bytes() == old
-model.set_weights([0 * weight for weight in model.get_weights()])
-runs.load_weights(model, path)
-assert model.get_weights()[0].any()
-"""
-    path = tmp_path / "model.weights.h5"
-    process = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
-    assert process.stdout.splitlines() == [f"{path} could not be written: File too large"] * 4
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.weights.h5"]
 
 
 def test_read_json_names_the_file(tmp_path):
@@ -205,32 +176,6 @@ def test_folders_that_are_no_run_of_this_task(tmp_path):
     (tmp_path / "other" / "config.json").write_text("[1, 2]")
     with pytest.raises(UserError, match="not the configuration of a run"):
         Run.open(tmp_path / "other", "translation")
-
-
-def dense(units: int) -> keras.Model:
-    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name="head")])
-
-
-def test_weights_go_and_come_back(tmp_path):
-    model, path = dense(4), tmp_path / "model.weights.h5"
-    runs.save_weights(model, path)
-    other = dense(4)
-    runs.load_weights(other, path)
-    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.weights.h5"]
-
-
-def test_weights_of_another_model(tmp_path):
-    path = tmp_path / "model.weights.h5"
-    with pytest.raises(UserError, match="does not exist"):
-        runs.load_weights(dense(4), path)
-    runs.save_weights(dense(4), path)
-    with pytest.raises(UserError, match="does not hold the weights of this model"):
-        runs.load_weights(dense(5), path)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="does not hold the weights of this model"):
-        runs.load_weights(dense(4), path)
 
 
 def test_publish_replaces(tmp_path):

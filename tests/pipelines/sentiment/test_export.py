@@ -10,7 +10,8 @@ from layers.text import pad
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, save_weights
+from pipelines.common.runs import Run
+from pipelines.common.weights import save_weights
 from pipelines.sentiment import export as sentiment_export
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.export import PREFIXES_PER_BATCH, export

@@ -61,7 +61,8 @@ def test_only_exports_predict(shared, command, capsys, tmp_path):
     (run / "config.json").write_bytes((shared.run / "config.json").read_bytes())
     assert command("predict", "--model", run, "good") == 2
     message = capsys.readouterr().err
-    assert f"{run} has no export yet: make it with python -m pipelines.sentiment export --run {run}" in message
+    assert f"{run} has no export yet, and its training is not finished: finish it, or make an export of its" in message
+    assert f"with python -m pipelines.sentiment export --run {run}" in message
     assert command("predict", "--model", tmp_path, "good") == 2
     assert "is neither a run nor an export" in capsys.readouterr().err
     assert command("predict", "--model", shared.run) == 2

@@ -93,7 +93,7 @@ def test_invalid_models(shared, command, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for model, message in (
         (tmp_path / "none", "is neither a run nor an export"),
-        (tmp_path, "has no export yet: make it with python -m pipelines.translation export --run"),
+        (tmp_path, "is not the configuration of a run"),
     ):
         assert command("predict", "--model", model, "A car.") == 2
         assert message in capsys.readouterr().err

@@ -79,7 +79,8 @@ class SharedRun:
 def make_variant(run: pathlib.Path, folder: pathlib.Path, **changes) -> pathlib.Path:
     """A run like `run` with other fields of the configuration, and random weights."""
     from pipelines.common.config import from_json, replace
-    from pipelines.common.runs import Run, save_weights
+    from pipelines.common.runs import Run
+    from pipelines.common.weights import save_weights
     from pipelines.video.config import Config
     from pipelines.video.model import LABELS_FILE, make_model
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from pipelines.common.config import from_json
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run, save_weights
+from pipelines.common.runs import Run
+from pipelines.common.weights import save_weights
 from pipelines.video import dataset, feature_folders
 from pipelines.video.config import Config, DataConfig
 from pipelines.video.inputs import ArrayInputs

@@ -123,7 +123,7 @@ def test_only_exports_predict(shared, command, capsys, tmp_path):
     run.mkdir()
     (run / "config.json").write_bytes((shared.run / "config.json").read_bytes())
     assert command("predict", "--model", run, "a.mp4") == 2
-    assert f"{run} has no export yet: make it with python -m pipelines.video export" in capsys.readouterr().err
+    assert f"{run} has no export yet, and its training is not finished" in capsys.readouterr().err
     assert command("predict", "--model", tmp_path, "a.mp4") == 2
     assert "is neither a run nor an export" in capsys.readouterr().err
     assert command("predict", "--model", shared.run) == 2

@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from layers.lstm import LSTM
-from pipelines.common import runs
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.training import loop
@@ -22,6 +21,7 @@ from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup, Schedule, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates, raw_variables
+from pipelines.common.weights import load_weights
 from tests import killing
 from tests.pipelines.common.training import small_training
 from tests.pipelines.common.training.small_training import classification, classifier, train_classifier
@@ -86,7 +86,7 @@ def test_it_learns_and_leaves_a_run_that_explains_itself(tmp_path):
     # The weights of the best epoch, not of the last, are in the model and in the file.
     assert small_training.validation(classification(model))()["val_loss"] == summary["best_score"]
     other = classifier()
-    runs.load_weights(other, run.weights_file)
+    load_weights(other, run.weights_file)
     assert small_training.validation(classification(other))()["val_loss"] == summary["best_score"]
 
 
@@ -353,7 +353,7 @@ def test_nan_stops_at_the_step_and_keeps_the_good_checkpoint(tmp_path, accumulat
     newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
     _, arrays = read(newest)
     assert newest.name == "step-000000015.npz" and all(np.isfinite(value).all() for value in arrays.values())
-    runs.load_weights(classifier(), tmp_path / "model.weights.h5")
+    load_weights(classifier(), tmp_path / "model.weights.h5")
 
 
 @pytest.mark.extra

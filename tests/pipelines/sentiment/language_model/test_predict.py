@@ -51,7 +51,8 @@ def test_runs_of_the_other_task(shared, pretrained, command, capsys, tmp_path, m
     language_model = f"{pretrained.run} is a run of the pipeline sentiment language model: expected one of sentiment"
     assert classifier in refused("generate", "--run", shared.run)
     assert "expected one that returns score and text" in refused("generate", "--run", shared.run / "export")
-    assert "expected one that returns label, prob" in refused("predict", "--model", pretrained.run, "good")
+    assert language_model in refused("predict", "--model", pretrained.run, "good")
+    assert "returns label, prob" in refused("predict", "--model", pretrained.run / "export", "good")
     assert language_model in refused("evaluate", "--run", pretrained.run)
     assert language_model in refused("fine-tune", "--from", pretrained.run, "--data", shared.data)
     assert language_model in refused("export", "--run", shared.run, pretrained.run, "--to", tmp_path / "to")
@@ -61,6 +62,4 @@ def test_runs_of_the_other_task(shared, pretrained, command, capsys, tmp_path, m
     monkeypatch.chdir(tmp_path)  # where no preset has been trained
     assert "which does not exist: train it with" in refused("train", "imdb-pretrained")
     (tmp_path / "config.json").write_bytes((pretrained.run / "config.json").read_bytes())
-    assert "has no export yet: make it with python -m pipelines.sentiment export" in refused(
-        "generate", "--run", tmp_path
-    )
+    assert "has no export yet, and its training is not finished" in refused("generate", "--run", tmp_path)

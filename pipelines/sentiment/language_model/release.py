@@ -1,0 +1,63 @@
+"""Describes the release of a language model, which is scored by its perplexity on the validation texts."""
+
+import pathlib
+
+from pipelines.common import release as releases
+from pipelines.common.card import DataSet, Score
+from pipelines.common.data.sources import public_name
+from pipelines.common.runs import Run
+from pipelines.sentiment import dataset
+from pipelines.sentiment.language_model.config import PRESETS, TASK, Config
+from pipelines.sentiment.language_model.dataset import load
+from pipelines.sentiment.language_model.model import load_trained
+from pipelines.sentiment.language_model.train import make_perplexity
+from pipelines.sentiment.preprocessing import VOCABULARY_FILE
+from pipelines.sentiment.reviews import NAMED
+
+
+def release(
+    path: pathlib.Path,
+    to: pathlib.Path | None,
+    kind: str,
+    limits: pathlib.Path | None,
+    data_sets: dict[str, DataSet],
+):
+    """Writes the release of a run of the command pretrain and returns its folder."""
+    description = releases.Description(
+        task=TASK,
+        pipeline="sentiment",
+        kind=Config,
+        presets=PRESETS,
+        train="pretrain",
+        files=(VOCABULARY_FILE,),
+        evaluate=evaluate,
+        scores=lambda found: [Score("perplexity", "perplexity", found["val_perplexity"])],
+        measured="the command `release`, as in training",
+        public_name=lambda where: public_name(where, NAMED),
+        data_sets=data_sets,
+        hub_task="text-generation",
+        tags=("language-model", "recurrent-neural-network"),
+        languages=lambda config: ["en"] if config.data.location in ("sample", *NAMED) else [],
+        about=about,
+        use=('generate --run NAME --prefix "The film"', "train imdb --init-from NAME"),
+    )
+    return releases.release(description, path, to, kind, "validation", limits)
+
+
+def evaluate(path: pathlib.Path, split: str) -> dict:
+    """Prints and returns the perplexity of a run on the validation texts, as in training."""
+    trained = load_trained(Run.open(path, TASK))
+    texts = load(trained.config.data, trained.config.text.max_characters)[split]
+    encoded = dataset.encode(texts, trained.preprocessing)
+    found = make_perplexity(trained.model, trained.config, encoded)()
+    print(f"{trained.config.data.location}, {split}: perplexity {found['val_perplexity']:.2f}")
+    return {**found, "data": trained.config.data.location, "split": split}
+
+
+def about(config: Config) -> str:
+    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}[config.model.cell]
+    directions = "in both directions" if config.model.bidirectional else "forwards"
+    return (
+        f"A language model of reviews: {layers}, {config.model.layers} x {config.model.units} units {directions}. It"
+        " continues texts, and classifiers start from it."
+    )
