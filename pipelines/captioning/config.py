@@ -297,6 +297,6 @@ PRESETS["flickr8k-attention"] = (
         image_size=256,
         label_smoothing=0.1,
         mirror=True,
-        epochs=22,
+        epochs=20,
     ),
 )

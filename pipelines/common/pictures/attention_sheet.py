@@ -12,7 +12,7 @@ from pipelines.common.pictures.drawing import INK, picture, shorten
 ACROSS = 7  # photos in a row
 SIDE, GAP, LEFT, TOP = 1.5, 0.12, 0.3, 0.55  # inches: a photo, between two, left and top margins
 HEAD, FOOT = 0.42, 0.24  # inches: a caption above its photos, a word below its photo
-DARK = 0.15  # share of the brightness that remains without any weight
+DARK = 0.25  # share of the brightness that remains without any weight
 MAX_CAPTION, MAX_WORD = 120, 18  # characters
 
 
