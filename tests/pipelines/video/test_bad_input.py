@@ -81,7 +81,7 @@ def test_only_one_label(refused, folder):
 def test_no_validation(refused, folder):
     path = folder / "segments.csv"
     path.write_text(path.read_text().replace(",val,val", ",train,val"))
-    assert "has no part validation: expected one, or a --validation-share above 0" in refused(
+    assert "has no part validation: expected one, a --validation-share above 0" in refused(
         folder, "--validation-share", "0"
     )
 
