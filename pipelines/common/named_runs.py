@@ -14,7 +14,7 @@ SAVED_MODELS = pathlib.Path(__file__).resolve().parents[2] / "saved_models"
 def resolve(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder below saved_models that a name stands for; a path that exists, or no such name, as it is."""
     named = SAVED_MODELS / path
-    if path.exists() or path.is_absolute() or not named.exists():
+    if path.exists() or path.is_absolute() or ".." in path.parts or not named.exists():
         return path
     return named.relative_to(pathlib.Path.cwd()) if named.is_relative_to(pathlib.Path.cwd()) else named
 
@@ -23,7 +23,7 @@ def find(path: pathlib.Path) -> pathlib.Path:
     """Returns the path, or the folder that it stands for as a name; UserError, with the known names, if there is
     neither. (The commands explain themselves what is wrong with an absolute path.)"""
     found = resolve(path)
-    if found.exists() or found.is_absolute() or found.parts[:1] == ("..",):
+    if found.exists() or found.is_absolute() or ".." in found.parts:
         return found
     known = sorted(
         folder.parent.relative_to(SAVED_MODELS).as_posix() for folder in SAVED_MODELS.glob("*/*/config.json")

@@ -91,33 +91,32 @@ def release(
     run = Run.open(path, description.task)
     refuse(run)
     faults = read_limits(limits)
-    to = path.with_name(f"{path.resolve().name}-release") if to is None else to
+    if to is None:
+        named = path if path.name not in ("", "..") else path.resolve()
+        to = named.with_name(f"{named.name}-release")
     refuse_other_files(to)
     config = from_json(description.kind, run.config)
     name = name_of(to, description.pipeline)
     public = description.public_name(config.data.location)
     shared = portable(config, public, to)
-    try:
-        with files.partial_folder(to) as folder:
-            # Evaluated with the configuration of the run, whose data is on this machine.
-            scratch = folder / "scratch"
-            scores = {}
-            for each in dict.fromkeys(("float32", kind)):
-                write_run(description, run, scratch / each, each, run.config)
-                print(f"{path}, weights in {each}:", file=sys.stderr)
-                with contextlib.redirect_stdout(sys.stderr):
-                    scores[each] = description.evaluate(scratch / each, split)
-            shutil.rmtree(scratch)
-            weights = write_run(description, run, folder, kind, as_json(shared))
-            files.write_json(folder / "metrics.json", {**scores[kind], "data": shared.data.location})
-            text = card.text(description, name, run, shared, public, weights, scores, faults)
-            with files.atomic_write(folder / "README.md") as file:
-                file.write(text)
-            files.sync_tree(folder)
-            os.replace(folder, to)
-            files.sync_folder(to.parent)
-    except OSError as error:
-        raise UserError(f"{to} could not be written: {error.strerror or error}") from error
+    with files.partial_folder(to) as folder:
+        # Evaluated with the configuration of the run, whose data is on this machine.
+        scratch = folder / "scratch"
+        scores = {}
+        for each in dict.fromkeys(("float32", kind)):
+            write_run(description, run, scratch / each, each, run.config)
+            print(f"{path}, weights in {each}:", file=sys.stderr)
+            with contextlib.redirect_stdout(sys.stderr):
+                scores[each] = description.evaluate(scratch / each, split)
+        shutil.rmtree(scratch)
+        weights = write_run(description, run, folder, kind, as_json(shared))
+        files.write_json(folder / "metrics.json", {**scores[kind], "data": shared.data.location})
+        text = card.text(description, name, run, shared, public, weights, scores, faults)
+        with files.atomic_write(folder / "README.md") as file:
+            file.write(text)
+        files.sync_tree(folder)
+        os.replace(folder, to)
+        files.sync_folder(to.parent)
     return to
 
 

@@ -15,7 +15,6 @@ DATA_SETS = {
         "Multi30K, captions of pictures in English, German and French (Elliott et al. 2016, 2017)",
         "for non-commercial research and education",
         "https://github.com/multi30k/dataset",
-        hub="bentrevett/multi30k",
     ),
     "tatoeba": DataSet(
         "short everyday sentences of Tatoeba, English and French", "CC BY 2.0 FR", "https://tatoeba.org", "cc-by-2.0"

@@ -47,5 +47,6 @@ def test_an_unknown_name_lists_what_is_there(saved):
 
 
 def test_other_paths_are_left_to_the_commands(saved):
-    for path in (saved / "none", Path("..") / "none"):
+    (saved.parent / "data").mkdir()
+    for path in (saved / "none", Path("..") / "none", Path("..") / "data"):
         assert named_runs.find(path) == path
