@@ -2,6 +2,7 @@
 
 import os
 import tokenize
+import warnings
 
 import numpy as np
 
@@ -20,7 +21,9 @@ def open_features(path: str | os.PathLike) -> np.ndarray:
         with open(path, "rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
                 raise UserError(f"{path} is not a .npy file: expected an array float[features, frames]")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle could run any program
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Reading `.npy`", category=UserWarning)  # written by Python 2
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle could run any program
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}") from error
     except (ValueError, OverflowError, SyntaxError, tokenize.TokenError) as error:

@@ -92,7 +92,8 @@ def attending(shared, tmp_path_factory) -> pathlib.Path:
         from pipelines.captioning.model import make_model, make_preprocessing
         from pipelines.common.config import from_json, replace
         from pipelines.common.data.loading import load_vocabulary
-        from pipelines.common.runs import Run, save_weights
+        from pipelines.common.runs import Run
+        from pipelines.common.weights import save_weights
 
         config = replace(from_json(Config, Run.open(shared.run, "captioning").config), image="attend", fit="crop")
         run = Run.start(folder / "run", "captioning", config)

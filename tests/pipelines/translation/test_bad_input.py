@@ -126,8 +126,8 @@ def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
         (["train", "sample", "--unitz", "3"], "--units"),
         (["train", "sample", "--cell", "gru"], "lstm"),
         (["export"], "run"),
-        (["evaluate", "--run", "none"], "the run folder none does not exist"),
-        (["evaluate", "--run", "none", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
+        (["evaluate", "--run", "none"], "there is no run or export none: expected a path"),
+        (["evaluate", "--run", ".", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
     ],
 )
 def test_invalid_commands(command, capsys, arguments, message):

@@ -143,7 +143,7 @@ def test_missing_weights(refused, folder, tmp_path):
         (["evaluate"], "--run"),
         (["export"], "--run"),
         (["predict", "a.mp4"], "--model"),
-        (["predict", "--model", "x", "a.mp4", "--folder-fps", "0"], "--folder-fps is 0.0, but must be from 0.01"),
+        (["predict", "--model", ".", "a.mp4", "--folder-fps", "0"], "--folder-fps is 0.0, but must be from 0.01"),
     ],
 )
 def test_the_command_line(command, capsys, arguments, message):
