@@ -297,6 +297,7 @@ PRESETS["flickr8k-attention"] = (
         image_size=256,
         label_smoothing=0.1,
         mirror=True,
-        epochs=20,
+        epochs=24,
+        precision="mixed_bfloat16",
     ),
 )
