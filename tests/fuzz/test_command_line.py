@@ -79,7 +79,7 @@ def task(request, monkeypatch):
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(train=lambda *unused: None))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     module = importlib.import_module(f"pipelines.{request.param}.__main__")
-    for name in ("evaluate", "export", "predict"):
+    for name in ("evaluate", "export", "predict", "release"):
         importlib.import_module(f"pipelines.{request.param}.{name}")
     return module
 

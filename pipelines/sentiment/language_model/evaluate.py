@@ -8,6 +8,7 @@ import tensorflow as tf
 from layers import losses
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.sentiment.dataset import Texts
+from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.dataset import Lookup, count_steps
 from pipelines.sentiment.language_model.model import LanguageModel
 
@@ -76,3 +77,14 @@ class Perplexity:
             )
             totals[direction] = tf.reduce_sum(tf.cast(nll, tf.float64))
         return totals, tf.reduce_sum(weights)
+
+
+def make_perplexity(model: LanguageModel, config: Config, texts: Texts) -> Perplexity:
+    """Makes the perplexity of a configuration."""
+    return Perplexity(
+        model,
+        texts,
+        objective=config.windows.objective,
+        max_words=config.loss.validation_words,
+        seed=config.data.split_seed,
+    )

@@ -16,7 +16,7 @@ from pipelines.sentiment import dataset
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import Streams, load
-from pipelines.sentiment.language_model.evaluate import Perplexity
+from pipelines.sentiment.language_model.evaluate import make_perplexity
 from pipelines.sentiment.language_model.model import LanguageModel, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
 
@@ -77,17 +77,6 @@ def make_streams(config: Config, texts: dataset.Texts) -> Streams:
         directions=("forward", "backward")[: 1 + config.model.bidirectional],
         carried=windows.carried,
         seed=config.training.seed if windows.shuffle else None,
-    )
-
-
-def make_perplexity(model: LanguageModel, config: Config, texts: dataset.Texts) -> Perplexity:
-    """Makes the perplexity of a configuration."""
-    return Perplexity(
-        model,
-        texts,
-        objective=config.windows.objective,
-        max_words=config.loss.validation_words,
-        seed=config.data.split_seed,
     )
 
 

@@ -14,8 +14,9 @@ from pipelines.sentiment import dataset
 from pipelines.sentiment.language_model import train as language_model_train
 from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
+from pipelines.sentiment.language_model.evaluate import make_perplexity
 from pipelines.sentiment.language_model.model import load_trained, make_model
-from pipelines.sentiment.language_model.train import fit, make_loss, make_perplexity, make_step, make_streams
+from pipelines.sentiment.language_model.train import fit, make_loss, make_step, make_streams
 from tests import killing
 
 VOCABULARY = Vocabulary([*GENERATION, *"abcdefg"])
