@@ -61,5 +61,9 @@ DESCRIPTION = releases.Description(
     tags=("image-captioning", "recurrent-neural-network"),
     languages=lambda config: ["en"] if config.data.location in ("sample", *NAMED) else [],
     about=about,
-    use=("predict --model NAME photo.jpg", "evaluate --run NAME", "fine-tune --from NAME --data my_photos"),
+    use=lambda config: (
+        "predict --model NAME photo.jpg",
+        "evaluate --run NAME",
+        "fine-tune --from NAME --data my_photos",
+    ),
 )

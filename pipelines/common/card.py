@@ -76,7 +76,7 @@ def text(description, name: str, run: Run, config, public: str | None, weights: 
     stored = read_json(run.config_file)
     sections = {
         f"# {name}": description.about(config),
-        "## Use": use(description, name),
+        "## Use": use(description, name, config),
         "## Data": data_section(public, config, data),
         "## Training": training(description, run, config),
         "## Scores": score_table(description, name, config, found["split"], shown),
@@ -116,8 +116,10 @@ def front_matter(
     }
 
 
-def use(description, name: str) -> str:
-    lines = [f"python -m pipelines.{description.pipeline} {each.replace('NAME', name)}" for each in description.use]
+def use(description, name: str, config) -> str:
+    lines = [
+        f"python -m pipelines.{description.pipeline} {each.replace('NAME', name)}" for each in description.use(config)
+    ]
     where = "\n".join(["```", *lines, "```"])
     return (
         f"The folder is a run of Unfold. If it is `saved_models/{name}` in a checkout, its name suffices;"

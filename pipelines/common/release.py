@@ -46,7 +46,7 @@ class Description:
         tags: further tags there.
         languages: languages(config) returns the codes of the languages; empty if they are not known.
         about: about(config) returns what the model does, in one paragraph.
-        use: examples of commands, in which NAME stands for the release.
+        use: use(config) returns examples of commands, in which NAME stands for the release.
     """
 
     task: str
@@ -64,7 +64,7 @@ class Description:
     tags: tuple[str, ...]
     languages: Callable[..., list[str]]
     about: Callable[..., str]
-    use: tuple[str, ...]
+    use: Callable[..., tuple[str, ...]]
 
 
 def release(

@@ -67,5 +67,9 @@ DESCRIPTION = releases.Description(
     tags=("sentiment-analysis", "recurrent-neural-network"),
     languages=lambda config: ["en"] if config.data.location in ("sample", *NAMED) else [],
     about=about,
-    use=("predict --model NAME - < reviews.txt", "evaluate --run NAME", "fine-tune --from NAME --data my_reviews.csv"),
+    use=lambda config: (
+        "predict --model NAME - < reviews.txt",
+        "evaluate --run NAME",
+        "fine-tune --from NAME --data my_reviews.csv",
+    ),
 )

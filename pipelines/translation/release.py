@@ -71,5 +71,9 @@ DESCRIPTION = releases.Description(
     tags=("recurrent-neural-network",),
     languages=lambda config: [config.data.source, config.data.target],
     about=about,
-    use=("predict --model NAME - < sentences.txt", "evaluate --run NAME", "fine-tune --from NAME --data my_pairs"),
+    use=lambda config: (
+        "predict --model NAME - < sentences.txt",
+        "evaluate --run NAME",
+        "fine-tune --from NAME --data my_pairs",
+    ),
 )

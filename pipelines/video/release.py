@@ -56,6 +56,11 @@ def about(config: Config) -> str:
     return f"Labels every frame of a video: {inputs}, then {layers} of {config.model.units} units, {directions}."
 
 
+def use(config: Config) -> tuple[str, ...]:
+    source, data = ("video.npy", "my_features") if config.model.encoder == "none" else ("video.mp4", "my_clips")
+    return f"predict --model NAME {source}", "evaluate --run NAME", f"fine-tune --from NAME --data {data}"
+
+
 DESCRIPTION = releases.Description(
     task="video",
     pipeline="video",
@@ -72,5 +77,5 @@ DESCRIPTION = releases.Description(
     tags=("action-segmentation", "recurrent-neural-network"),
     languages=lambda config: [],
     about=about,
-    use=("predict --model NAME video.mp4", "evaluate --run NAME", "fine-tune --from NAME --data my_clips"),
+    use=use,
 )

@@ -39,7 +39,7 @@ def release(
         tags=("language-model", "recurrent-neural-network"),
         languages=lambda config: ["en"] if config.data.location in ("sample", *NAMED) else [],
         about=about,
-        use=('generate --run NAME --prefix "The film"', "train imdb --init-from NAME"),
+        use=lambda config: ('generate --run NAME --prefix "The film"', "train imdb --init-from NAME"),
     )
     return releases.release(description, path, to, kind, "validation", limits)
 
