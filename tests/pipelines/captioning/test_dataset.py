@@ -332,6 +332,7 @@ def test_features_are_computed_once_and_those_of_bad_images_not(tmp_path, scenes
     assert "computing the features of 6 of 6" in capsys.readouterr().err
 
 
+@pytest.mark.extra
 def test_maps_are_cached_in_half_precision_beside_the_features(tmp_path, scenes, capsys):
     scenes(tmp_path, "train", 5, 0)
     encoder = encoders.build_encoder("small", weights="none", image_size=32, pooling="none")

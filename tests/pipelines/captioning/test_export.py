@@ -180,6 +180,7 @@ def test_draws_follow_seed_and_temperature(loaded, some):
         assert sample(loaded, images, seed=5, **options) == greedy
 
 
+@pytest.mark.extra
 def test_a_model_with_attention_gives_the_same_answers_and_explains_them(attending, shared, some):
     """`explain`: the words of a caption, and what the model gives them and where it looks when it is forced to them."""
     trained = load_trained(Run.open(attending, "captioning"))

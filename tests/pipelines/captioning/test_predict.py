@@ -150,6 +150,7 @@ def test_a_picture_of_the_captioned_images(shared, command, lines, folder):
         assert sheet.width > 400
 
 
+@pytest.mark.extra
 def test_a_picture_of_where_the_model_looked(attending, shared, command, lines, tmp_path, monkeypatch):
     sheets = []
     monkeypatch.setattr(predict, "draw_attention_sheet", lambda *given, **more: sheets.append((given, more)))
