@@ -26,7 +26,7 @@ SCORES = ("dot", "general", "additive")
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to. As each tensor has a row for each sequence, it can be part of a decoding state.
+    """Outputs of an encoder, with their keys. Each tensor has a row for each sequence, as a decoding state needs it.
 
     Attributes:
         values: float[batch, source, units], m of the equations.

@@ -29,7 +29,7 @@ from layers.unfold import unfold
 
 
 class DecoderOutputs(NamedTuple):
-    """What a decoder returns: for a whole sequence, or for one time step and then without the axis `time`.
+    """Outputs of a decoder for a whole sequence, or for one time step and then without the axis `time`.
 
     Attributes:
         h: float[batch, time, units], the outputs of the last layer.

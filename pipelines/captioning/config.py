@@ -288,7 +288,7 @@ PRESETS["flickr8k-tuned"] = (
     ),
 )
 PRESETS["flickr8k-attention"] = (
-    "Attention over the map of the CNN, whose later half is trained as well, with mirrored images: at most 90 minutes.",
+    "Attention over the map of the CNN, whose later half is trained as well, with mirrored images; not measured yet.",
     replace(
         PRESETS["flickr8k-tuned"][1],
         run=pathlib.Path("saved_models/captioning/flickr8k-attention"),

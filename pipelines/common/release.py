@@ -28,7 +28,7 @@ INITIAL_WEIGHTS = ("weights", "encoder_weights")  # of the model: may be the pat
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the releases of a pipeline have in common.
+    """Properties that the releases of a pipeline share.
 
     Attributes:
         task: the task of its runs.
