@@ -87,13 +87,14 @@ def image_batches(
     epoch: int = 0,
     augment: float = 0.0,
     mirror: bool = False,
+    distort: float = 0.0,
     xla: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of images, each with all of its captions; images without captions are left out.
 
     Args:
         seed: with `epoch`, determines the order and the augmentation; None: the order of the data.
-        augment, mirror: see `augmented`.
+        augment, mirror, distort: see `augmented`.
         xla: use fewer shapes, as XLA compiles each one.
     """
     counts = np.bincount(captions.owners, minlength=captions.images)
@@ -101,11 +102,12 @@ def image_batches(
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
     pixels = pixel_rows(images, preprocessing, order)
-    if augment or mirror:
+    if augment or mirror or distort:
         rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
         seeds = rows.map(without_autograph(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
         pixels = tf.data.Dataset.zip(pixels, seeds).map(
-            without_autograph(lambda image, seed: augmented(image, seed, augment, mirror)), num_parallel_calls=2
+            without_autograph(lambda image, seed: augmented(image, seed, augment, mirror, distort)),
+            num_parallel_calls=2,
         )
     texts = without_autotune(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images)
     texts = texts.map(without_autograph(targets_of(captions, xla)))
@@ -180,18 +182,65 @@ def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) 
     )
 
 
-def augmented(pixels, seed, strength: float, mirror: bool = False):
+def augmented(pixels, seed, strength: float, mirror: bool = False, distort: float = 0.0):
     """Returns an image shifted by up to `strength` of its side (the edge is mirrored), and brighter or darker by up to
-    this share; with `mirror` half of all images are mirrored. float32[size, size, 3] for a number[size, size, 3] and a
-    seed int[2]."""
+    this share; with `mirror` half of all images are mirrored, with `distort` this share is `distorted`.
+    float32[size, size, 3] for a number[size, size, 3] and a seed int[2]."""
     size = pixels.shape[0]
+    seed = tf.cast(seed, tf.int64)
     pixels = tf.cast(pixels, tf.float32)
     limit = round(strength * size)
-    draws = tf.random.stateless_uniform([3], tf.cast(seed, tf.int64), -1.0, 1.0)
+    draws = tf.random.stateless_uniform([3], seed, -1.0, 1.0)
     top, left = tf.unstack(tf.cast(tf.round(draws[:2] * limit), tf.int32) + limit)
     padded_image = tf.pad(pixels, [[limit, limit], [limit, limit], [0, 0]], mode="SYMMETRIC")
     shifted = tf.slice(padded_image, [top, left, 0], [size, size, 3])
     if mirror:
-        draw = tf.random.stateless_uniform([], tf.random.fold_in(tf.cast(seed, tf.int64), 1))
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 1))
         shifted = tf.where(draw < 0.5, tf.reverse(shifted, [1]), shifted)
+    if distort:
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 2))
+        shifted = tf.cond(draw < distort, lambda: distorted(shifted, tf.random.fold_in(seed, 3)), lambda: shifted)
     return tf.clip_by_value(shifted * (1 + draws[2] * strength), 0, 255)
+
+
+def distorted(image, seed):
+    """Returns an image as people's cameras and programs leave it, float32[size, size, 3] from 0 to 255 and a seed
+    int64[2]: without colours, darkened (0.2 to 0.7 of its brightness), turned by up to 10 degrees, or narrower or lower
+    (0.5 to 0.9) between two bars. What lies outside the image is black."""
+    kind, amount, side = tf.unstack(tf.random.stateless_uniform([3], seed))
+
+    def narrowed():
+        factor, one = 0.5 + 0.4 * amount, tf.constant(1.0)
+        scale = tf.where(side < 0.5, tf.stack([factor, one]), tf.stack([one, factor]))
+        return transformed(image, angle=0.0, scale=scale)
+
+    return tf.switch_case(
+        tf.cast(kind * 4, tf.int32),
+        [
+            lambda: tf.repeat(tf.image.rgb_to_grayscale(image), 3, axis=2),
+            lambda: image * (0.2 + 0.5 * amount),
+            lambda: transformed(image, angle=(2 * amount - 1) * np.pi / 18, scale=tf.ones([2])),
+            narrowed,
+        ],
+    )
+
+
+def transformed(image, angle, scale):
+    """Returns an image turned by `angle`, float32[] in radians, and then scaled by `scale`, float32[2] (x, y), about its
+    centre. float32[size, size, 3]; bilinear, black outside."""
+    size = image.shape[0]
+    centre = (size - 1) / 2
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    # Each pixel of the result reads the image at (a x + b y + c, d x + e y + f).
+    a, b, d, e = cosine / scale[0], -sine / scale[1], sine / scale[0], cosine / scale[1]
+    c, f = centre - (a + b) * centre, centre - (d + e) * centre
+    zero = tf.zeros([])
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[tf.newaxis],
+        output_shape=[size, size],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return moved[0]

@@ -161,6 +161,10 @@ class CNNConfig:
     mirror: bool = False
     """Training mirrors half of the images, in the same epochs. Not for captions about left and right."""
 
+    distort: float = 0.0
+    """Share of images that training distorts, in the same epochs: greyed, darkened, turned by up to 10 degrees, or set
+    between two black bars, one of them each."""
+
     finetune_cnn_after: int | None = None
     """Number of epochs after which the CNN is trained as well, with its own learning rate; 0: from the start; None:
     never."""
@@ -173,6 +177,7 @@ class CNNConfig:
 
     def __post_init__(self):
         check(self, "augment", 0 <= self.augment <= 0.5, "from 0 to 0.5")
+        check_shares(self, "distort")
         check(self, "cnn_learning_rate", self.cnn_learning_rate > 0, "greater than 0")
         if self.finetune_cnn_after is None and self.finetune_cnn_from:
             raise UserError(f"--finetune-cnn-from is {self.finetune_cnn_from}, but needs --finetune-cnn-after EPOCHS")
@@ -189,7 +194,8 @@ class CNNConfig:
     def runs_in(self, epoch: int) -> bool:
         """Returns whether training reads pixels in an epoch: the CNN is trained, or it is never trained, but images
         are augmented."""
-        return self.is_trained_in(epoch) or (not self.is_trained and (self.augment > 0 or self.mirror))
+        changed = self.augment > 0 or self.mirror or self.distort > 0
+        return self.is_trained_in(epoch) or (not self.is_trained and changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,6 +303,7 @@ PRESETS["flickr8k-attention"] = (
         image_size=256,
         label_smoothing=0.1,
         mirror=True,
+        distort=0.3,
         epochs=24,
         precision="mixed_bfloat16",
     ),

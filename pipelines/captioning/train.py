@@ -162,7 +162,8 @@ class Training:
         config, images, captions = self.config, self.images["train"], self.captions["train"]
         options: dict = {"seed": config.training.seed, "epoch": epoch, "xla": config.training.xla}
         if config.cnn.runs_in(epoch):
-            options |= {"augment": config.cnn.augment, "mirror": config.cnn.mirror}
+            cnn = config.cnn
+            options |= {"augment": cnn.augment, "mirror": cnn.mirror, "distort": cnn.distort}
             options |= {"batch_images": config.data.batch_images}
             return batches.image_batches(captions, images, self.preprocessing, **options)
         return batches.of_features(captions, images.features, config.data, **options)
