@@ -226,8 +226,8 @@ def distorted(image, seed):
 
 
 def transformed(image, angle, scale):
-    """Returns an image turned by `angle`, float32[] in radians, and then scaled by `scale`, float32[2] (x, y), about its
-    centre. float32[size, size, 3]; bilinear, black outside."""
+    """Returns an image turned by `angle`, float32[] in radians, and then scaled by `scale`, float32[2] (x, y), about
+    its centre. float32[size, size, 3]; bilinear, black outside."""
     size = image.shape[0]
     centre = (size - 1) / 2
     cosine, sine = tf.cos(angle), tf.sin(angle)
