@@ -316,3 +316,17 @@ PRESETS["imdb-self-trained"] = (
         calibrate=True,
     ),
 )
+PRESETS["imdb-reads"] = (
+    "As imdb-self-trained, and from pieces of reviews: for reviews, single sentences and phrases.",
+    replace(
+        PRESETS["imdb-self-trained"][1],
+        run=pathlib.Path("saved_models/sentiment/imdb-reads"),
+        pooling=("max", "mean", "last"),
+        # Half of the examples are pieces, which have few words: an epoch takes little more than half as long.
+        pieces=0.5,
+        label_pieces=True,
+        epochs=4.0,
+        calibrate=False,
+        calibrate_lengths=True,
+    ),
+)

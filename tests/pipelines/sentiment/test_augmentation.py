@@ -14,7 +14,7 @@ def make_texts(number=400) -> LabelledTexts:
     """Of every fifth text the strong word is that of the other label."""
     rows = [[THE, FILM, 2, (GOOD, BAD)[(row + (row % 5 == 0)) % 2], THE, FILM] for row in range(number)]
     return LabelledTexts(
-        np.array(sum(rows, []), np.int32),
+        np.array(rows, np.int32).ravel(),
         6 * np.arange(number + 1),
         0,
         np.eye(2, dtype=np.float32)[np.arange(number) % 2],
