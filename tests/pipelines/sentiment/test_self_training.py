@@ -100,15 +100,27 @@ def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
         words = [split[row].numpy()[begins[row] : begins[row] + spans.lengths[row]] for row in rows]
         said = [b" ".join(each).decode() for each in words]
         reviews = Reviews(said, said, said, said)
-        plain = np.mean(
-            [self_training.predict_probabilities(each, reviews, run_names(reader)) for each in teachers], axis=0
-        )
-        # Calibration changes the probabilities, but hardly their order.
-        assert np.corrcoef(plain[:, 0], found[epoch][rows, 0])[0, 1] > 0.9
+        expected = np.zeros([len(rows), 2])
+        for teacher in teachers:
+            predict = self_training.piece_predictor(teacher, parts["validation"], config)
+            probabilities = predict(dataset.encode(reviews, teacher.preprocessing))
+            expected += probabilities[:, [teacher.names.index(name) for name in trained.names]] / 2
+        np.testing.assert_allclose(found[epoch][rows], expected, atol=1e-5)
 
 
-def run_names(run) -> tuple[str, ...]:
-    return load_trained(Run.open(run, "sentiment")).names
+@pytest.mark.extra
+def test_teachers_are_calibrated_before_they_label_pieces(school):
+    run = Run.open(school.teachers[0], "sentiment")
+    config, teacher = from_json(Config, run.config), load_trained(run)
+    head = teacher.model.get_layer("head")
+    head.set_weights([50 * weight for weight in head.get_weights()])  # much too certain
+    pieces = ["good", "bad film", "the film was lovely and"]
+    reviews = Reviews(pieces, pieces, pieces, pieces)
+    plain = self_training.predict_probabilities(teacher, reviews, teacher.names)
+    predict = self_training.piece_predictor(teacher, dataset.load(config.data)["validation"], config)
+    calibrated = predict(dataset.encode(reviews, teacher.preprocessing))
+    assert (calibrated.max(axis=1) < plain.max(axis=1) - 0.01).all()
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.extra
