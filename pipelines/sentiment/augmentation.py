@@ -12,6 +12,7 @@ from pipelines.sentiment.dataset import LabelledTexts
 from pipelines.sentiment.pieces import Pieces, Spans, take_labelled
 
 STRONG = 0.5  # log-odds of a strong word: it is exp(0.5) = 1.6 times as frequent with a label as without it
+ERRORS = 3  # standard errors that the log-odds are away from 0: most rare words are of one label by chance
 STREAM = 2  # of random numbers: see pieces.STREAM
 
 
@@ -59,15 +60,16 @@ class Augmentation:
 def find_strong_words(texts: LabelledTexts, size: int) -> np.ndarray:
     """Returns bool[size], the words whose presence in a text changes the odds of a label by exp(STRONG) or more:
 
-        |log P(word | label) - log P(word | other labels)| >= STRONG
+        d = log P(word | label) - log P(word | other labels),  |d| >= STRONG,  |d| >= ERRORS sqrt(1 / n + 1 / m)
 
-    with the probabilities (texts with the word + 1) / (texts + 2), texts counted by their targets (Laplace smoothing).
+    with the probabilities n / (texts of the label + 2) and m / (other texts + 2), n and m being the numbers of these
+    texts that have the word, plus 1 (Laplace smoothing). Texts are counted by their targets.
     """
     rows = np.repeat(np.arange(len(texts)), texts.lengths)
     present = np.unique(rows * size + texts.ids)
     rows, words = present // size, present % size
-    totals = texts.targets.sum(axis=0, dtype=np.float64)
-    counts = np.stack([np.bincount(words, texts.targets[rows, k], size) for k in range(len(totals))])
-    own = np.log((counts + 1) / (totals[:, None] + 2))
-    others = np.log((counts.sum(axis=0) - counts + 1) / (totals.sum() - totals[:, None] + 2))
-    return (np.abs(own - others) >= STRONG).any(axis=0)
+    totals = texts.targets.sum(axis=0, dtype=np.float64)[:, None]
+    counts = np.stack([np.bincount(words, weights[rows], size) for weights in texts.targets.T])
+    n, m = counts + 1, counts.sum(axis=0) - counts + 1
+    d = np.abs(np.log(n / (totals + 2)) - np.log(m / (totals.sum() - totals + 2)))
+    return ((d >= STRONG) & (d >= ERRORS * np.sqrt(1 / n + 1 / m))).any(axis=0)

@@ -24,8 +24,7 @@ def make_texts(number=400) -> LabelledTexts:
 def test_strong_words_are_those_of_one_label():
     strong = find_strong_words(make_texts(), len(VOCABULARY))
     assert strong.tolist() == [False, False, False, True, True, False, False]
-    few = find_strong_words(make_texts(1), len(VOCABULARY))  # one text proves little, whatever its label is
-    assert not few[[0, 1, 2]].any()
+    assert not find_strong_words(make_texts(8), len(VOCABULARY)).any()  # may be chance
 
 
 def test_an_epoch_without_augmentation_is_the_texts_themselves():
