@@ -13,6 +13,7 @@ caption that only fills the batch.
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.captioning.config import DataConfig
 from pipelines.captioning.dataset import Captions, Images
+from pipelines.captioning.distortions import distorted
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import without_autograph, without_autotune
@@ -169,15 +171,21 @@ def targets_of(captions: Captions, xla: bool):
     return targets
 
 
-def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
-    """Returns the pixels of images in the given order, a number[size, size, 3] each."""
+def pixel_rows(
+    images: Images, preprocessing: Preprocessing, order: np.ndarray, change: Callable | None = None
+) -> tf.data.Dataset:
+    """Returns the pixels of images in the given order, a number[size, size, 3] each.
+
+    Args:
+        change: changes the pixels of the files before they are scaled, see `Preprocessing.pixels_of_one`.
+    """
     rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
-    if images.pixels is not None:
+    if images.pixels is not None and change is None:
         pixels = tf.constant(images.pixels)
         return rows.map(without_autograph(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
     paths = tf.constant([str(path) for path in images.captioned.paths.values()])
     return rows.map(
-        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
+        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)), change)),
         num_parallel_calls=2,
     )
 
@@ -201,46 +209,3 @@ def augmented(pixels, seed, strength: float, mirror: bool = False, distort: floa
         draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 2))
         shifted = tf.cond(draw < distort, lambda: distorted(shifted, tf.random.fold_in(seed, 3)), lambda: shifted)
     return tf.clip_by_value(shifted * (1 + draws[2] * strength), 0, 255)
-
-
-def distorted(image, seed):
-    """Returns an image as people's cameras and programs leave it, float32[size, size, 3] from 0 to 255 and a seed
-    int64[2]: without colours, darkened (0.2 to 0.7 of its brightness), turned by up to 10 degrees, or narrower or lower
-    (0.5 to 0.9) between two bars. What lies outside the image is black."""
-    kind, amount, side = tf.unstack(tf.random.stateless_uniform([3], seed))
-
-    def narrowed():
-        factor, one = 0.5 + 0.4 * amount, tf.constant(1.0)
-        scale = tf.where(side < 0.5, tf.stack([factor, one]), tf.stack([one, factor]))
-        return transformed(image, angle=0.0, scale=scale)
-
-    return tf.switch_case(
-        tf.cast(kind * 4, tf.int32),
-        [
-            lambda: tf.repeat(tf.image.rgb_to_grayscale(image), 3, axis=2),
-            lambda: image * (0.2 + 0.5 * amount),
-            lambda: transformed(image, angle=(2 * amount - 1) * np.pi / 18, scale=tf.ones([2])),
-            narrowed,
-        ],
-    )
-
-
-def transformed(image, angle, scale):
-    """Returns an image turned by `angle`, float32[] in radians, and then scaled by `scale`, float32[2] (x, y), about
-    its centre. float32[size, size, 3]; bilinear, black outside."""
-    size = image.shape[0]
-    centre = (size - 1) / 2
-    cosine, sine = tf.cos(angle), tf.sin(angle)
-    # Each pixel of the result reads the image at (a x + b y + c, d x + e y + f).
-    a, b, d, e = cosine / scale[0], -sine / scale[1], sine / scale[0], cosine / scale[1]
-    c, f = centre - (a + b) * centre, centre - (d + e) * centre
-    zero = tf.zeros([])
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis],
-        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[tf.newaxis],
-        output_shape=[size, size],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return moved[0]

@@ -4,6 +4,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,17 +17,23 @@ from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.decoder import feature_decoder, feature_spec
-from pipelines.captioning.model import CaptioningModel, load_trained
+from pipelines.captioning.distortions import DISTORTIONS
+from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
 from pipelines.common.config import replace
 from pipelines.common.errors import UserError
+from pipelines.common.evaluation.robustness import Column, Distortion, measure, show
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
 from pipelines.common.vision.feature_maps import FeatureMaps
 
 ROW_IMAGES = 6  # in a row of the contact sheet
+COLUMNS = (
+    Column("cider", "CIDEr-D", places=3),
+    *(Column(f"bleu{n}", f"BLEU-{n}", 100) for n in range(1, 5)),
+)  # of the table of distortions
 
 
 def evaluate(
@@ -36,10 +43,12 @@ def evaluate(
     beam_sizes: tuple[int, ...],
     length_penalty: float | None,
     quoting: bool = False,
+    robust: bool = False,
 ) -> dict:
-    """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run.
+    """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run; with `robust`
+    also a second table and robustness.png.
 
-    The captions in the last two are those of the last beam size. Returns the scores.
+    The captions in the files, and those of distorted images, are of the last beam size. Returns the scores.
 
     Args:
         data: Images with captions. None: the data of the run.
@@ -47,6 +56,7 @@ def evaluate(
         beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
         quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
+        robust: Whether to score distorted images as well, see distortions.py.
     """
     run = Run.open(run_path, "captioning")
     trained = load_trained(run)
@@ -90,6 +100,10 @@ def evaluate(
         scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
     print(table(scores))
     write_json(run.metrics_file, scores)
+    if robust:
+        scores["robust"] = measure_distortions(trained, images, decode, texts)
+        show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{location}, {part}")
+        write_json(run.metrics_file, scores)
     each = scores_of_each(texts, references)
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
     draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
@@ -140,8 +154,9 @@ class FeatureExtractor:
             autograph=False,
         )
 
-    def __call__(self, images: dataset.Images) -> np.ndarray | FeatureMaps:
-        pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images))).batch(64).prefetch(2)
+    def __call__(self, images: dataset.Images, change: Callable | None = None) -> np.ndarray | FeatureMaps:
+        """`change` replaces the pixels of each file, see `Preprocessing.pixels_of_one`."""
+        pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images)), change).batch(64).prefetch(2)
         computed = (self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels)
         if self.spec.shape.rank == 2:
             return np.concatenate(list(computed))
@@ -153,6 +168,26 @@ class FeatureExtractor:
             maps[start : start + len(batch)] = batch
             start += len(batch)
         return FeatureMaps(list(np.asarray(maps)))
+
+
+# Distorted images -----------------------------------------------------------------------------------------------------
+
+
+def measure_distortions(trained: Trained, images: dataset.Images, decode: Callable, texts: list[str]) -> dict:
+    """Returns the scores of images and of their DISTORTIONS, by name.
+
+    Args:
+        decode: of a `Decoder`, from features to captions and their log-probabilities.
+        texts: the captions of the images as they are.
+    """
+    references = list(images.captioned.references.values())
+    features = FeatureExtractor(trained.model, trained.preprocessing)
+
+    def score(distortion: Distortion) -> dict:
+        captions, _ = decode(features(images, distortion.change))
+        return all_scores(captions, references)
+
+    return measure(all_scores(texts, references), DISTORTIONS, score)
 
 
 # The baseline ---------------------------------------------------------------------------------------------------------
