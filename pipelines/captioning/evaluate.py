@@ -1,5 +1,6 @@
 """Evaluates a run: BLEU, CIDEr-D, ROUGE-L, exact matches and perplexity, with a nearest-neighbour baseline."""
 
+import dataclasses
 import pathlib
 import sys
 import tempfile
@@ -15,14 +16,16 @@ from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
+from pipelines.captioning.confidence import BAR, learn_if_missing, reaches
 from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.decoder import feature_decoder, feature_spec
 from pipelines.captioning.distortions import DISTORTIONS
 from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
+from pipelines.captioning.scores import all_scores, novel, scores_of_each
 from pipelines.common.config import replace
 from pipelines.common.errors import UserError
+from pipelines.common.evaluation.reliability import report
 from pipelines.common.evaluation.robustness import Column, Distortion, measure, show
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
@@ -45,10 +48,11 @@ def evaluate(
     quoting: bool = False,
     robust: bool = False,
 ) -> dict:
-    """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run; with `robust`
-    also a second table and robustness.png.
+    """Prints a table of scores, and writes metrics.json, captions.tsv, contact_sheet.png and reliability.png into the
+    run; with `robust` also a second table and robustness.png.
 
-    The captions in the files, and those of distorted images, are of the last beam size. Returns the scores.
+    The captions in the files, their confidence, and the captions of distorted images are of the last beam size. Returns
+    the scores.
 
     Args:
         data: Images with captions. None: the data of the run.
@@ -60,6 +64,7 @@ def evaluate(
     """
     run = Run.open(run_path, "captioning")
     trained = load_trained(run)
+    trained = dataclasses.replace(trained, confidence=learn_if_missing(run.path, trained))
     config = trained.config
     if data:
         config = replace(config, location=data, quoting=quoting or config.data.quoting)
@@ -87,9 +92,9 @@ def evaluate(
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
     for beam_size in beam_sizes or (config.search.beam_size,):
-        decode = decoder.batched(beam_size=beam_size, length_penalty=penalty)
+        decode = decoder.batched_with_evidence(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decode(images.features)
+        texts, numbers = decode(images.features)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **all_scores(texts, references),
@@ -100,11 +105,21 @@ def evaluate(
         scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
     print(table(scores))
     write_json(run.metrics_file, scores)
+    each = np.array(scores_of_each(texts, references))
+    if "confidence" in numbers:
+        scores["confidence"] = report(
+            numbers["confidence"],
+            reaches(each),
+            lambda rows: float(each[rows].mean()),
+            bar=f"CIDEr-D of at least {BAR}",
+            name="CIDEr-D",
+            png=run.path / "reliability.png",
+            places=3,
+        )
     if robust:
         scores["robust"] = measure_distortions(trained, images, decode, texts)
         show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{location}, {part}")
-        write_json(run.metrics_file, scores)
-    each = scores_of_each(texts, references)
+    write_json(run.metrics_file, scores)
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
     draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
     return scores
@@ -177,7 +192,7 @@ def measure_distortions(trained: Trained, images: dataset.Images, decode: Callab
     """Returns the scores of images and of their DISTORTIONS, by name.
 
     Args:
-        decode: of a `Decoder`, from features to captions and their log-probabilities.
+        decode: function of features that returns captions, and something else.
         texts: the captions of the images as they are.
     """
     references = list(images.captioned.references.values())
@@ -224,13 +239,7 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 # The results ----------------------------------------------------------------------------------------------------------
 
 
-def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]:
-    """Returns the CIDEr-D of each caption; the mean is the score of all."""
-    words = [words_of(text) for text in texts]
-    return cider_d(words, [[words_of(reference) for reference in each] for each in references])
-
-
-def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):
+def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: np.ndarray):
     """Writes a table of all captions, worst first."""
     rows = sorted(
         zip(each, captioned.references, texts, captioned.references.values(), strict=True), key=lambda row: row[0]
@@ -239,7 +248,7 @@ def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], e
     write_tsv(path, "cider image caption references", cells)
 
 
-def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float], title: str):
+def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: np.ndarray, title: str):
     """Draws some random images, the best and the worst ones, with their captions and references."""
     files, references = list(captioned.paths.values()), list(captioned.references.values())
     order = np.argsort(each, kind="stable")

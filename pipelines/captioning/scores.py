@@ -43,6 +43,12 @@ def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, fl
     }
 
 
+def scores_of_each(captions: list[str], references: list[list[str]]) -> list[float]:
+    """Returns the CIDEr-D of each caption; the mean is the score of all."""
+    words = [words_of(caption) for caption in captions]
+    return cider_d(words, [[words_of(reference) for reference in each] for each in references])
+
+
 def novel(captions: list[str], known: list[str]) -> float:
     """Returns the share of captions that are not among the known ones, such as those of training."""
     seen = {tuple(words_of(caption)) for caption in known}

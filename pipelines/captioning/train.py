@@ -9,7 +9,7 @@ from layers import losses
 from layers.recurrent_decoder import repeat_rows
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START, Vocabulary
-from pipelines.captioning import batches, dataset
+from pipelines.captioning import batches, confidence, dataset
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.decoder import feature_decoder
@@ -154,7 +154,17 @@ class Training:
             monitor=f"val_{config.monitor}",
             mode="min" if config.monitor == "perplexity" else "max",
             parameter_groups=groups,
+            at_end=lambda: self.learn_confidence(run),
         ).train()
+
+    def learn_confidence(self, run: Run) -> dict:
+        """Fits the confidence of captions to the validation images, and writes it into the run."""
+        images, trained = self.images["validation"], Trained(self.config, self.preprocessing, self.model)
+        features = images.features
+        if not len(features) or self.config.cnn.is_trained:
+            features = self.features(images)
+        confidence.learn(trained, features, list(images.captioned.references.values())).save(run.path)
+        return {}
 
     def data(self, epoch: int) -> tf.data.Dataset:
         """Returns the batches of an epoch."""

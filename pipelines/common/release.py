@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from pipelines.common import card, files, named_runs
+from pipelines.common import card, confidence, files, named_runs
 from pipelines.common.card import DataSet, Score
 from pipelines.common.config import from_json, map_paths, replace, reset
 from pipelines.common.errors import UserError
@@ -21,7 +21,7 @@ from pipelines.common.runs import Run, as_json
 from pipelines.common.weights import round_weights, sha256
 
 ABSENT = "not-included"  # folder, in --data, of data of one's own: evaluate then says that it does not exist
-COPIED = ("history.csv", "status.json")
+COPIED = ("history.csv", "status.json", confidence.FILE)
 FIELDS_OF_THE_MACHINE = ("manual_dir", "cache")  # of the data: a release has their defaults
 INITIAL_WEIGHTS = ("weights", "encoder_weights")  # of the model: may be the path of a file
 

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pipelines.common.pictures.charts import draw_shares
 
@@ -21,12 +22,12 @@ class Distortion:
     Attributes:
         name: in metrics.json.
         meaning: in the table and in the picture.
-        change: the function that changes an input, whose arguments the task defines.
+        change: what changes an input, such as a function of it; the task defines it.
     """
 
     name: str
     meaning: str
-    change: Callable
+    change: Any
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Charts of training and evaluation: curves, confusion matrices, bars and maps of sentences.
+"""Charts of training and evaluation: curves, confusion matrices, reliability, bars and maps of sentences.
 
 Drawn with the object interface of matplotlib: pyplot has global state and opens windows.
 """
@@ -100,6 +100,37 @@ def draw_confusion_matrix(counts, names, png):
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if cell > 1 else 8)
         bar = figure.add_axes(((left + side + 0.2) / width, foot / height, 0.12 / width, side / height))
         figure.colorbar(image, cax=bar, label="share of the true class")
+
+
+def draw_reliability(
+    confidence,
+    accuracy,
+    examples,
+    ece: float,
+    png,
+    names: tuple[str, str] = ("probability of the prediction", "share of right predictions"),
+):
+    """Draws how often predictions of a confidence are right. Points below the diagonal are over-confident.
+
+    Args:
+        confidence, accuracy: float[bins], the means of the bins that have examples.
+        examples: int[bins], shown by the size of a point.
+        ece: the expected calibration error, shown in the title.
+        names: those of the two axes.
+    """
+    confidence, accuracy, examples = np.asarray(confidence), np.asarray(accuracy), np.asarray(examples)
+    if not len(confidence) == len(accuracy) == len(examples) > 0:
+        raise ValueError(
+            f"{len(confidence)} confidences, {len(accuracy)} accuracies and {len(examples)} counts: expected as many"
+            " of each, at least one"
+        )
+    with picture(png, 4.4, 4.4) as figure:
+        axes = figure.add_axes((0.15, 0.13, 0.8, 0.77))
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
+        axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=1.2)  # the gaps that the error sums
+        axes.scatter(confidence, accuracy, s=20 + 160 * examples / examples.max(), color=BLUE, zorder=3)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=names[0], ylabel=names[1])
+        axes.set_title(f"{examples.sum():,} predictions, calibration error {ece:.3f}", loc="left", fontsize=12)
 
 
 def draw_bars(labels, values, counts, png, title: str, names: tuple[str, str]):

@@ -6,10 +6,11 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.captioning import dataset
-from pipelines.captioning.distortions import DISTORTIONS, distorted, of_pixels, transformed
+from pipelines.captioning.distortions import DISTORTIONS, distorted
 from pipelines.captioning.evaluate import FeatureExtractor
 from pipelines.captioning.model import load_trained
 from pipelines.common.runs import Run
+from pipelines.common.vision.distortions import of_pixels, transformed
 
 CHANGES = {each.name: each.change for each in DISTORTIONS}
 
