@@ -47,7 +47,8 @@ def difference(first: Preprocessing, other: Preprocessing) -> str | None:
         return "source vocabularies"
     if first.target.vocabulary.words != other.target.vocabulary.words:
         return "target vocabularies"
-    return "options of the text" if first.limits != other.limits else None
+    options = [(each.limits, each.restore_case) for each in (first, other)]
+    return "options of the text" if options[0] != options[1] else None
 
 
 class Explanation:
