@@ -9,7 +9,7 @@ with all of its captions as well.
 
 A batch is a dict of `image`, features float32[rows, features], maps float16[rows, positions, channels] or pixels
 number[rows, size, size, 3]; `target` int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a
-caption that only fills the batch.
+caption that only fills the batch; `rows` int64[rows], the number of the image.
 """
 
 import sys
@@ -62,7 +62,8 @@ def feature_batches(
         known = tf.where(real, rows, 0)
         target = padded(tf.gather(captions.ids, known), xla) * tf.cast(real, tf.int32)[:, None]
         image = tf.gather(features, tf.gather(owners, known))
-        return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
+        real = tf.cast(real, tf.float32)[:, None]
+        return {"image": image, "target": target[:, None], "real": real, "rows": tf.gather(owners, known)}
 
     return (
         without_autotune(tf.data.Dataset.from_tensor_slices(rows))
@@ -146,7 +147,7 @@ def map_batches(
         image = tf.numpy_function(maps.__getitem__, [images], tf.as_dtype(maps.dtype), stateful=False)
         texts = targets(images)
         image.set_shape([None, *maps.shape[1:]])
-        return {"image": image, "target": texts["target"], "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
+        return {"image": image, **texts, "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
 
     rows = np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, batch_images], np.int64)
     rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows))
@@ -154,7 +155,8 @@ def map_batches(
 
 
 def targets_of(captions: Captions, xla: bool):
-    """Returns a function of the numbers of images int64[rows] that returns `target` and `real` of their captions."""
+    """Returns a function of the numbers of images int64[rows] that returns them as `rows`, with `target` and `real` of
+    their captions."""
     by_image = captions.by_image()
     max_count = int(np.bincount(captions.owners, minlength=captions.images).max())
 
@@ -166,7 +168,7 @@ def targets_of(captions: Captions, xla: bool):
             longest = -(-longest // 8) * 8
         target = chosen.to_tensor(PADDING, shape=tf.stack([tf.size(rows, tf.int64), count, longest]))
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
-        return {"target": target, "real": real}
+        return {"target": target, "real": real, "rows": rows}
 
     return targets
 

@@ -172,6 +172,7 @@ class CaptioningModel(keras.Model):
             self.embedding if tied else None,
             kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
         )
+        self.sampling = keras.random.SeedGenerator(seeds())  # of self-critical training
 
     def build(self, input_shape=None):
         self.built = True

@@ -36,6 +36,7 @@ from pipelines.translation.model import (
     make_model,
     make_preprocessing,
 )
+from pipelines.translation.noise import with_noise
 from pipelines.translation.pairs import Pairs
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 
@@ -145,7 +146,10 @@ def fit(
     }
 
     def data(epoch: int) -> tf.data.Dataset:
-        return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
+        part = encoded["train"]
+        if config.data.noise:
+            part = with_noise(part, preprocessing, share=config.data.noise, seed=options.seed, epoch=epoch)
+        return dataset.batches(part, seed=options.seed, epoch=epoch, **limits)
 
     def validate() -> dict[str, float]:
         loss = perplexity(encoded["validation"], config.data)
