@@ -15,7 +15,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.vision.feature_maps import FeatureMaps
 
 BAR = 0.5  # CIDEr-D, about the mean of flickr8k-tuned
-INPUTS = ("log_probability", "log_length", "share")  # see `pipelines.common.serving.decoder.evidence_of`
+INPUTS = ("log_probability", "log_length")  # see `pipelines.common.serving.decoder.evidence_of`
 
 
 def learn(trained: Trained, features: np.ndarray | FeatureMaps, references: list[list[str]]) -> Confidence:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import sacrebleu
@@ -19,11 +20,11 @@ BAR = 30.0  # BLEU of a sentence
 MAX_FITTED = 2_000  # sentences
 SHARES = 0.3, 1.0  # of the words of a made-up sentence that are replaced, from and to
 WEIGHT = 0.5  # of a made-up sentence
-INPUTS = ("log_probability", "log_length", "share", "unseen_words", "unseen_pairs", "log_tokens", "log_words")
+INPUTS = ("log_probability", "log_length", "unseen_words", "unseen_pairs", "log_words")
 SEED = 1
 
 
-def learn(trained: Trained, sources: list[str], validation: Pairs) -> Trained:
+def learn(trained: Trained, sources: Sequence[str], validation: Pairs) -> Trained:
     """Returns the run with its confidence, and the words that training has seen.
 
     It is fitted to translations of validation sentences, found with the search of the run, and of as many made-up
@@ -32,7 +33,9 @@ def learn(trained: Trained, sources: list[str], validation: Pairs) -> Trained:
     Args:
         sources: those of training.
     """
-    seen = SourceWords(trained.preprocessing.source, trained.seen).learn_seen(text_batches(sources[:MAX_SENTENCES]))
+    seen = SourceWords(trained.preprocessing.source, trained.seen).learn_seen(
+        text_batches(list(sources[:MAX_SENTENCES]))
+    )
     trained = dataclasses.replace(trained, seen=seen, confidence=None)
     texts, references = validation.by_source()
     random = np.random.default_rng(SEED)

@@ -35,29 +35,25 @@ class SourceWords(tf.Module):
         """Examines string[batch].
 
         Returns:
-            Evidence for a `Confidence`, float32[batch] each, empty without `seen`: unseen_words and unseen_pairs, the
-            shares of words and of pairs of neighbours that training has not seen; log_tokens, the logarithm of the mean
-            number of tokens of a word; log_words, that of the number of words plus one.
+            Evidence for a `Confidence`, float32[batch] each, none without `seen`: unseen_words and unseen_pairs, the
+            shares of words and of pairs of neighbours that training has not seen; log_words, the logarithm of the
+            number of words plus one.
 
             `unknown` string[batch, words], then "": the words with a token outside the vocabulary; with `seen`, also
             those that training has not seen and that have MANY_TOKENS or more.
         """
         words, tokens = self.tokenizer.words(source)
-        count = tf.cast(words.row_lengths(), tf.float32)
-        sizes = tokens.row_lengths(axis=2)  # ragged int64[batch, (words)]
-        mean_size = tf.math.divide_no_nan(tf.cast(tf.reduce_sum(sizes, axis=1), tf.float32), count)
         outside = words.with_flat_values(tf.reduce_any(self.tokenizer.vocabulary(tokens.values) == UNKNOWN, axis=1))
         if self.seen is None:
             return {}, {"unknown": chosen(words, outside)}
         keys = self.keys(words)
         new = ~self.seen(keys).flat_values
-        many = sizes.flat_values >= MANY_TOKENS
+        many = tokens.values.row_lengths() >= MANY_TOKENS
         unknown = words.with_flat_values(outside.flat_values | (new & many))
         evidence = {
             "unseen_words": share(words.with_flat_values(new)),
             "unseen_pairs": share(self.seen(pairs_of(keys)), of=False),
-            "log_tokens": tf.math.log(tf.maximum(mean_size, 1.0)),
-            "log_words": tf.math.log(count + 1),
+            "log_words": tf.math.log(tf.cast(words.row_lengths(), tf.float32) + 1),
         }
         return evidence, {"unknown": chosen(words, unknown)}
 

@@ -202,13 +202,8 @@ def evidence_of(decoded: Decoded, length_penalty) -> dict:
     Returns:
         log_probability: the mean log-probability of a token, the end included.
         log_length: the logarithm of the number of tokens, the end included.
-        share: the log-probability that it is this candidate, if it is one of them: of their scores, log softmax.
     """
     length = tf.cast(decoded.lengths[:, 0], tf.float32)
-    scores = tf.maximum(decoded.scores, IMPOSSIBLE)  # a missing candidate has -inf
-    total = scores[:, 0] * ((5 + length) / 6) ** tf.cast(length_penalty, tf.float32)
-    return {
-        "log_probability": total / (length + 1),
-        "log_length": tf.math.log(length + 1),
-        "share": tf.nn.log_softmax(scores)[:, 0],
-    }
+    score = tf.maximum(decoded.scores[:, 0], IMPOSSIBLE)  # that of a missing candidate is -inf
+    total = score * ((5 + length) / 6) ** tf.cast(length_penalty, tf.float32)
+    return {"log_probability": total / (length + 1), "log_length": tf.math.log(length + 1)}

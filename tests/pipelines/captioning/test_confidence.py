@@ -25,7 +25,7 @@ def test_training_fits_the_confidence_to_validation(trained):
     again = confidence.learn(trained, images.features, list(images.captioned.references.values()))
     found = trained.confidence
     assert found.bar == {"cider": 0.5} and found.fitted == again.fitted and found.fitted["images"] == 12
-    assert list(found.inputs) == ["log_probability", "log_length", "share"]
+    assert list(found.inputs) == ["log_probability", "log_length"]
     assert found.bias == pytest.approx(again.bias, abs=1e-3)
     for name, each in found.inputs.items():
         assert vars(each) == pytest.approx(vars(again.inputs[name]), abs=1e-3)
@@ -64,7 +64,7 @@ def test_a_run_without_confidence_gets_one_from_evaluate(shared, command, capsys
     assert command("predict", "--model", run, shared.image()) == 0  # makes an export
     captured = capsys.readouterr()
     assert list(json.loads(captured.out)) == ["image", "caption", "score"]
-    assert "has no confidence: evaluate" in captured.err
+    assert "has no confidence: python -m pipelines.captioning evaluate" in captured.err
     assert command("evaluate", "--run", run) == 0
     out, err = capsys.readouterr()
     assert "had no confidence: it was fitted" in err and "CIDEr-D of the most confident half" in out
