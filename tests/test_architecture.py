@@ -221,7 +221,8 @@ def test_every_task_has_the_same_files(task):
 
 @pytest.mark.parametrize("name", [name for name in MODULES if in_package(name, "pipelines.common")])
 def test_the_families_of_common_import_downwards(name):
-    """errors < files < config, runs, … < data < vision; pictures and serving beside them; training above all."""
+    """errors < files < config, runs, … < data < vision; pictures and serving beside them; evaluation and training above
+    all."""
     family = name.split(".")[2] if name.count(".") > 2 else ""
     allowed = {
         "": {""},
@@ -229,6 +230,7 @@ def test_the_families_of_common_import_downwards(name):
         "vision": {"", "data", "vision"},
         "pictures": {"", "pictures"},
         "serving": {"", "serving"},
+        "evaluation": {"", "pictures", "evaluation"},
         "training": {"", "data", "pictures", "training"},
     }
     found = {

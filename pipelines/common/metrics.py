@@ -2,8 +2,6 @@
 
 import numpy as np
 
-CONFIDENCE_BINS = 15  # as in Guo et al. 2017
-
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Returns the confusion matrix int64[classes, classes]: rows are true classes, columns predicted ones.
@@ -77,39 +75,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns float64[examples, classes], the probabilities of logits float[examples, classes]."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = CONFIDENCE_BINS) -> dict:
-    """Returns how often predictions of a confidence are right, and the expected calibration error, as JSON values.
-
-        ECE = sum over bins of (examples of the bin / all examples) * |accuracy of the bin - mean confidence of the bin|
-
-    The confidence is the probability of the predicted class; the bins divide 0 to 1 evenly (Guo et al. 2017, "On
-    calibration of modern neural networks", equation 3).
-
-    Args:
-        probabilities: float[examples, classes], at least one example.
-        labels: int[examples].
-
-    Returns:
-        ece, and reliability: {confidence, accuracy, examples}, lists over the bins that have examples.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    examples = np.bincount(number, minlength=bins)
-    used = examples > 0
-    mean_confidence = np.bincount(number, confidence, bins)[used] / examples[used]
-    accuracy = np.bincount(number, right, bins)[used] / examples[used]
-    gaps = examples[used] * np.abs(accuracy - mean_confidence)
-    return {
-        "ece": float(gaps.sum() / len(labels)),
-        "reliability": {
-            "confidence": mean_confidence.tolist(),
-            "accuracy": accuracy.tolist(),
-            "examples": examples[used].tolist(),
-        },
-    }
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

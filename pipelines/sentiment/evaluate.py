@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipelines.common import metrics
 from pipelines.common.data.batching import FILLER
+from pipelines.common.evaluation.reliability import reliability
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix, draw_reliability
 from pipelines.common.runs import Run
@@ -36,9 +37,10 @@ def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
     reviews = dataset.load_all(data, part) if "location" in changes else dataset.load_part(data, part)
     texts = dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
     logits = predict_logits(make_predictor(trained.model), texts, data)
+    probabilities = metrics.softmax(logits)
     scores = {
         **metrics.classification(logits, texts.labels, trained.names),
-        **metrics.reliability(metrics.softmax(logits), texts.labels),
+        **reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == texts.labels),
         "cut": texts.cut,
         "data": data.location,
         "split": "all" if "location" in changes and pathlib.Path(data.location).is_file() else part,

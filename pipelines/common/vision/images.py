@@ -13,6 +13,7 @@ Everything is implemented with core TensorFlow operations.
 """
 
 import pathlib
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -47,13 +48,18 @@ def scale(images, size: int, fit: str):
     return tf.cast(tf.image.resize(images, [size, size], method="bilinear", antialias=True), tf.float32)
 
 
-def decode_one(encoded, *, size: int, fit: str, pixel_limit: int):
+def decode_one(encoded, *, size: int, fit: str, pixel_limit: int, change: Callable | None = None):
     """Decodes one image: string[] -> float32[size, size, 3] from 0 to 255.
+
+    Args:
+        change: function of the upright pixels uint8[height, width, 3] that returns those to scale.
 
     Raises:
         tf.errors.InvalidArgumentError: The image cannot be read (see `refusal`). Raised when the operation runs.
     """
     pixels = turn(read_pixels(encoded, pixel_limit), orientation(encoded))
+    if change is not None:
+        pixels = change(pixels)
     return tf.ensure_shape(scale(pixels, size, fit), [size, size, 3])
 
 

@@ -29,17 +29,6 @@ def test_class_weights_make_labels_count_the_same():
     assert found[labels].mean() == pytest.approx(1)
 
 
-def test_reliability_by_hand():
-    probabilities = np.array([[0.9, 0.1], [0.08, 0.92], [0.6, 0.4], [0.5, 0.5], [0.0, 1.0]])
-    labels = np.array([0, 0, 1, 0, 1])
-    found = metrics.reliability(probabilities, labels, bins=10)
-    bins = found["reliability"]
-    assert bins["confidence"] == pytest.approx([0.5, 0.6, (0.9 + 0.92 + 1) / 3])  # 1 is in the last bin
-    assert bins["accuracy"] == pytest.approx([1, 0, 2 / 3])
-    assert bins["examples"] == [1, 1, 3]
-    assert found["ece"] == pytest.approx(0.2 * 0.5 + 0.2 * 0.6 + 0.6 * (0.94 - 2 / 3))
-
-
 def test_softmax_of_large_logits():
     np.testing.assert_allclose(
         metrics.softmax(np.array([[1e4, 1e4 - np.log(3)]], np.float32)), [[0.75, 0.25]], atol=1e-3
