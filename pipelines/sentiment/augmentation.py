@@ -7,7 +7,6 @@ read the rest of the review.
 import numpy as np
 
 from layers.text import UNKNOWN, Vocabulary
-from pipelines.sentiment.config import AugmentationConfig
 from pipelines.sentiment.dataset import LabelledTexts
 from pipelines.sentiment.pieces import Pieces, Spans, take_labelled
 
@@ -22,35 +21,47 @@ class Augmentation:
     Args:
         texts: the training texts.
         vocabulary: that of the texts.
-        options: what is changed.
+        pieces: share of the texts that are replaced by a piece.
+        piece_softness: words of a piece whose target is halfway between that of its text and the belief about it.
+        strong_word_dropout: share of the strong words that are dropped.
         seed: of the changes.
+
+    Attributes:
+        beliefs: float32[epochs, texts, classes], probabilities of the labels of the pieces of each epoch. None: the
+            same for every label.
     """
 
-    def __init__(self, texts: LabelledTexts, vocabulary: Vocabulary, options: AugmentationConfig, seed: int):
-        self.texts, self.options, self.seed = texts, options, seed
-        self.pieces = Pieces(texts, vocabulary, seed) if options.pieces else None
-        self.strong = find_strong_words(texts, len(vocabulary)) if options.strong_word_dropout else None
+    def __init__(
+        self,
+        texts: LabelledTexts,
+        vocabulary: Vocabulary,
+        *,
+        pieces: float,
+        piece_softness: float,
+        strong_word_dropout: float,
+        seed: int,
+    ):
+        self.texts, self.share, self.softness, self.seed = texts, pieces, piece_softness, seed
+        self.pieces = Pieces(texts, vocabulary, seed)
+        self.dropout = strong_word_dropout
+        self.strong = find_strong_words(texts, len(vocabulary)) if strong_word_dropout else None
         self.beliefs: np.ndarray | None = None
 
     def draw(self, epoch: int) -> Spans:
-        """Draws the pieces of an epoch. They do not depend on anything but the texts, --pieces and the seed."""
-        assert self.pieces is not None
-        return self.pieces.draw(epoch, self.options.pieces)
+        """Draws the pieces of an epoch."""
+        return self.pieces.draw(epoch, self.share)
 
     def epoch(self, epoch: int) -> LabelledTexts:
-        """Returns the examples of an epoch; those of row n are of text n.
-
-        The beliefs about the pieces are `self.beliefs`, float32[epochs, texts, classes], if that is set.
-        """
+        """Returns the examples of an epoch: one of each text, in their order."""
         texts, is_piece = self.texts, np.zeros(len(self.texts), bool)
-        if self.pieces:
+        if self.share:
             spans = self.draw(epoch)
             beliefs = None if self.beliefs is None else self.beliefs[epoch]
-            texts, is_piece = take_labelled(texts, spans, self.options.piece_softness, beliefs), spans.is_piece
+            texts, is_piece = take_labelled(texts, spans, self.softness, beliefs), spans.is_piece
         if self.strong is not None:
             # Not in pieces, some of which would have no word left that says anything.
             random = np.random.default_rng((self.seed, epoch, STREAM))
-            dropped = random.random(len(texts.ids), np.float32) < self.options.strong_word_dropout
+            dropped = random.random(len(texts.ids), np.float32) < self.dropout
             dropped &= self.strong[texts.ids] & np.repeat(~is_piece, texts.lengths)
             ids = np.where(dropped, np.int32(UNKNOWN), texts.ids)
             texts = LabelledTexts(ids, texts.splits, texts.cut, texts.targets)

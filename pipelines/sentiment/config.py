@@ -117,8 +117,9 @@ class LossConfig:
     reviews and to pieces of them. All labels of a text without a known word have the same probability."""
 
     piece_noise: float = 0.2
-    """For --calibrate-lengths: assumed share of the shortest pieces that say the opposite of their review. Of longer
-    pieces it is lower (see --piece-softness). The higher, the more certain the answers to short texts are."""
+    """For --calibrate-lengths and --label-pieces: assumed share of the shortest pieces that say the opposite of their
+    review. Of longer pieces it is lower (see --piece-softness). The higher, the more certain the answers to short texts
+    are."""
 
     def __post_init__(self):
         check_shares(self, "label_smoothing")

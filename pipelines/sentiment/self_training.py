@@ -99,7 +99,7 @@ def encode_pseudo_labelled(
 ) -> dataset.LabelledTexts:
     """Encodes the unlabelled reviews, with the pseudo-labels that are stored in the run."""
     texts, path = dataset.encode(reviews, preprocessing), run.path / PSEUDO_LABELS_FILE
-    targets = load_labels(path)
+    targets = read_labels(path)
     if targets.shape != (len(texts), len(names)):
         raise UserError(
             f"{path} has the shape {targets.shape}, but the data {len(texts):,} unlabelled reviews and {len(names)}"
@@ -108,7 +108,7 @@ def encode_pseudo_labelled(
     return dataset.LabelledTexts(**vars(texts), targets=targets)
 
 
-def load_labels(path: pathlib.Path) -> np.ndarray:
+def read_labels(path: pathlib.Path) -> np.ndarray:
     """Reads labels of teachers; UserError if the file is damaged."""
     try:
         return np.load(path)
@@ -148,7 +148,7 @@ def piece_beliefs(
                     found[epoch, spans.is_piece] += probabilities[:, columns] / len(teachers)
         with atomic_write(path, "wb") as file:
             np.save(file, found)
-    found = load_labels(path)
+    found = read_labels(path)
     if found.shape != shape:
         raise UserError(
             f"{path} has the shape {found.shape}, but the training {shape[0]} epochs, {shape[1]:,} reviews and"

@@ -154,7 +154,7 @@ def fit(
         print(vectors.coverage(train.ids), file=sys.stderr)
     report_cut(train, config.text)
     report_cut(validation, config.text)
-    augmentation = Augmentation(train, preprocessing.vocabulary, config.augmentation, options.seed)
+    augmentation = Augmentation(train, preprocessing.vocabulary, **vars(config.augmentation), seed=options.seed)
     if config.transfer.label_pieces:
         augmentation.beliefs = self_training.piece_beliefs(run, teachers, reviews, augmentation, config, names)
     with_pieces = config.augmentation.pieces > 0 or config.loss.calibrate_lengths

@@ -81,9 +81,8 @@ class Validation:
         the c of pieces.py. Otherwise short texts would be under-confident: the label of a review is a worse label of a
         sentence than what a person says who reads the sentence alone.
         """
-        noise = self.config.loss.piece_noise * (
-            1 - certainty(self.texts.lengths, self.config.augmentation.piece_softness)
-        )
+        c = certainty(self.texts.lengths, self.config.augmentation.piece_softness)
+        noise = self.config.loss.piece_noise * (1 - c)
         noise[: self.reviews] = 0
         return calibration.fit_by(length_weights(self.texts), self.predict(), self.texts.labels, self.weights(), noise)
 

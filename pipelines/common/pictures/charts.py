@@ -128,7 +128,7 @@ def draw_reliability(
         axes = figure.add_axes((0.15, 0.13, 0.8, 0.77))
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
         axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=1.2)  # the gaps that the error sums
-        axes.scatter(confidence, accuracy, s=20 + 160 * examples / examples.max(), color=BLUE, zorder=3)
+        axes.scatter(confidence, accuracy, s=20 + 160 * examples / examples.max(), color=BLUE, zorder=3, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=names[0], ylabel=names[1])
         axes.set_title(f"{examples.sum():,} predictions, calibration error {ece:.3f}", loc="left", fontsize=12)
 

@@ -3,7 +3,6 @@ import pytest
 
 from layers.text import RESERVED, UNKNOWN, Vocabulary
 from pipelines.sentiment.augmentation import Augmentation, find_strong_words
-from pipelines.sentiment.config import AugmentationConfig
 from pipelines.sentiment.dataset import LabelledTexts
 
 VOCABULARY = Vocabulary([*RESERVED, ".", "good", "bad", "film", "the"])
@@ -21,6 +20,11 @@ def make_texts(number=400) -> LabelledTexts:
     )
 
 
+def augment(texts, **changes) -> Augmentation:
+    options = {"pieces": 0.0, "piece_softness": 10.0, "strong_word_dropout": 0.0, "seed": 1}
+    return Augmentation(texts, VOCABULARY, **(options | changes))
+
+
 def test_strong_words_are_those_of_one_label():
     strong = find_strong_words(make_texts(), len(VOCABULARY))
     assert strong.tolist() == [False, False, False, True, True, False, False]
@@ -29,12 +33,12 @@ def test_strong_words_are_those_of_one_label():
 
 def test_an_epoch_without_augmentation_is_the_texts_themselves():
     texts = make_texts()
-    assert Augmentation(texts, VOCABULARY, AugmentationConfig(), 1).epoch(0) is texts
+    assert augment(texts).epoch(0) is texts
 
 
 def test_strong_words_are_dropped_from_whole_reviews():
     texts = make_texts()
-    augmentation = Augmentation(texts, VOCABULARY, AugmentationConfig(strong_word_dropout=0.3), seed=1)
+    augmentation = augment(texts, strong_word_dropout=0.3)
     found = augmentation.epoch(2)
     dropped = found.ids != texts.ids
     assert set(found.ids[dropped]) == {UNKNOWN}
@@ -47,8 +51,7 @@ def test_strong_words_are_dropped_from_whole_reviews():
 
 def test_pieces_with_beliefs_and_dropped_words():
     texts = make_texts()
-    options = AugmentationConfig(pieces=0.5, piece_softness=2.0, strong_word_dropout=0.5)
-    augmentation = Augmentation(texts, VOCABULARY, options, seed=1)
+    augmentation = augment(texts, pieces=0.5, piece_softness=2.0, strong_word_dropout=0.5)
     plain = augmentation.epoch(1)
     augmentation.beliefs = np.zeros((2, 400, 2), np.float32)
     augmentation.beliefs[1] = [1, 0]
