@@ -323,7 +323,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         " --precision mixed_bfloat16.",
         Config(
             run=pathlib.Path("saved_models/translation/multi30k-attention"),
-            data=DataConfig(location="multi30k", source="de", target="en", noise=0.3),
+            data=DataConfig(location="multi30k", source="de", target="en", noise=0.5),
             text=TextConfig(level="subword", restore_case=True),
             vocabulary=VocabularyConfig(source_vocabulary=8_000, target_vocabulary=5_000, min_count=1),
             model=ModelConfig(layers=1, units=512, bidirectional=True, attention="general", tied=True),

@@ -67,14 +67,14 @@ def punctuated_otherwise(text: str, random: np.random.Generator) -> str:
 
 
 def typed_by_someone(text: str, random: np.random.Generator) -> str:
-    """Returns the text with one or two kinds of noise."""
+    """Returns the text with one or two kinds of noise; slips are the most frequent, and the hardest to read."""
     kinds: list[Callable[[str], str]] = [
         lower_case,
         capitals,
         lambda text: punctuated_otherwise(text, random),
         without_accents,
         decomposed,
-        lambda text: with_typo(text, random),
+        *[lambda text: with_typo(text, random)] * 4,
         lambda text: with_typo(with_typo(text, random), random),
         lambda text: without_final_punctuation(text).lower(),
     ]
