@@ -170,7 +170,7 @@ def draw_shares(labels, values, whole, png, title: str, name: str, places: int =
         axes.barh(places_of_bars, shares, color=BLUE, height=0.7)
         axes.axvline(100, color=INK, linewidth=0.8)
         for place, value, share, before in zip(places_of_bars, values, shares, whole, strict=True):
-            text = f"{value:.{places}f} ({value - before:+.{places}f})"
+            text = f"{value:.{places}f} ({value - before:+.{places}f})".replace("-", "−")
             axes.text(max(share, 100) + 1, place, text, va="center", fontsize=10)
         axes.set_yticks(places_of_bars, labels)
         axes.tick_params(axis="y", length=0)
