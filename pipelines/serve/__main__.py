@@ -1,5 +1,6 @@
 """python -m pipelines.serve: parses the command line, loads the models and starts the server."""
 
+import contextlib
 import dataclasses
 import ipaddress
 import logging
@@ -86,10 +87,18 @@ def serve(arguments: list[str]) -> int:
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(MISSING.format(error.name)) from error
     listener, is_loopback = listen(options.host, options.port)
+    with listener:
+        return run(options, listener, is_loopback)
+
+
+def run(options: Serve, listener: socket.socket, is_loopback: bool) -> int:
+    """Loads the models and serves them until a signal stops the server. Returns the exit status."""
+    import uvicorn
+
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("uvicorn.error", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -99,7 +108,6 @@ def serve(arguments: list[str]) -> int:
         from pipelines.serve.connections import Protocol, Server
 
     loaded = models.load({task: getattr(options, task.replace("-", "_")) for task in models.TASKS})
-    names = {options.host.lower(), *(name.lower().rstrip(".") for name in options.allow_host)}
     limits = Limits(
         batch_size=options.batch_size,
         wait=options.batch_wait / 1000,
@@ -108,6 +116,7 @@ def serve(arguments: list[str]) -> int:
         receive=options.receive_timeout,
         answer=options.timeout,
     )
+    names = {options.host.lower(), *(name.lower().rstrip(".") for name in options.allow_host)}
     service = Service(loaded, limits, guard.Hosts(is_loopback, names))
     Protocol.seconds = options.receive_timeout
     config = uvicorn.Config(
@@ -120,9 +129,9 @@ def serve(arguments: list[str]) -> int:
         server_header=False,
         timeout_graceful_shutdown=int(options.receive_timeout + options.timeout) + 1,
     )
-    address, port = listener.getsockname()[:2]
     for line in models.describe(loaded):
         guard.LOG.info("model %s", line)
+    address, port = listener.getsockname()[:2]
     if not is_loopback:
         guard.LOG.warning("all that can reach %s can use the server, which has neither encryption nor users", address)
     guard.LOG.info("serving on http://%s:%s", f"[{address}]" if ":" in address else address, port)
@@ -142,9 +151,11 @@ def listen(host: str, port: int) -> tuple[socket.socket, bool]:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        with contextlib.ExitStack() as opened:
+            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            opened.pop_all()  # it stays open
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"the server cannot listen on --host {host} --port {port}: {reason}") from error

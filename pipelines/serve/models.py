@@ -71,7 +71,7 @@ class Signature:
 
     def __init__(self, function, batches: bool):
         self.function, self.batches = function, batches
-        self.inputs: dict[str, tf.TensorSpec] = dict(function.structured_input_signature[1])
+        self.inputs: dict[str, tf.TensorSpec] = dict(sorted(function.structured_input_signature[1].items()))
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns the outputs by name. Raises RESTError (400) if TensorFlow refuses the inputs."""

@@ -154,7 +154,7 @@ def to_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
     for axis in range(expected):  # one level of lists after another, without a loop over the leaves
         if set(map(type, leaves)) != {list}:
             other = next(leaf for leaf in leaves if not isinstance(leaf, list))
-            raise RESTError(400, f"{what} has {kind(other)} at depth {axis}: expected lists of {expected} dimensions")
+            raise RESTError(400, f"{what} has {kind(other)} at depth {axis}: expected lists, {expected} deep")
         sizes = set(map(len, leaves))
         if len(sizes) > 1:
             raise RESTError(400, f"{what} has lists of {min(sizes)} and of {max(sizes)} values: expected equal lengths")
@@ -212,16 +212,10 @@ def written(spec: tf.TensorSpec) -> str:
 
 def kind(value) -> str:
     """Describes a JSON value without quoting it."""
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "a string",
-        bool: "a boolean",
-        int: "an integer",
-        float: "a number",
-    }
-    empty = "an empty list" if value == [] else None
-    return "null" if value is None else empty or names[type(value)]
+    if value is None or value == []:
+        return "null" if value is None else "an empty list"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "an integer"}
+    return names.get(type(value), "a number with a fraction")
 
 
 def shorten(name: str) -> str:

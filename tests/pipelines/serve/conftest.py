@@ -173,11 +173,13 @@ class Process:
 
     def __init__(self, log: pathlib.Path, *arguments):
         self.log = log
-        command = [sys.executable, "-m", "pipelines.serve", "--port", "0", *map(str, arguments)]
+        command = [sys.executable, "-m", "pipelines.serve", *map(str, arguments)]
+        if "--port" not in command:
+            command += ["--port", "0"]
         with open(log, "w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + START
-        while not (found := re.search(r"serving on http://127\.0\.0\.1:(\d+)", log.read_text())):
+        while not (found := re.search(r"serving on http://[\d.]+:(\d+)", log.read_text())):
             assert self.process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         self.client = Client(int(found[1]))

@@ -82,14 +82,14 @@ def test_values_become_arrays(body, inputs, expected, rows):
         ({"instances": [{"b64": 1}]}, TEXT, '"text" has an object'),
         ({"instances": [{"words": "a"}]}, TEXT, 'row 0 of "instances" has no value for "text": expected text'),
         ({"instances": [{"text": "a", "x" * 99: 1}]}, TEXT, f'has the unknown input "{"x" * 40}…"'),
-        ({"inputs": "a"}, TEXT, '"text" has a string at depth 0: expected lists of 1 dimensions'),
+        ({"inputs": "a"}, TEXT, '"text" has a string at depth 0: expected lists, 1 deep'),
         ({"inputs": []}, TEXT, '"text" is empty: its shape is [0], expected [any]'),
         ({"instances": [1]}, VIDEO, 'row 0 of "instances" is an integer: expected an object with frames, lengths'),
         ({"inputs": {"frames": [[[[[1, 2, 256]]]]], "lengths": [1]}}, VIDEO, "from 1 to 256: expected uint8"),
         ({"inputs": {"frames": [[[[[1, 2, -1]]]]], "lengths": [1]}}, VIDEO, "from -1 to 2: expected uint8"),
-        ({"inputs": {"frames": [[[[[1, 2, 3.0]]]]], "lengths": [1]}}, VIDEO, "a number with a fraction: expected uint8"),
+        ({"inputs": {"frames": [[[[[1, 2, 3.0]]]]], "lengths": [1]}}, VIDEO, "with a fraction: expected uint8"),
         ({"inputs": {"frames": [[[[[1, 2, True]]]]], "lengths": [1]}}, VIDEO, "a boolean: expected uint8"),
-        ({"inputs": {"frames": [[[[[1, 2]]]]], "lengths": [1]}}, VIDEO, "has the shape [1, 1, 1, 1, 2]: expected [any,"),
+        ({"inputs": {"frames": [[[[[1, 2]]]]], "lengths": [1]}}, VIDEO, "the shape [1, 1, 1, 1, 2]: expected [any,"),
         ({"inputs": {"frames": [[[[[1, 2, 3]]], []]], "lengths": [1]}}, VIDEO, "lists of 0 and of 1 values"),
         ({"inputs": {"frames": [[[[[1, 2, 3]]]]], "lengths": [2**31]}}, VIDEO, "expected int32"),
         ({"inputs": {"frames": [[[[[1, 2, 3]]]]], "lengths": [10**30]}}, VIDEO, "too large: expected int32"),
@@ -99,8 +99,8 @@ def test_values_become_arrays(body, inputs, expected, rows):
         ({"instances": [{"source": "a", "prefix": "", "beam_size": 1}]}, BEAM, '"beam_size" has no rows'),
         ({"instances": [{}]}, {}, "the signature has no inputs: expected the columnar format"),
         ({"inputs": {"source": ["a"], "prefix": [""], "beam_size": [1]}}, BEAM, "a list: expected int32"),
-        ({"inputs": {"source": ["a"], "prefix": [""], "beam_size": 0}}, BEAM, '"beam_size" is 0: expected a number from 1'),
-        ({"inputs": {"source": ["a"], "prefix": [""], "beam_size": 10**6}}, BEAM, '"beam_size" is 1000000: expected'),
+        ({"inputs": {"source": ["a"], "prefix": [""], "beam_size": 0}}, BEAM, 'is 0: expected a number from 1'),
+        ({"inputs": {"source": ["a"], "prefix": [""], "beam_size": 10**6}}, BEAM, 'is 1000000: expected a number'),
     ],
 )  # fmt: skip
 def test_other_values_are_refused(body, inputs, sentence):
@@ -129,7 +129,7 @@ def test_answers_by_row_and_by_column():
 
 def test_an_output_without_rows_needs_the_columnar_format():
     outputs = {**OUTPUTS, "classes": np.array([b"a", b"b", b"c"], object)}
-    with pytest.raises(RESTError, match='the output "classes" has the shape .3., not 2 rows: use the columnar format'):
+    with pytest.raises(RESTError, match=r'"classes" has the shape .*, not 2 rows: use the columnar format'):
         written(outputs, True, 2)
     assert written(outputs, False, 2)["outputs"]["classes"] == ["a", "b", "c"]
 
