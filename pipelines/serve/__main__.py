@@ -134,8 +134,8 @@ def run(options: Serve, listener: socket.socket, is_loopback: bool) -> int:
     address, port = listener.getsockname()[:2]
     if not is_loopback:
         guard.LOG.warning("all that can reach %s can use the server, which has neither encryption nor users", address)
-    guard.LOG.info("serving on http://%s:%s", f"[{address}]" if ":" in address else address, port)
-    Server(config, service.stop).run(sockets=[listener])
+    where = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    Server(config, lambda: guard.LOG.info("serving on %s", where), service.stop).run(sockets=[listener])
     if not service.close(timeout=1.0):
         guard.LOG.error("a call of a model did not end: it is cut off")
         os._exit(1)

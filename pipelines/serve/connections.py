@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -73,14 +74,19 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that calls `on_stop` at SIGTERM or Ctrl-C, answers what it has begun, and then returns.
+    """A server that calls `on_start` when it listens, and `on_stop` at SIGTERM or Ctrl-C.
 
-    (That of uvicorn would end the process by the signal.) A second Ctrl-C stops it at once.
+    It then answers what it has begun, and returns. (That of uvicorn would end the process by the signal.) A second
+    Ctrl-C stops it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]):
         super().__init__(config)
-        self.on_stop = on_stop
+        self.on_start, self.on_stop = on_start, on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None):
+        await super().startup(sockets)
+        self.on_start()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -146,7 +146,8 @@ def main():
         models = {task: ROOT / "saved_models" / task / "sample" for task in TASKS}
         models = {task: path for task, path in models.items() if (path / "config.json").is_file()}
     if not models:
-        sys.exit("there is no saved_models/TASK/sample: run `make demo`, or give --sentiment DIR")
+        print("there is no saved_models/TASK/sample: run `make demo`, or give --sentiment DIR")
+        return
     with tempfile.TemporaryDirectory() as folder:
         print("| task | batching | clients | requests/s | p50 ms | p95 ms | p99 ms |")
         print("| --- | --- | --- | --- | --- | --- | --- |")

@@ -149,10 +149,12 @@ def serving(models, hosts=None, **limits):
         service.app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(config, service.stop)
+    started = threading.Event()
+    server = Server(config, started.set, service.stop)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
+        assert started.wait(30)
         yield Client(listener.getsockname()[1]), service
     finally:
         server.should_exit = True
