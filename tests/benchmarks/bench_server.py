@@ -165,10 +165,12 @@ def main():
             if batching and options.requests:
                 task, before = next(iter(models)), server.memory()
                 latencies, took = load(server, task, 8, START, -(-options.requests // 8))
-                memory = f"{before:.0f} MiB before and {server.memory():.0f} MiB after"
+                number, rate = len(latencies), len(latencies) / took
+                memory = f"{before:.0f} MiB before, {server.memory():.0f} MiB after {number} requests to {task}"
+                memory += f" with batching, {rate:.1f} per second"
             server.stop()
         if options.requests:
-            print(f"\nMemory: {memory} {len(latencies)} requests to {task} ({len(latencies) / took:.1f} per second)")
+            print(f"\nMemory: {memory}")
 
 
 if __name__ == "__main__":

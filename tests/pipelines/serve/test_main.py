@@ -1,6 +1,8 @@
 """The command: its options, and the server in a process of its own, which is stopped and killed."""
 
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -126,6 +128,50 @@ def test_a_killed_server_refuses_cleanly_and_the_next_one_serves(start, rows, ru
         assert_same(again.client.predictions("sentiment", rows["sentiment"]), expected)
     finally:
         assert again.kill(signal.SIGINT) == 0
+
+
+def transcript() -> list[tuple[str, dict]]:
+    """Returns the commands of docs/serving.md and the JSON that each printed."""
+    blocks = re.findall(
+        r"^```console\n(.*?)^```", (ROOT / "docs" / "serving.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    found = []
+    for block in blocks:
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, printed = part.partition("\n{")
+            found.append((command.replace("\n> ", "\n"), json.loads("{" + printed)))
+    return found
+
+
+def assert_alike(found, expected):
+    """Compares the form of two JSON values: another model has other words, numbers and lengths."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert_alike(found[name], expected[name])
+    elif isinstance(expected, list):
+        assert found and len({type(each) for each in found} | {type(each) for each in expected}) == 1
+        assert_alike(found[-1], expected[-1])
+    else:
+        assert type(found) is type(expected)
+
+
+@pytest.mark.extra
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_transcript_of_the_documentation(start):
+    client = start().client
+    commands = transcript()
+    for task in ("sentiment", "translation", "captioning", "video"):
+        assert any(f"models/{task}:predict" in command for command, _ in commands)
+    for command, expected in commands:
+        with_port = command.replace("localhost:8501", f"localhost:{client.port}")
+        done = subprocess.run(["bash", "-c", with_port], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        if "error" in expected or "model_version_status" in expected:
+            assert found == expected
+        else:
+            assert_alike(found, expected)
 
 
 @pytest.mark.extra
