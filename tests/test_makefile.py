@@ -92,7 +92,7 @@ def test_the_demo_uses_every_pipeline(checkout, root):
 
 
 def tasks(root) -> list[str]:
-    found = sorted(path.parent.name for path in (root / "pipelines").glob("*/__main__.py"))
+    found = sorted(path.parent.name for path in (root / "pipelines").glob("*/train.py"))
     assert len(found) >= 4
     return found
 
