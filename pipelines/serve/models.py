@@ -78,7 +78,7 @@ class Signature:
         try:
             tensors = {name: tf.constant(arrays[name], spec.dtype) for name, spec in self.inputs.items()}
             outputs = self.function(**tensors)
-            return {name: value.numpy() for name, value in outputs.items()}
+            return {name: outputs[name].numpy() for name in sorted(outputs)}
         except tf.errors.InvalidArgumentError as error:
             raise RESTError(400, f"the model refuses the inputs: {reason(error)}") from error
         except UnicodeDecodeError as error:  # TensorFlow's message quotes bytes that are not UTF-8

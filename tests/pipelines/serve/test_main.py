@@ -1,7 +1,7 @@
 """The command: its options, and the server in a process of its own, which is stopped and killed."""
 
+import importlib.util
 import json
-import re
 import shutil
 import signal
 import socket
@@ -130,19 +130,6 @@ def test_a_killed_server_refuses_cleanly_and_the_next_one_serves(start, rows, ru
         assert again.kill(signal.SIGINT) == 0
 
 
-def transcript() -> list[tuple[str, dict]]:
-    """Returns the commands of docs/serving.md and the JSON that each printed."""
-    blocks = re.findall(
-        r"^```console\n(.*?)^```", (ROOT / "docs" / "serving.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    found = []
-    for block in blocks:
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, printed = part.partition("\n{")
-            found.append((command.replace("\n> ", "\n"), json.loads("{" + printed)))
-    return found
-
-
 def assert_alike(found, expected):
     """Compares the form of two JSON values: another model has other words, numbers and lengths."""
     if isinstance(expected, dict):
@@ -158,20 +145,28 @@ def assert_alike(found, expected):
 
 @pytest.mark.extra
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-def test_the_transcript_of_the_documentation(start):
-    client = start().client
-    commands = transcript()
-    for task in ("sentiment", "translation", "captioning", "video"):
-        assert any(f"models/{task}:predict" in command for command, _ in commands)
-    for command, expected in commands:
-        with_port = command.replace("localhost:8501", f"localhost:{client.port}")
-        done = subprocess.run(["bash", "-c", with_port], cwd=ROOT, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+def test_the_transcript_of_the_documentation(start, root):
+    spec = importlib.util.spec_from_file_location("transcript", root / "docs" / "transcript.py")
+    transcript = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(transcript)
+    client, page = start().client, transcript.PAGE.read_text("utf-8")
+    entries = list(transcript.ENTRY.finditer(page))
+    assert page.count("\n$ ") == len(entries) == 8
+    for entry, task in zip(entries, ("sentiment", "translation", "captioning", "video"), strict=False):
+        assert f"models/{task}:predict" in entry["command"]
+
+    def run(command):
+        return transcript.run(command.replace("localhost:8501", f"localhost:{client.port}"))
+
+    for entry in entries:
+        found, expected = json.loads(run(transcript.command_of(entry))), json.loads(entry["answer"])
         if "error" in expected or "model_version_status" in expected:
             assert found == expected
         else:
             assert_alike(found, expected)
+    assert [len(part) for part in transcript.rewrite(page, run).split("```")][::2] == [
+        len(part) for part in page.split("```")
+    ][::2]
 
 
 @pytest.mark.extra
