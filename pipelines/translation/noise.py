@@ -56,7 +56,8 @@ def with_typo(text: str, random: np.random.Generator) -> str:
     place = places[random.integers(len(places))]
     here, after = text[place], text[place + 1]
     letters = [character for character in text.lower() if character.isalpha()]
-    slips = after + here, here + here + after, after, letters[random.integers(len(letters))] + after
+    slips = [after + here, here + here + after, after, letters[random.integers(len(letters))] + after]
+    slips = [slip for slip in slips if slip != here + after]
     return text[:place] + slips[random.integers(len(slips))] + text[place + 2 :]
 
 

@@ -92,7 +92,7 @@ def test_made_up_sentences_have_as_many_words_but_others():
 
 
 def test_the_bar_is_the_bleu_of_a_sentence():
-    texts, references = ["a b c d e", "a b x", "z"], [["a b c d e"], ["q", "a b c d"], ["a b c d e f g h"]]
+    texts, references = ["a b c d e", "a x y", "z"], [["a b c d e"], ["q", "a b c d"], ["a b c d e f g h"]]
     scores = confidence.sentence_bleu(texts, references)
     expected = [sacrebleu.sentence_bleu(text, each).score for text, each in zip(texts, references, strict=True)]
     np.testing.assert_allclose(scores, expected)

@@ -8,7 +8,7 @@ from pipelines.common.errors import UserError
 from pipelines.translation import source_words
 from pipelines.translation.source_words import SourceWords
 
-SUBWORDS = [*GENERATION, "▁Ein", "▁Hund", "▁rennt", "▁Hünd", ".", "▁", "in", *"abdehikmnorstuüENDHR"]
+SUBWORDS = [*GENERATION, "▁Ein", "▁Hund", "▁rennt", "▁Hünd", ".", "▁", "in", *"abdehikmnorstuüENDHRTU"]
 WORDS = [*GENERATION, "▁Ein", "▁Hund", "▁rennt", "."]
 TRAINING = ["Ein Hund rennt.", "Ein Hund"]
 
@@ -70,7 +70,7 @@ def test_the_file_of_a_run(subwords, tmp_path):
     assert source_words.load_seen(tmp_path) is None
     source_words.save_seen(tmp_path, subwords.seen)
     np.testing.assert_array_equal(source_words.load_seen(tmp_path).table, subwords.seen.table)
-    for content in (b"", b"no array", (tmp_path / "seen_words.npy").read_bytes()[:140]):
+    for content in (b"", b"no array", (tmp_path / "seen_words.npy").read_bytes()[:-1]):
         (tmp_path / "seen_words.npy").write_bytes(content)
         with pytest.raises(UserError, match=r"seen_words.npy is damaged: expected an array of bytes"):
             source_words.load_seen(tmp_path)
