@@ -319,7 +319,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "multi30k-attention": (
-        "The same captions, attention over one layer of 512 units: BLEU 41.0, in 20 minutes on two cores with AMX and"
+        "The same captions, attention over one layer of 512 units: BLEU 41.5, in 13 minutes on two cores with AMX and"
         " --precision mixed_bfloat16.",
         Config(
             run=pathlib.Path("saved_models/translation/multi30k-attention"),
