@@ -15,6 +15,7 @@ from pipelines.common import cli
 from pipelines.common.config import check, check_at_least
 from pipelines.common.errors import UserError
 from pipelines.common.named_runs import ExistingRun
+from pipelines.serve.limits import Limits
 
 NAME = "serve"
 DAY = 24 * 60 * 60  # seconds
@@ -55,22 +56,22 @@ class Serve:
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Name by which clients may address the server, besides localhost and IP addresses."""
 
-    batch_size: int = 32
+    batch_size: int = Limits.batch_size
     """Maximum number of rows of a call of a model."""
 
-    batch_wait: float = 2.0
+    batch_wait: float = 1000 * Limits.wait
     """Milliseconds that a request waits for others to share its call. 0: only those that wait already share one."""
 
-    queue: int = 128
+    queue: int = Limits.queue
     """Maximum number of requests that wait for a task; further ones are answered 503."""
 
-    body_limit: float = 32.0
+    body_limit: float = Limits.body / 2**20
     """Maximum size of a body, in MiB."""
 
-    receive_timeout: float = 20.0
+    receive_timeout: float = Limits.receive
     """Seconds to receive the headers of a request, and as many to receive its body."""
 
-    timeout: float = 60.0
+    timeout: float = Limits.answer
     """Seconds from the end of a request to its answer."""
 
     def __post_init__(self):
@@ -104,7 +105,7 @@ def run(options: Serve, listener: socket.socket, is_loopback: bool) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with cli.quiet_imports():
         from pipelines.serve import guard, models
-        from pipelines.serve.app import Limits, Service
+        from pipelines.serve.app import Service
         from pipelines.serve.connections import Protocol, Server
 
     loaded = models.load({task: getattr(options, task.replace("-", "_")) for task in models.TASKS})

@@ -1,7 +1,6 @@
 """The app: routes of the REST interface of TensorFlow Serving, /healthz and /metrics."""
 
 import asyncio
-import dataclasses
 import http
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from pipelines.serve import rest
 from pipelines.serve.batching import Batcher, Full, Job
 from pipelines.serve.guard import Guard, Hosts, Metrics
+from pipelines.serve.limits import Limits
 from pipelines.serve.models import Model, Signature
 from pipelines.serve.rest import RESTError
 
@@ -21,27 +21,6 @@ LARGE = 100_000  # bytes or numbers that are converted in another thread, while 
 DISCARDED = 4  # times the limit of a body: what is read of a larger one before it is refused
 REQUESTS_PER_QUEUE = 4  # times the length of a queue: requests that are received and answered at the same time
 ROWS_PER_BATCH = 16  # times the rows of a batch: the maximum of a request
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits of requests.
-
-    Attributes:
-        batch_size: rows of a call of a model.
-        wait: seconds that a request waits for others.
-        queue: requests that wait for one task.
-        body: bytes of a body.
-        receive: seconds to receive a request.
-        answer: seconds from the body to the answer.
-    """
-
-    batch_size: int = 32
-    wait: float = 0.002
-    queue: int = 128
-    body: int = 32 * 2**20
-    receive: float = 20.0
-    answer: float = 60.0
 
 
 class Service:

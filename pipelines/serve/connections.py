@@ -11,6 +11,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pipelines.serve.limits import Limits
 from pipelines.serve.rest import error_body
 
 GRACE = 5.0  # seconds after which a body that the app did not refuse for its slowness is cut off
@@ -25,7 +26,7 @@ class Protocol(H11Protocol):
         seconds: to receive the headers of a request; the app limits those for the body.
     """
 
-    seconds = 20.0
+    seconds = Limits.receive
     receiving: object = None
     timer: asyncio.TimerHandle | None = None
 

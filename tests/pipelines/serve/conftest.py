@@ -19,6 +19,7 @@ import time
 import pytest
 
 from tests.pipelines.captioning.conftest import shared as captioning_run  # noqa: F401 (fixtures)
+from tests.pipelines.sentiment.conftest import pretrained  # noqa: F401
 from tests.pipelines.sentiment.conftest import shared as sentiment_run  # noqa: F401
 from tests.pipelines.translation.conftest import shared as translation_run  # noqa: F401
 from tests.pipelines.video.conftest import shared as video_run  # noqa: F401
@@ -81,7 +82,7 @@ class Client:
     """A client of a server on this machine; every request has a connection of its own."""
 
     port: int
-    timeout: float = 60.0
+    timeout: float = 600.0  # seconds; the machine may be busy
 
     def send(self, method: str, path: str, body: bytes | None = None, headers=None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
@@ -139,9 +140,10 @@ def serving(models, hosts=None, **limits):
     """Yields a client of a server in another thread, and its service."""
     import uvicorn
 
-    from pipelines.serve.app import Limits, Service
+    from pipelines.serve.app import Service
     from pipelines.serve.connections import Protocol, Server
     from pipelines.serve.guard import Hosts
+    from pipelines.serve.limits import Limits
 
     service = Service(models, Limits(**limits), hosts or Hosts())
     protocol = type("Protocol", (Protocol,), {"seconds": service.limits.receive})
@@ -166,7 +168,7 @@ def serving(models, hosts=None, **limits):
 @pytest.fixture(scope="session")
 def client(models) -> Client:
     """Returns a client of a server in this process, with short limits of time and small ones of size."""
-    with serving(models, receive=1.5, body=2**20) as (client, _):
+    with serving(models, receive=1.5, body=2**20, answer=600) as (client, _):
         yield client
 
 

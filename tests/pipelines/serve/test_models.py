@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from pipelines.common import named_runs
@@ -62,6 +63,19 @@ def test_all_that_is_found_is_served_and_exports_are_made_once(runs, saved, caps
     assert made["sentiment"] is made["sentiment-bare"] and (run / "export" / GRAPH).is_file()
     said = capsys.readouterr().err
     assert "without-export has no export yet: making it" in said and "unfinished is left out" in said
+
+
+@pytest.mark.extra
+def test_a_language_model_is_called_for_one_request_after_another(pretrained, saved):
+    """One seed is for all rows of a batch: the text of a row depends on the others."""
+    shutil.copytree(pretrained.run, saved / "sentiment" / "mine")
+    for given in ({"language-model": [pretrained.run]}, {}):
+        made = serve_models.load(given)
+        assert "language-model" in made and len(made) == 2
+    signature = made["language-model-mine"].signatures["serving_default"]
+    assert not signature.batches
+    (text,) = signature({"prefix": np.array([b"the film"], object)})["text"]
+    assert text.startswith(b"the film")
 
 
 def test_what_cannot_be_served_is_one_sentence(runs, saved):
