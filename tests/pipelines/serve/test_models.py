@@ -34,7 +34,7 @@ def test_signatures_and_metadata(models):
     assert (frames["dtype"], frames["name"]) == ("DT_UINT8", "serving_default_frames:0")
     sizes = [axis["size"] for axis in frames["tensor_shape"]["dim"]]
     assert sizes == ["-1", "-1", "-1", "-1", "3"] and frames["tensor_shape"]["unknown_rank"] is False
-    assert set(found["outputs"]) == {"labels", "probabilities"}
+    assert set(found["outputs"]) == {"labels", "probabilities", "confidence"}
 
 
 def test_a_run_a_name_and_a_folder_of_a_version(runs, saved, monkeypatch):
