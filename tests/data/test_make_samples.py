@@ -27,7 +27,8 @@ def frames(path):
 
 @pytest.mark.extra
 def test_rendering_again_gives_the_same_bytes(rendered, samples):
-    fresh, committed = files(rendered), files(samples)
+    fresh = files(rendered)
+    committed = {name: path for name, path in files(samples).items() if not name.startswith("photos/")}
     assert fresh.keys() == committed.keys()
     differing = [name for name in fresh if fresh[name].read_bytes() != committed[name].read_bytes()]
     assert [name for name in differing if not name.endswith(".mp4")] == []
