@@ -62,7 +62,6 @@ def test_perplexity_falls_far_below_that_of_a_uniform_distribution(
     assert command("pretrain", "sample", "--data", pretrained.data, "--run", tmp_path / "run", *tiny, *options) == 0
     words = len((tmp_path / "run" / "vocabulary.txt").read_text().split())
     perplexities = [float(row["val_perplexity"]) for row in history(tmp_path / "run")]
-    assert perplexities[-1] < perplexities[0]
     assert perplexities[-1] < 0.7 * words
 
 
