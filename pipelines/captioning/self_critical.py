@@ -29,7 +29,7 @@ OVER = "</s>"  # a word of every complete caption: without it, "a dog with a" wo
 
 
 class Reward:
-    """The CIDEr-D of captions, which ends with the end of the caption as if it were a word.
+    """The CIDEr-D of captions. The end of a caption counts as one more word.
 
     Args:
         references: The captions of each image of training, as they are written.

@@ -20,7 +20,7 @@ ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d{1,5})?")
 
 
 class Metrics:
-    """What /metrics shows."""
+    """The numbers that /metrics shows."""
 
     def __init__(self):
         self.registry = prometheus_client.CollectorRegistry()

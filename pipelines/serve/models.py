@@ -30,7 +30,7 @@ DEFAULT = "serving_default"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What the server has to know of a task.
+    """A task, as the server sees it.
 
     Attributes:
         run_task: the task in config.json of its runs.

@@ -37,7 +37,7 @@ class DataConfig(config.DataConfig):
 
     noise: float = 0.0
     """Share of the source sentences that training reads as people type them, drawn anew in every epoch: in lower case,
-    in capitals, with other punctuation, without accents, with slips of the finger, in another form of Unicode."""
+    in capitals, with other punctuation, without accents, with typing errors, in another form of Unicode."""
 
     batch_pairs: int = 128
     """Maximum number of sentence pairs in a batch."""

@@ -1,8 +1,8 @@
 """Noise in source sentences: what people type instead of the sentences of a corpus.
 
-Training writes a share of the source sentences otherwise in every epoch (--noise), and keeps their translations. So a
-model learns that a sentence without its full stop, in capitals or with a slip of the finger means the same (Belinkov
-and Bisk: Synthetic and Natural Noise Both Break Neural Machine Translation, 2018, https://arxiv.org/abs/1711.02173).
+Training changes a share of the source sentences in every epoch (--noise), and keeps their translations. So a model
+learns that a sentence without its full stop, in capitals or with a typing error means the same (Belinkov and Bisk:
+Synthetic and Natural Noise Both Break Neural Machine Translation, 2018, https://arxiv.org/abs/1711.02173).
 """
 
 import dataclasses
@@ -48,17 +48,17 @@ def decomposed(text: str) -> str:
 
 
 def with_typo(text: str, random: np.random.Generator) -> str:
-    """Returns the text with one slip in a word of four letters or more: two letters swapped, or one of them doubled,
-    left out or replaced by another letter of the text. The first letter of a word stays."""
+    """Returns the text with one typing error in a word of four letters or more: two letters are swapped, or one is
+    doubled, left out or replaced by another letter of the text. The first letter of a word stays."""
     places = [place for word in re.finditer(r"[^\W\d_]{4,}", text) for place in range(word.start() + 1, word.end() - 1)]
     if not places:
         return text
     place = places[random.integers(len(places))]
     here, after = text[place], text[place + 1]
     letters = [character for character in text.lower() if character.isalpha()]
-    slips = [after + here, here + here + after, after, letters[random.integers(len(letters))] + after]
-    slips = [slip for slip in slips if slip != here + after]
-    return text[:place] + slips[random.integers(len(slips))] + text[place + 2 :]
+    errors = [after + here, here + here + after, after, letters[random.integers(len(letters))] + after]
+    errors = [error for error in errors if error != here + after]
+    return text[:place] + errors[random.integers(len(errors))] + text[place + 2 :]
 
 
 def punctuated_otherwise(text: str, random: np.random.Generator) -> str:
@@ -68,7 +68,7 @@ def punctuated_otherwise(text: str, random: np.random.Generator) -> str:
 
 
 def typed_by_someone(text: str, random: np.random.Generator) -> str:
-    """Returns the text with one or two kinds of noise; slips are the most frequent, and the hardest to read."""
+    """Returns the text with one or two kinds of noise; typing errors are the most frequent, and cost most."""
     kinds: list[Callable[[str], str]] = [
         lower_case,
         capitals,

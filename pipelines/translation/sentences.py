@@ -54,7 +54,7 @@ class SentenceDecoder(Decoder):
 
         outputs = {name: mean(decoded[name]) for name in ("score", "confidence") if name in decoded}
         if "unknown" in decoded:
-            words = tf.RaggedTensor.from_tensor(decoded["unknown"], padding="")  # [sentences of all texts, (words)]
-            outputs["unknown"] = sentences.with_flat_values(words).merge_dims(1, 2).to_tensor("")
+            words = tf.strings.reduce_join(sentences.with_flat_values(decoded["unknown"]), axis=1, separator=" ")
+            outputs["unknown"] = tf.strings.strip(tf.strings.regex_replace(words, " +", " "))
         evidence = {name: mean(numbers) for name, numbers in evidence.items()}
         return {self.output: candidates[:, 0], "candidates": candidates, **outputs}, evidence

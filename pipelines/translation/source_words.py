@@ -1,4 +1,4 @@
-"""What a source says about itself: which of its words, and pairs of neighbouring words, training has never seen."""
+"""Finds the words of a source, and the pairs of neighbouring words, that training has never seen."""
 
 import pathlib
 from collections.abc import Iterable
@@ -39,8 +39,8 @@ class SourceWords(tf.Module):
             shares of words and of pairs of neighbours that training has not seen; log_words, the logarithm of the
             number of words plus one.
 
-            `unknown` string[batch, words], then "": the words with a token outside the vocabulary; with `seen`, also
-            those that training has not seen and that have MANY_TOKENS or more.
+            `unknown` string[batch], words separated by spaces: those with a token outside the vocabulary; with `seen`,
+            also those that training has not seen and that have MANY_TOKENS or more.
         """
         words, tokens = self.tokenizer.words(source)
         outside = words.with_flat_values(tf.reduce_any(self.tokenizer.vocabulary(tokens.values) == UNKNOWN, axis=1))
@@ -111,6 +111,6 @@ def share(flags, of: bool = True):
 
 
 def chosen(words, flags):
-    """Returns the words whose flag is set, without the MARK of a space: string[batch, most of them], then ""."""
+    """Returns the words whose flag is set, without the MARK of a space and separated by spaces: string[batch]."""
     shown = words.with_flat_values(tf.strings.regex_replace(words.flat_values, MARK, ""))
-    return tf.ragged.boolean_mask(shown, flags).to_tensor("")
+    return tf.strings.reduce_join(tf.ragged.boolean_mask(shown, flags), axis=1, separator=" ")

@@ -38,7 +38,7 @@ def main(run: Path):
     outputs = make_decoder([load_trained(Run.open(run, "translation"))]).beam(tf.constant(sources))
     confidence = outputs["confidence"].numpy()
     for row, source in enumerate(sources):
-        words = ", ".join(word.decode() for word in outputs["unknown"][row].numpy() if word)
+        words = ", ".join(outputs["unknown"][row].numpy().decode().split())
         print(f"{confidence[row]:.3f}  {source}\n       {outputs['translation'][row].numpy().decode()}\n       {words}")
     low = int((confidence < MAX_CONFIDENCE).sum())
     print(f"{low} of {len(sources)} have a confidence below {MAX_CONFIDENCE:g}, the highest {confidence.max():.3f}")

@@ -20,6 +20,11 @@ def files(folder):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
+def is_photo(name: str) -> bool:
+    """Returns whether the file is one of data/samples/photos, which are not rendered."""
+    return name.startswith("photos/")
+
+
 def frames(path):
     with av.open(str(path)) as file:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]).astype(int)
@@ -28,7 +33,7 @@ def frames(path):
 @pytest.mark.extra
 def test_rendering_again_gives_the_same_bytes(rendered, samples):
     fresh = files(rendered)
-    committed = {name: path for name, path in files(samples).items() if not name.startswith("photos/")}
+    committed = {name: path for name, path in files(samples).items() if not is_photo(name)}
     assert fresh.keys() == committed.keys()
     differing = [name for name in fresh if fresh[name].read_bytes() != committed[name].read_bytes()]
     assert [name for name in differing if not name.endswith(".mp4")] == []
@@ -45,8 +50,10 @@ def test_rendering_again_gives_the_same_clips(rendered, samples):
         assert np.abs(again - committed).mean() < 2, name  # of 255
 
 
-def test_all_samples_together_are_small(samples):
-    sizes = {name: path.stat().st_size for name, path in files(samples).items()}
-    photos = sum(size for name, size in sizes.items() if name.startswith("photos/"))
-    assert 0 < photos < 300_000
-    assert sum(sizes.values()) - photos < 3_500_000
+def test_all_rendered_samples_together_are_small(samples):
+    assert sum(path.stat().st_size for name, path in files(samples).items() if not is_photo(name)) < 3_500_000
+
+
+def test_each_photo_is_small(samples):
+    sizes = [path.stat().st_size for name, path in files(samples).items() if is_photo(name)]
+    assert len(sizes) == 6 and max(sizes) < 60_000  # with the README

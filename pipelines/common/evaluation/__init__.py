@@ -1,1 +1,1 @@
-"""What evaluations of several tasks share: robustness, reliability."""
+"""Shared parts of the evaluation of several tasks: robustness, reliability."""

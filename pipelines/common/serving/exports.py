@@ -69,7 +69,7 @@ def sentences(outputs: dict, name: str, options: DecodingOptions) -> list[dict]:
         if "confidence" in found:
             answer["confidence"] = round(float(found["confidence"][row]), 4)
         if "unknown" in found:
-            answer["unknown"] = [word.decode() for word in found["unknown"][row] if word]
+            answer["unknown"] = found["unknown"][row].decode().split()
         if options.n_best > 1:
             answer["candidates"] = [candidate.decode() for candidate in found["candidates"][row][: options.n_best]]
         objects.append(answer)

@@ -101,13 +101,13 @@ def test_evidence_and_confidence_of_the_best_sentence(options):
     decoder = make(0, min_length=3, **options)
     decoder.examine = lambda inputs: (
         {"letters": tf.cast(tf.strings.length(inputs), tf.float32)},
-        {"unknown": inputs[:, None]},
+        {"unknown": inputs},
     )
     decoder.confidence = lambda evidence: tf.exp(evidence["log_probability"]) + evidence["letters"]
     found = decoder.beam(INPUTS)
     each = np.exp(np.log(0.4**3 * 0.1) / 4)  # a, a, a and the end
     np.testing.assert_allclose(found["confidence"], [each + 1, 0, each + 1], rtol=1e-4)
-    assert found["unknown"].numpy().tolist() == [[b"x"], [b""], [b"x"]]
+    assert found["unknown"].numpy().tolist() == [b"x", b"", b"x"]
     sentences, numbers = decoder.batched_with_evidence(batch_size=2)(["x", "", "xyz"])
     assert sentences == ["aaa", "", "aaa"] and set(numbers) == {
         "score", "confidence", "log_probability", "log_length", "letters",
