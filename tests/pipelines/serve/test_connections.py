@@ -16,6 +16,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve: pip install 'unfol
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from pipelines.serve.limits import Limits
 from tests.pipelines.serve.conftest import PREDICT, assert_same, receive, serving
 
 TASKS = ("sentiment", "translation", "captioning", "video")
@@ -43,6 +44,13 @@ def test_answers_under_concurrent_clients_are_those_alone(client, rows, alone):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(answer, requests))
     for (task, chosen), found in zip(requests, answers, strict=True):
+        assert_same(found, [alone[task][row] for row in chosen])
+
+
+def test_the_rows_of_a_request_that_is_larger_than_a_batch_are_answered_as_alone(client, rows, alone):
+    for task in TASKS:
+        chosen = [number % len(rows[task]) for number in range(2 * Limits.batch_size + 1)]
+        found = client.predictions(task, [rows[task][row] for row in chosen])
         assert_same(found, [alone[task][row] for row in chosen])
 
 
