@@ -21,7 +21,6 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]  # runs from a checkout, installed or not
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # this allocator measures the peak of memory (section 6)
 
 import numpy as np  # noqa: E402
 import quotes  # noqa: E402
@@ -98,9 +97,12 @@ def run(name: str, folder: Path = FIGURES, short: bool = False) -> tuple[dict, t
 
 def main(script: str = ""):
     """Runs the sections of the command line; if a script is given, its section."""
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # this allocator can tell the peak of memory (section 6)
     parser = argparse.ArgumentParser(description="Runs the sections of the lecture.")
     if not script:
-        parser.add_argument("sections", nargs="*", metavar="SECTION", help="such as section_05_memory or 05; default: all")
+        parser.add_argument(
+            "sections", nargs="*", metavar="SECTION", help="such as section_05_memory or 05; default: all"
+        )
     parser.add_argument("--short", action="store_true", help="a part of each section, in seconds")
     parser.add_argument("--to", type=Path, default=FIGURES, metavar="FOLDER", help="where the figures are drawn")
     given = parser.parse_args()

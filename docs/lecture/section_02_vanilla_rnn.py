@@ -3,8 +3,8 @@
 The letter "l" is followed once by "l" and once by "o", so the right answer needs the memory h(t), not x(t) alone.
 """
 
-import lecture  # first: it finds the packages of the project
 import keras
+import lecture
 import numpy as np
 
 from layers.rnn import VanillaRNN

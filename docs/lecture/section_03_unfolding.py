@@ -1,6 +1,6 @@
 """3. Unfolding: the network of "hello" unfolded in time, and the same numbers computed in five ways."""
 
-import lecture  # first: it finds the packages of the project
+import lecture
 import numpy as np
 import tensorflow as tf
 from section_02_vanilla_rnn import LETTERS, UNITS, WORD, letters, softmax, trained_on_hello

@@ -1,7 +1,7 @@
 """4. Back-propagation through time: gradients that vanish and explode, and what clipping does."""
 
-import lecture  # first: it finds the packages of the project
 import keras
+import lecture
 import numpy as np
 import tensorflow as tf
 
@@ -79,7 +79,9 @@ def gradients_of(cell: str, size: str, radius: float):
     if cell != "rnn":
         a[:, :, UNITS : 2 * UNITS] += CELLS[cell]  # z = [z_i z_f z_g z_o]
     module = rnn if cell == "rnn" else lstm
-    return back_through_time(module, tf.constant(a), tf.constant(np.concatenate(W_h, axis=1)), 1 if cell == "rnn" else 2)
+    return back_through_time(
+        module, tf.constant(a), tf.constant(np.concatenate(W_h, axis=1)), 1 if cell == "rnn" else 2
+    )
 
 
 def weight_gradients_differ(layer) -> float:
