@@ -54,13 +54,11 @@ def make(page: str):
         parts += cells_of(page[end : figure.start()])
         png, number = figure[1], figure[2]
         (section,) = [name for name in lecture.SECTIONS if f"_{number}_" in name]
-        run = (
-            ""
-            if number in started
-            else f'numbers, _ = lecture.run("{section}", figures, SHORT)\nlecture.show(numbers)\n'
-        )
-        started.add(number)
-        parts.append(cell(f'{run}Image(figures / "{png}")'))
+        lines = [f'Image(figures / "{png}")']
+        if number not in started:
+            started.add(number)
+            lines = [f'numbers, _ = lecture.run("{section}", figures, SHORT)', "lecture.show(numbers)", *lines]
+        parts.append(cell("\n".join(lines)))
         end = figure.end()
     parts += cells_of(page[end:])
     notebook = nbformat.v4.new_notebook(cells=parts)

@@ -1,4 +1,4 @@
-"""1. Tasks: one to many, many to one, many to many, synchronised many to many; an example of each from the sample data."""
+"""1. Tasks: one to many, many to one, many to many, synchronised many to many; an example of each from the sample."""
 
 import dataclasses
 

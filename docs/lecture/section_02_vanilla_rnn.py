@@ -13,10 +13,9 @@ from pipelines.common.pictures.panels import draw_grid, panels
 
 FIGURES = ("02_vanilla_rnn.png",)
 QUOTES = (
-    "after {updates:.0f} updates, it predicts “l” after “hel” with a probability of {l_after_hel:.2f} and “o” after"
-    " “hell” with {o_after_hell:.2f}",
+    'after {updates:.0f} updates, the network predicts "l" after "hel" with a probability of {l_after_hel:.2f} and "o"'
+    ' after "hell" with {o_after_hell:.2f}',
     "are {apart:.1f} apart",
-    "is at most {largest:.1f} per coordinate",
 )
 WORD, LETTERS = "hello", "helo"
 UNITS, UPDATES = 9, 35

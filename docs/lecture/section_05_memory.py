@@ -1,8 +1,8 @@
 """5. Memory: the adding problem (Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5.4).
 
 A sequence has two numbers at every step: a random one from 0 to 1, and a mark that is 1 at one step of each half and 0
-elsewhere. After the last step the network answers with the sum of the two marked numbers. Without memory the best answer
-is always 1, with a squared error of 1/6 on average.
+elsewhere. After the last step the network answers with the sum of the two marked numbers. Without memory the best
+answer is always 1, with a squared error of 1/6 on average.
 """
 
 import keras

@@ -42,8 +42,8 @@ def echo(steps: int) -> list[tuple]:
 class Echo(keras.layers.Layer):
     """A vanilla RNN with one output, as TruncatedBPTT takes it.
 
-    Its W_hh starts with a spectral radius of 0.5. With a radius of 1 its random weights alone would remember some of the
-    last bits, and the output layer could read them without any gradient through time.
+    Its W_hh starts with a spectral radius of 0.5. With a radius of 1 its random weights alone would remember some of
+    the last bits, and the output layer could read them without any gradient through time.
     """
 
     def __init__(self, carried: bool):
@@ -64,8 +64,8 @@ def cross_entropy(logits, bits, weights):
 
 
 def trained(k1: int, k2: int, updates: int = UPDATES, carried: bool = True) -> dict:
-    """Trains on an echo. Returns the losses float[updates], those of each step float[updates, k1], seconds of CPU for an
-    update, and the bytes that an update allocates."""
+    """Trains on an echo. Returns the losses float[updates], those of each step float[updates, k1], seconds of CPU for
+    an update, and the bytes that an update allocates."""
     keras.utils.set_random_seed(0)
     network = Echo(carried)
     network(tf.zeros([1, 1, 1]), [tf.zeros([1, UNITS])], training=False)  # creates the weights

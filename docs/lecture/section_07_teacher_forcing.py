@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from layers.lstm import LSTM
 from layers.teacher_forcing import scheduled_inputs, teacher_probability
+from pipelines.common.pictures.drawing import FAINT
 from pipelines.common.pictures.panels import draw_line, panels
 
 FIGURES = ("07_teacher_forcing.png",)
@@ -84,7 +85,7 @@ def trained(way: str, updates: int = UPDATES) -> NextLevel:
 
 
 def left_alone(network: NextLevel, levels: np.ndarray):
-    """Returns (share of next levels that are right after true ones, levels int32[rows, ALONE] after GIVEN true ones)."""
+    """Returns (share of next levels that are right after true ones, its own levels int32[rows, ALONE])."""
     logits, _ = network(levels[:, :-1])
     right = (logits.numpy().argmax(axis=-1) == levels[:, 1:])[:, GIVEN - 1 :].mean()
     logits, state = network(levels[:, :GIVEN])
@@ -111,14 +112,15 @@ def run(folder, short=False) -> dict:
 def draw(errors, examples, truth, png):
     steps = np.arange(1, ALONE + 1)
     with panels(png, ["mean error of 200 sequences", "one sequence"], width=5.6, height=3.1) as (left, right):
-        draw_line(right, steps, truth, 7, "truth", linewidth=1.0, marker="")
+        right.plot(steps, truth, color=FAINT, linewidth=6, label="truth")
         for number, (way, name) in enumerate(WAYS.items()):
             if way in errors:
                 draw_line(left, steps, errors[way], number, name)
-                draw_line(right, steps, examples[way], number, name, linewidth=1.1)
+                draw_line(right, steps, examples[way], number, linewidth=1.1)
         left.set(xlabel="steps of its own", ylabel=f"error (levels, of {LEVELS})", ylim=(0, None))
-        right.set(xlabel="steps of its own", ylabel="level")
-        left.legend(frameon=False, fontsize=8.5)
+        right.set(xlabel="steps of its own", ylabel="level", xlim=(ALONE // 2, ALONE + 1))
+        for panel in (left, right):
+            panel.legend(frameon=False, fontsize=8.5)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def sines(random, rows: int, steps: int) -> np.ndarray:
 
 
 def mackey_glass(random, rows: int, steps: int) -> np.ndarray:
-    """Returns solutions of dx/dt = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x(t) from random starts, every third unit of
-    time, shifted to a mean of about 0: float[rows, steps] (Mackey and Glass 1977, chaotic with this delay of 17)."""
+    """Returns solutions of dx/dt = 0.2 x(t - 17) / (1 + x(t - 17)^10) - 0.1 x(t) from random starts, every third unit
+    of time, shifted to a mean of about 0: float[rows, steps] (Mackey and Glass 1977; chaotic with this delay)."""
     delay, substeps, skipped = 17, 10, 100
     past = np.repeat(random.uniform(0.5, 1.3, (rows, 1)), delay * substeps + 1, axis=1)
     past = list((past + random.normal(0, 0.1, (rows, 1)) * np.linspace(-1, 1, past.shape[1])).T)
@@ -109,7 +109,7 @@ def trained(signal, updates: int = UPDATES) -> NextValue:
 
 
 def continued(network: NextValue, truth: np.ndarray) -> dict[int, np.ndarray]:
-    """Returns for each number of given steps the OWN values after them, float[rows, OWN]; all begin at the same step."""
+    """Returns the OWN values after each number of given steps, float[rows, OWN]; all begin at the same step."""
     go_on = tf.function(network.go_on, autograph=False, reduce_retracing=True)
     last = truth.shape[1] - OWN
     return {given: go_on(tf.constant(truth[:, last - given : last]), OWN).numpy() for given in GIVEN}

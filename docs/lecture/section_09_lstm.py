@@ -1,8 +1,8 @@
 """9. LSTM: a network of two units that counts, drawn with its gates.
 
-The language a^n b^n (Gers and Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and context-sensitive
-languages"): after n letters a come as many b, then the end. While it reads a, the network cannot know which letter is
-next; from the first b on it can, if it has counted.
+The language a^n b^n (Gers and Schmidhuber 2001, "LSTM recurrent networks learn simple context-free and
+context-sensitive languages"): after n letters a come as many b, then the end. While it reads a, the network cannot know
+which letter is next; from the first b on it can, if it has counted.
 """
 
 import keras
@@ -11,15 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from layers.lstm import LSTM
-from pipelines.common.pictures.drawing import INK
-from pipelines.common.pictures.panels import draw_line, panels
+from pipelines.common.pictures.drawing import BLUE, INK
+from pipelines.common.pictures.panels import SUPERSCRIPTS, draw_line, panels
 
 FIGURES = ("09_lstm.png",)
 SEEDS = (0, 1, 2, 3, 4)
 QUOTES = (
-    "from the fixed seeds " + ", ".join(f"{{reaches_{seed}:.0f}}" for seed in SEEDS),
-    "of the first network is right up to n = {reaches_0:.0f}",
-    "by {up:.2f} with every a and falls by {down:.2f} with every b",
+    "rises by {up:.3f} with every a and falls by {down:.3f} with every b",
+    "the network is right up to n = {reaches_0:.0f}",
+    "other four seeds reach " + ", ".join(f"{{reaches_{seed}:.0f}}" for seed in SEEDS[1:-1]) + " and {reaches_4:.0f}",
 )
 END, A, B = 0, 1, 2  # the symbols; END is also the start
 LONGEST, TESTED, DRAWN = 10, 120, 20  # n in training, in the test, in the figure
@@ -27,7 +27,7 @@ BATCH, UNITS, UPDATES = 32, 2, 1500
 
 
 def strings(lengths):
-    """Returns inputs float32[batch, time, 3], targets int[batch, time] and weights float32[batch, time] for n = lengths.
+    """Returns inputs float32[batch, time, 3], targets int[batch, time] and weights float32[batch, time] for each n.
 
     inputs   END a a b b      targets   a a b b END
     """
@@ -67,6 +67,11 @@ def right(model) -> np.ndarray:
     return ((predicted == targets) | (from_first_b == 0)).all(axis=1)
 
 
+def reach(values: np.ndarray) -> int:
+    """Returns the largest n up to which all are right."""
+    return TESTED if values.all() else int(np.argmin(values))
+
+
 def with_gates(model, n: int):
     """Returns h float[time, units] and the gates i, f, g, o and the cell c, over a^n b^n."""
     layer = LSTM(UNITS, return_sequences=True, return_gates=True)
@@ -82,7 +87,7 @@ def run(folder, short=False) -> dict:
     for seed in SEEDS[:1] if short else SEEDS:
         model = trained(seed)
         found[seed] = right(model)
-        numbers[f"reaches_{seed}"] = int(np.argmin(found[seed])) if not found[seed].all() else TESTED
+        numbers[f"reaches_{seed}"] = reach(found[seed])
         if seed == 0:
             gates = with_gates(model, DRAWN)
             probabilities = tf.nn.softmax(model(strings([DRAWN])[0]))[0].numpy()
@@ -94,38 +99,33 @@ def run(folder, short=False) -> dict:
 
 
 def draw(gates, counter, probabilities, found, png):
-    read = np.arange(2 * DRAWN + 1)
+    read, power = np.arange(2 * DRAWN + 1), str(DRAWN).translate(SUPERSCRIPTS)
     titles = [
-        f"cells over a^{DRAWN} b^{DRAWN}",
+        f"cells over a{power} b{power}",
         f"gates of unit {counter + 1}",
         "probability of the next symbol",
-        "right up to n",
+        "largest n that is right",
     ]
-    with panels(png, titles, across=2, width=5.2, height=2.9) as axes:
+    with panels(png, titles, across=2, width=5.2, height=2.9) as (cells, units, symbols, lengths):
         for unit in range(UNITS):
-            draw_line(axes[0], read, gates["c"][:, unit], unit, f"c of unit {unit + 1}")
-        for number, (name, meaning) in enumerate(
-            {"i": "input", "f": "forget", "o": "output", "g": "candidate"}.items()
-        ):
-            draw_line(axes[1], read, gates[name][:, counter], number, f"{name}, {meaning}")
+            draw_line(cells, read, gates["c"][:, unit], unit, f"c of unit {unit + 1}")
+        for number, name in enumerate(("input", "forget", "output", "candidate")):
+            letter = "g" if name == "candidate" else name[0]
+            draw_line(units, read, gates[letter][:, counter], number, f"{letter}, {name}")
         for symbol, name in ((A, "a"), (B, "b"), (END, "end")):
-            draw_line(axes[2], read, probabilities[:, symbol], symbol, name)
-        for panel in axes[:3]:
+            draw_line(symbols, read, probabilities[:, symbol], symbol, name)
+        for panel, name in ((cells, "cell state"), (units, "activation"), (symbols, "probability")):
             panel.axvline(DRAWN + 0.5, color=INK, linewidth=0.8)
-            panel.set(xlabel="symbols read: a up to the line, then b")
+            panel.set(xlabel="symbols read: a up to the line, then b", ylabel=name)
             panel.legend(frameon=False, fontsize=8.5)
-        axes[0].set_ylabel("cell state")
-        axes[1].set_ylabel("activation")
-        axes[2].set_ylabel("probability")
-        reached = [TESTED if values.all() else int(np.argmin(values)) for values in found.values()]
-        places = np.arange(len(reached))
-        axes[3].bar(places, reached, color=INK, width=0.6, alpha=0.6)
+        places, reached = np.arange(len(found)), [reach(values) for values in found.values()]
+        lengths.bar(places, reached, color=BLUE, width=0.6)
         for place, value in zip(places, reached, strict=True):
-            axes[3].text(place, value, str(value), ha="center", va="bottom")
-        axes[3].axhline(LONGEST, color=INK, linestyle="--", linewidth=1)
-        axes[3].text(places[-1] + 0.5, LONGEST, "longest in training", ha="right", va="bottom", fontsize=8.5)
-        axes[3].set_xticks(places, [f"seed {seed}" for seed in found])
-        axes[3].set(ylabel="largest n")
+            lengths.text(place, value, str(value), ha="center", va="bottom")
+        lengths.axhline(LONGEST, color=INK, linestyle="--", linewidth=1, label="longest in training")
+        lengths.set_xticks(places, [f"seed {seed}" for seed in found])
+        lengths.set(ylabel="n", ylim=(0, 1.15 * max(reached)))
+        lengths.legend(frameon=False, fontsize=8.5, loc="upper center")
 
 
 if __name__ == "__main__":
