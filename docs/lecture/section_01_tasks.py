@@ -21,12 +21,11 @@ from pipelines.video.dataset import load as load_videos
 
 FIGURES = ("01_tasks.png",)
 QUOTES = (
-    "| one to many | captioning | an image | {captions_least:.0f} to {captions_most:.0f} words | {captions:,.0f} |",
-    "| many to one | sentiment | {reviews_least:.0f} to {reviews_most:.0f} words | a label | {reviews:,.0f} |",
-    "| many to many | translation | {sources_least:.0f} to {sources_most:.0f} words | {targets_least:.0f} to"
+    "| an image | {captions_least:.0f} to {captions_most:.0f} words | {captions:,.0f} |",
+    "| {reviews_least:.0f} to {reviews_most:.0f} words | a label | {reviews:,.0f} |",
+    "| {sources_least:.0f} to {sources_most:.0f} words | {targets_least:.0f} to"
     " {targets_most:.0f} words | {sources:,.0f} |",
-    "| synchronised many to many | video | {videos_least:.0f} to {videos_most:.0f} frames | a label for each |"
-    " {videos:,.0f} |",
+    "| {videos_least:.0f} to {videos_most:.0f} frames | a label for each | {videos:,.0f} |",
 )
 IMAGE, CAPTION = "3802.png", "three small white triangles in a row"
 REVIEW = "Nobody called the film charming."

@@ -25,7 +25,7 @@ QUOTES = (
     ),
     "0.8⁵⁰ = {power_0.8:.1e}, 1⁵⁰ = {power_1.0:.0f} and 1.2⁵⁰ = {power_1.2:.1e}",
     "loss of {loss_unclipped_0.4:.3f} and {loss_clipped_0.4:.3f} nats per bit at a learning rate of 0.4",
-    "ends at {loss_clipped_1.6:.3f}",
+    "The clipped one ends at {loss_clipped_1.6:.3f}",
 )
 
 # The norm of dL(T)/dh(t) ----------------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ class Echo(keras.layers.Layer):
         self.recurrent = VanillaRNN(UNITS, return_sequences=True, return_state=True, recurrent_initializer=start)
         self.answer = keras.layers.Dense(1)
 
-    def call(self, inputs, state, training):
+    def outputs(self, inputs, state, training):
+        """float[batch, time, 1] and [float[batch, UNITS]] -> (logits float[batch, time], state)."""
         h, *state = self.recurrent(inputs, initial_state=state if self.carried else None, training=training)
         return self.answer(h)[..., 0], state
 
@@ -68,9 +69,12 @@ def trained(k1: int, k2: int, updates: int = UPDATES, carried: bool = True) -> d
     an update, and the bytes that an update allocates."""
     keras.utils.set_random_seed(0)
     network = Echo(carried)
-    network(tf.zeros([1, 1, 1]), [tf.zeros([1, UNITS])], training=False)  # creates the weights
-    initial_state = lambda rows: [tf.zeros([rows, UNITS])]  # noqa: E731
-    tbptt = TruncatedBPTT(network, initial_state, cross_entropy, k1=k1, k2=k2, batch_size=BATCH)
+    network.outputs(tf.zeros([1, 1, 1]), [tf.zeros([1, UNITS])], training=False)  # creates the weights
+
+    def initial_state(rows):
+        return [tf.zeros([rows, UNITS])]
+
+    tbptt = TruncatedBPTT(network.outputs, initial_state, cross_entropy, k1=k1, k2=k2, batch_size=BATCH)
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(network.trainable_variables)
 

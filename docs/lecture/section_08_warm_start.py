@@ -27,7 +27,7 @@ FIGURES = ("08_warm_start.png",)
 GIVEN = (1, 10, 50, 200)  # true steps
 GIVEN_WORDS = (0, 1, 2, 4, 8)
 QUOTES = (
-    *(f"| {given} | {{sines_{given}_10:.3f}} | {{sines_{given}_100:.3f}} | {{chaos_{given}_10:.3f}} |"
+    *(f"| after {given} | {{sines_{given}_10:.3f}} | {{sines_{given}_100:.3f}} | {{chaos_{given}_10:.3f}} |"
       f" {{chaos_{given}_100:.3f}} |" for given in GIVEN),
     "from {words_0:.0f} without any word to {words_8:.1f} after eight",
 )  # fmt: skip
@@ -88,7 +88,8 @@ class NextValue(keras.layers.Layer):
             return (value, *of_layer), (value,)
 
         first = predictions[:, -1:]
-        (own,), _ = unfold(step, (tf.zeros([steps - 1, 1]),), (first, *state), (1,))
+        ticks = tf.zeros([steps - 1, values.shape[0], 1])  # the step needs no input
+        (own,), _ = unfold(step, (ticks,), (first, *state), (1,))
         return tf.concat([first, tf.transpose(own[..., 0])], axis=1)
 
 

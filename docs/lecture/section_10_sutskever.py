@@ -25,7 +25,7 @@ QUOTES = (
     "{recurrent_tflop:.2f} TFLOP in the recurrent layers and {softmax_tflop:.2f} in the softmax",
     "at {recurrent_speed:.0f} and {softmax_speed:.0f} GFLOP/s, {products:.1f} s of the step",
     "{days:.0f} days",
-    "BLEU from {beam_1:.1f} to {beam_12:.1f}, and {slower:.0f} times the time",
+    "from BLEU {beam_1:.1f} to {beam_12:.1f}, and takes {slower:.0f} times as long",
     "{reversed:.1f} instead of {forward:.1f}",
 )
 TABLES = lecture.ROOT / "docs" / "experiments" / "translation.md"
