@@ -2,9 +2,9 @@
 
     python docs/lecture/lecture.py [--short] [--to FOLDER] [SECTION ...]
 
-Draws the figures into docs/lecture/figures (or FOLDER) and writes the numbers into README.md and the notebook. With
---short, with FOLDER or for some sections only, README.md and the notebook stay as they are, and the numbers that differ
-from those in README.md are printed. Each section is also a script of its own.
+Draws the figures into docs/lecture/figures, writes the numbers into README.md, and prints those that have changed. With
+--to, README.md stays as it is. --short runs a part of each section, and draws into a temporary folder. Each section is
+also a script of its own, with the same options.
 
 The sections share what is here: the training of a model, and the size of the figures.
 """
@@ -13,6 +13,7 @@ import argparse
 import importlib
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -101,28 +102,36 @@ def main(script: str = ""):
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # this allocator can tell the peak of memory (section 6)
     parser = argparse.ArgumentParser(description="Runs the sections of the lecture.")
     if not script:
-        parser.add_argument(
-            "sections", nargs="*", metavar="SECTION", help="such as section_05_memory or 05; default: all"
-        )
+        parser.add_argument("sections", nargs="*", metavar="SECTION", help="such as 05; all by default")
     parser.add_argument("--short", action="store_true", help="a part of each section, in seconds")
-    parser.add_argument("--to", type=Path, default=FIGURES, metavar="FOLDER", help="where the figures are drawn")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="draw the figures into FOLDER, leave README.md as it is"
+    )
     given = parser.parse_args()
     wanted = [Path(script).stem] if script else given.sections
     chosen = [name for name in SECTIONS if not wanted or any(part in name for part in wanted)]
-    page = PAGE.read_text("utf-8")
-    start, wrong = time.perf_counter(), []
+    if not chosen:
+        parser.error(f"there is no section {' '.join(wanted)}, expected one of {', '.join(SECTIONS)}")
+    if given.short and not given.to:
+        given.to = Path(tempfile.mkdtemp())
+    start, found = time.perf_counter(), []
     for name in chosen:
-        numbers, of_section = run(name, given.to, given.short)
-        show(numbers)
-        wrong += quotes.differences(page, of_section, numbers)
-        page = quotes.refresh(page, of_section, numbers)
+        found.append(run(name, given.to or FIGURES, given.short))
+        show(found[-1][0])
     print(f"in all: {time.perf_counter() - start:.0f} s, {time.process_time():.0f} s of CPU")
-    page = quotes.refresh(page, [IN_ALL], {"all_seconds": time.process_time()})
-    for line in wrong:
-        print(f"README.md says otherwise: {line}")
-    if chosen == SECTIONS and not given.short and given.to == FIGURES:
-        with atomic_write(PAGE) as file:
-            file.write(page)
+    if chosen == SECTIONS:
+        found.append(({"all_seconds": time.process_time()}, (IN_ALL,)))
+
+    page = PAGE.read_text("utf-8")
+    for numbers, of_section in found:
+        for line in quotes.differences(page, of_section, numbers):
+            print(f"README.md said otherwise: {line}")
+        page = quotes.refresh(page, of_section, numbers)
+    if given.to:
+        print(f"The figures are in {given.to}")
+        return
+    with atomic_write(PAGE) as file:
+        file.write(page)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 
 FIELD = re.compile(r"\{([\w.]+):([^}]*)\}")
 NUMBER = r"(-?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?)"
-MEASURED = ("seconds", "mib")  # names that contain one of these depend on the machine, and are not compared
+MEASURED = ("seconds", "ms_", "kib_")  # names that contain one of these depend on the machine, and are not compared
 SHARE = 0.3  # a number on the page may differ by this share of it, or by one unit of its last digit
 FRAGILE = ("reaches",)  # names of numbers that grow out of rounding: they may differ by a factor of three
 

@@ -23,8 +23,8 @@ QUOTES = (
     "with k2 = 5 the loss stays at {loss_5_5:.2f}",
     "with k1 = 5 and k2 = 20 it is {loss_5_20:.2f}",
     "with k2 = 40 {loss_5_40:.2f}",
-    "{ms_2_40_seconds:.1f} ms for k2 = 40 and {ms_2_5_seconds:.1f} ms for k2 = 5",
-    "{kib_5_5_mib:.0f} KiB for k2 = 5, {kib_5_20_mib:.0f} KiB for k2 = 20 and {kib_5_40_mib:.0f} KiB for k2 = 40",
+    "{ms_10_10:.1f} ms of CPU for k2 = 10 and {ms_10_40:.1f} ms for k2 = 40",
+    "{kib_5_5:.0f} KiB for k2 = 5, {kib_5_20:.0f} KiB for k2 = 20 and {kib_5_40:.0f} KiB for k2 = 40",
     "carried, the loss is {carried_first:.2f} in the first half of a window and {carried_second:.2f} in the second",
     "reset, it is {reset_first:.2f} and {reset_second:.2f}",
 )
@@ -110,8 +110,8 @@ def run(folder, short=False) -> dict:
     numbers = {}
     for (k1, k2), of_cell in found.items():
         numbers[f"loss_{k1}_{k2}"] = float(np.mean(of_cell["losses"][-50:]))
-        numbers[f"ms_{k1}_{k2}_seconds"] = 1e3 * of_cell["seconds"]
-        numbers[f"kib_{k1}_{k2}_mib"] = of_cell["bytes"] / 1024
+        numbers[f"ms_{k1}_{k2}"] = 1e3 * of_cell["seconds"]
+        numbers[f"kib_{k1}_{k2}"] = of_cell["bytes"] / 1024
     draw_cells(found, folder / FIGURES[0])
 
     halves = {"carried": trained(2 * LAG, 2 * LAG), "reset": trained(2 * LAG, 2 * LAG, carried=False)}
@@ -135,7 +135,7 @@ def draw_cells(found, png):
         lambda cell: 1e3 * cell["seconds"],
         lambda cell: cell["bytes"] / 1024,
     ]
-    write = ["{:.2f}".format, "{:.1f}".format, "{:.0f}".format]
+    write = ["{:.3f}".format, "{:.1f}".format, "{:.0f}".format]
     with panels(png, titles, width=4.0, height=2.6) as axes:
         for panel, value, form in zip(axes, pick, write, strict=True):
             values = [[value(found[k1, k2]) if (k1, k2) in found else np.nan for k2 in K2] for k1 in K1]

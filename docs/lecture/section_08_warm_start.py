@@ -13,11 +13,13 @@ from layers.lstm import LSTM
 from layers.text import START
 from layers.unfold import unfold
 from pipelines.common.data.loading import text_batches
+from pipelines.common.pictures.drawing import FAINT
 from pipelines.common.pictures.panels import draw_line, logarithmic, panels
 from pipelines.common.runs import Run
 from pipelines.common.serving import exports
 from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.sentiment import dataset
+from pipelines.sentiment.config import PRESETS as CLASSIFIER
 from pipelines.sentiment.language_model import export as language_model_export
 from pipelines.sentiment.language_model import train as language_model_train
 from pipelines.sentiment.language_model.config import PRESETS, TASK
@@ -25,14 +27,16 @@ from pipelines.sentiment.language_model.model import load_trained
 
 FIGURES = ("08_warm_start.png",)
 GIVEN = (1, 10, 50, 200)  # true steps
-GIVEN_WORDS = (0, 1, 2, 4, 8)
+GIVEN_WORDS = (1, 2, 4, 8)
 QUOTES = (
     *(f"| after {given} | {{sines_{given}_10:.3f}} | {{sines_{given}_100:.3f}} | {{chaos_{given}_10:.3f}} |"
       f" {{chaos_{given}_100:.3f}} |" for given in GIVEN),
-    "from {words_0:.0f} without any word to {words_8:.1f} after eight",
+    "Without the noise it is {without_noise:.2f}",
+    "from {words_1:.0f} after one word to {words_8:.1f} after eight",
 )  # fmt: skip
 BATCH, UNITS, UPDATES = 32, 64, 500
 STEPS, OWN, TESTS = 200, 100, 64
+NOISE = 0.05  # standard deviation, in training
 
 
 # Signals --------------------------------------------------------------------------------------------------------------
@@ -93,13 +97,15 @@ class NextValue(keras.layers.Layer):
         return tf.concat([first, tf.transpose(own[..., 0])], axis=1)
 
 
-def trained(signal, updates: int = UPDATES) -> NextValue:
+def trained(signal, noise: float = NOISE, updates: int = UPDATES) -> NextValue:
     keras.utils.set_random_seed(0)
     network = NextValue()
     network(tf.zeros([1, 2]))  # creates the weights
     rows = signal(np.random.default_rng(0), 512, STEPS + 1).astype("float32")
     order = np.random.default_rng(0).integers(0, len(rows), (updates, BATCH))
-    batches = ((rows[chosen, :-1], rows[chosen, 1:]) for chosen in order)
+    # Without noise in the inputs, the last few values are enough to predict the next one, but not to go on alone.
+    noises = np.random.default_rng(1).normal(0, noise, (64, BATCH, STEPS)).astype("float32")
+    batches = ((rows[row, :-1] + noises[n % 64], rows[row, 1:]) for n, row in enumerate(order))
     rate = keras.optimizers.schedules.CosineDecay(0.01, updates)
 
     def loss(targets, outputs):
@@ -116,6 +122,11 @@ def continued(network: NextValue, truth: np.ndarray) -> dict[int, np.ndarray]:
     return {given: go_on(tf.constant(truth[:, last - given : last]), OWN).numpy() for given in GIVEN}
 
 
+def rms(errors: np.ndarray) -> np.ndarray:
+    """Returns the root mean square over the rows: float[rows, steps] -> float[steps]."""
+    return np.sqrt(np.mean(errors**2, axis=0))
+
+
 # Words ----------------------------------------------------------------------------------------------------------------
 
 
@@ -128,10 +139,10 @@ def language_model(folder: Path):
 
 
 def perplexities(run: Run) -> dict[int, float]:
-    """Returns the perplexity of the ninth word of test reviews, if the model reads the last 0, 1, 2, 4, 8 words before
+    """Returns the perplexity of the ninth word of test reviews, if the model reads the last 1, 2, 4, 8 words before
     it, by the number of words."""
     trained = load_trained(run)
-    reviews = dataset.load(trained.config.data)["test"].texts
+    reviews = dataset.load(CLASSIFIER["sample"][1].data)["test"].texts
     ids = tf.concat([trained.preprocessing(batch)[0] for batch in text_batches(reviews)], axis=0)
     longest = max(GIVEN_WORDS)
     ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > longest)[:, : longest + 1].to_tensor()
@@ -150,7 +161,7 @@ def generated(run: Run) -> dict[str, str]:
     """Returns the most probable text for each of a few prefixes."""
     loaded = exports.load(run.path, "sentiment", {"text", "score"})
     prefixes = ("The", "The plot is far", "It would be wrong to call the ending")
-    options = [DecodingOptions(prefix=prefix, temperature=0.0, seed=0, max_length=20) for prefix in prefixes]
+    options = [DecodingOptions(prefix=prefix, top_k=1, seed=0, max_length=20) for prefix in prefixes]
     return {each.prefix: exports.decode(loaded, each)["text"].numpy()[0].decode() for each in options}
 
 
@@ -161,9 +172,11 @@ def run(folder, short=False) -> dict:
         truths[name] = SIGNALS[name](np.random.default_rng(1), TESTS, max(GIVEN) + OWN).astype("float32")
         continuations[name] = continued(network, truths[name])
         for given, values in continuations[name].items():
-            error = np.sqrt(np.mean((values - truths[name][:, -OWN:]) ** 2, axis=0))
+            error = rms(values - truths[name][:, -OWN:])
             numbers |= {f"{name}_{given}_{steps}": error[steps - 1] for steps in (10, OWN)}
     if not short:
+        without_noise = continued(trained(sines, noise=0.0), truths["sines"])[200]
+        numbers["without_noise"] = rms(without_noise - truths["sines"][:, -OWN:])[-1]
         with tempfile.TemporaryDirectory() as scratch:
             model = language_model(Path(scratch))
             words = perplexities(model)
@@ -180,18 +193,19 @@ def draw(continuations, truths, words, png):
     with panels(png, titles, across=2, width=5.0, height=3.0) as axes:
         for panel, name in zip(axes, continuations, strict=False):
             for number, (given, values) in enumerate(continuations[name].items()):
-                error = np.sqrt(np.mean((values - truths[name][:, -OWN:]) ** 2, axis=0))
+                error = rms(values - truths[name][:, -OWN:])
                 draw_line(panel, steps, error, number, f"{given} true step{'s' if given > 1 else ''}")
             logarithmic(panel.yaxis)
             panel.set(xlabel="steps of its own", ylabel="root mean squared error")
         axes[0].legend(frameon=False, fontsize=8.5, ncols=2)
         if "chaos" in continuations:
             row = 0
-            draw_line(axes[2], steps, truths["chaos"][row, -OWN:], 7, "truth", marker="", linewidth=1.0)
+            axes[2].plot(steps, truths["chaos"][row, -OWN:], color=FAINT, linewidth=6, label="truth")
             for number, given in enumerate(GIVEN):
                 if given in (1, 200):
                     draw_line(axes[2], steps, continuations["chaos"][given][row], number, f"after {given}")
-            axes[2].legend(frameon=False, fontsize=8.5, ncols=3)
+            axes[2].legend(frameon=False, fontsize=8.5, ncols=3, loc="lower center")
+            axes[2].set_ylim(-0.75, None)
         axes[2].set(xlabel="steps of its own", ylabel="value")
         if words:
             draw_line(axes[3], list(words), list(words.values()), 0)

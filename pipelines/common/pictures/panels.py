@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import NullFormatter
 
 from pipelines.common.pictures.drawing import BLUE, FAINT, INK, PALETTE, picture
 
@@ -58,14 +57,27 @@ def draw_line(axes, x, y, number: int, label: str | None = None, **style):
 def logarithmic(*every_axis):
     """Makes the given axes (`axes.xaxis`, `axes.yaxis`) logarithmic. Their labels need no mathematical typesetting."""
     for axis in every_axis:
+
+        def between(value, _, axis=axis):  # 2 and 5 are labelled where there are few powers of ten
+            low, high = axis.get_view_interval()
+            return written(value) if high < 50 * low and first_digit(value) in (2, 5) else ""
+
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_formatter(lambda value, _: f"{value:g}" if 0.0099 < value < 999 else power_of_ten(value))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(lambda value, _: written(value))
+        axis.set_minor_formatter(between)
 
 
-def power_of_ten(value: float) -> str:
-    """Returns 10⁻³ for 0.001."""
-    return "10" + str(round(math.log10(value))).translate(SUPERSCRIPTS)
+def written(value: float) -> str:
+    """Returns 0.05 for 0.05, and 10⁻³ or 2·10⁻³ for smaller and larger numbers."""
+    if 0.0099 < value < 999:
+        return f"{value:g}"
+    power = math.floor(math.log10(value) + 1e-9)
+    digit = "" if first_digit(value) == 1 else f"{first_digit(value)}·"
+    return f"{digit}10" + str(power).translate(SUPERSCRIPTS)
+
+
+def first_digit(value: float) -> int:
+    return round(value / 10 ** math.floor(math.log10(value) + 1e-9))
 
 
 def draw_grid(axes, values, rows, columns, write, names: tuple[str, str]):

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from pipelines.common.pictures.drawing import PALETTE
-from pipelines.common.pictures.panels import DASHES, MARKERS, draw_grid, draw_line, logarithmic, panels, power_of_ten
+from pipelines.common.pictures.panels import DASHES, MARKERS, draw_grid, draw_line, logarithmic, panels, written
 from tests.pipelines.common.pictures.pixels import coloured, size
 
 
@@ -41,9 +41,19 @@ def test_a_logarithmic_axis_is_labelled_without_typesetting(tmp_path):
     assert {"10", "100", "10⁻⁴"} <= set(labels) and not any("$" in label for label in labels)
 
 
-@pytest.mark.parametrize(("value", "text"), [(1e-6, "10⁻⁶"), (1e12, "10¹²"), (1000.0, "10³")])
-def test_power_of_ten(value, text):
-    assert power_of_ten(value) == text
+@pytest.mark.parametrize(
+    ("value", "text"), [(1e-6, "10⁻⁶"), (1e12, "10¹²"), (1000.0, "10³"), (0.05, "0.05"), (0.002, "2·10⁻³")]
+)
+def test_numbers_of_a_logarithmic_axis(value, text):
+    assert written(value) == text
+
+
+def test_an_axis_with_few_powers_of_ten_has_labels_between_them(tmp_path):
+    with panels(tmp_path / "line.png", ["line"]) as (axes,):
+        draw_line(axes, [1, 2], [0.03, 0.6], 0)
+        logarithmic(axes.yaxis)
+        labels = {label.get_text() for label in axes.yaxis.get_ticklabels(which="both")}
+    assert {"0.05", "0.1", "0.2", "0.5"} <= labels and "0.3" not in labels
 
 
 def test_a_grid_has_the_values_and_leaves_out_what_is_missing(tmp_path):
