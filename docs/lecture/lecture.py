@@ -104,9 +104,7 @@ def main(script: str = ""):
     if not script:
         parser.add_argument("sections", nargs="*", metavar="SECTION", help="such as 05; all by default")
     parser.add_argument("--short", action="store_true", help="a part of each section, in seconds")
-    parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="draw the figures into FOLDER, leave README.md as it is"
-    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="draw into FOLDER, leave README.md as it is")
     given = parser.parse_args()
     wanted = [Path(script).stem] if script else given.sections
     chosen = [name for name in SECTIONS if not wanted or any(part in name for part in wanted)]
@@ -114,6 +112,9 @@ def main(script: str = ""):
         parser.error(f"there is no section {' '.join(wanted)}, expected one of {', '.join(SECTIONS)}")
     if given.short and not given.to:
         given.to = Path(tempfile.mkdtemp())
+    for name in chosen:  # rather now than after minutes
+        for quote in importlib.import_module(name).QUOTES:
+            quotes.find(PAGE.read_text("utf-8"), quote)
     start, found = time.perf_counter(), []
     for name in chosen:
         found.append(run(name, given.to or FIGURES, given.short))

@@ -21,11 +21,11 @@ LAG = 10
 K1, K2 = (2, 5, 10, 20), (5, 10, 11, 15, 20, 40)
 QUOTES = (
     "with k2 = 5 the loss stays at {loss_5_5:.2f}",
-    "with k1 = 5 and k2 = 20 it is {loss_5_20:.2f}",
-    "with k2 = 40 {loss_5_40:.2f}",
+    "with k1 = 5 and k2 = 20 it is {loss_5_20:.3f}",
+    "with k2 = 40 {loss_5_40:.3f}",
     "{ms_10_10:.1f} ms of CPU for k2 = 10 and {ms_10_40:.1f} ms for k2 = 40",
     "{kib_5_5:.0f} KiB for k2 = 5, {kib_5_20:.0f} KiB for k2 = 20 and {kib_5_40:.0f} KiB for k2 = 40",
-    "carried, the loss is {carried_first:.2f} in the first half of a window and {carried_second:.2f} in the second",
+    "carried, the loss is {carried_first:.3f} in the first half of a window and {carried_second:.3f} in the second",
     "reset, it is {reset_first:.2f} and {reset_second:.2f}",
 )
 BATCH, UNITS, UPDATES = 32, 32, 300
