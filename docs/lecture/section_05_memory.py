@@ -95,7 +95,7 @@ def draw(errors, png):
             panel.axhline(1 / 6, color=INK, linewidth=0.8)
             panel.text(UPDATES, 0.155, "always 1", ha="right", va="top", fontsize=8.5)
             logarithmic(panel.yaxis)
-            panel.set(xlabel="update", ylabel="squared error", ylim=(5e-4, 0.6))
+            panel.set(xlabel="update", ylabel="squared error", xlim=(0, UPDATES), ylim=(5e-4, 0.6))
         axes[0].legend(frameon=False, fontsize=8.5, loc="lower left")
 
 

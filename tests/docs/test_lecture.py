@@ -41,7 +41,9 @@ def test_the_sections_are_those_of_the_folder(lecture):
 
 
 # Settings of the experiments, what follows from an equation (log 2, 1/6, sigmoid of 1 and 5), and what a paper says.
-CONSTANTS = set("0.8 1.2 0.4 1.6 7.5 0.001 0.003 0.01 0.02 0.69 0.167 0.73 0.99 4.7".split())
+CONSTANTS = {
+    "0.8", "1.2", "0.4", "1.6", "7.5", "0.001", "0.003", "0.01", "0.02", "0.69", "0.167", "0.73", "0.99", "4.7",
+}  # fmt: skip
 
 
 def test_every_decimal_number_of_the_page_is_compared_with_an_experiment(lecture, page):
