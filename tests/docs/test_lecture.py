@@ -99,6 +99,7 @@ def test_the_whole_lecture_gives_the_numbers_of_the_page(root, tmp_path):
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=7200)
     assert result.returncode == 0, result.stderr
     assert "README.md said otherwise" not in result.stdout, result.stdout
+    assert "It would be wrong to call the ending delightful." in result.stdout
 
 
 def test_sums_of_the_adding_problem(lecture):
