@@ -9,7 +9,11 @@ pytest := $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: demo lecture check test test-all test-slow bench samples
 .DELETE_ON_ERROR:
 
-demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sample
+demo: $(stamp)  ## answers with the released models; trains, evaluates, exports and uses models on the embedded sample
+	$(python) -m pipelines.translation predict --model translation/multi30k-de-en --picture $(runs)/translation.png \
+	    "Zwei Hunde rennen am Strand." \
+	    "ein mann mit hut repariert sein fahrrad"
+	$(python) -m pipelines.captioning predict --model captioning/flickr8k --picture $(runs)/photos.png data/samples/photos
 	$(python) -m pipelines.sentiment train sample
 	$(python) -m pipelines.sentiment evaluate --run $(runs)/sentiment/sample
 	$(python) -m pipelines.sentiment export --run $(runs)/sentiment/sample
@@ -42,7 +46,7 @@ demo: $(stamp)  ## trains, evaluates, exports and uses models on the embedded sa
 	@echo
 	@echo "The runs       $(runs)/TASK/sample/  (config.json, history.csv, metrics.json, model.weights.h5)"
 	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings, images or frames in)"
-	@echo "The pictures   $(runs)/TASK/sample/*.png"
+	@echo "The pictures   $(runs)/*.png, $(runs)/TASK/sample/*.png"
 	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export 'Not a bad film.'"
 
 lecture: $(stamp)  ## runs the experiments of docs/lecture, and draws its figures and writes its numbers anew

@@ -45,6 +45,8 @@ class Tokenizer(tf.Module):
         lower_case: convert to lower case.
         max_characters: maximum number of characters of a text; 0: no limit.
         max_tokens: maximum number of tokens of a text; 0: no limit.
+        restore_case: read a piece in another case, in lower case or capitalized, if it then has fewer tokens, or is
+            known: "HUND" as "Hund". A piece that is a known token remains as it is.
 
     Raises:
         ValueError: the vocabulary does not start with GENERATION, or the level is unknown.
@@ -57,6 +59,7 @@ class Tokenizer(tf.Module):
         lower_case: bool = False,
         max_characters: int = 0,
         max_tokens: int = 0,
+        restore_case: bool = False,
     ):
         super().__init__(name="tokenizer")
         check_level(level)
@@ -68,6 +71,7 @@ class Tokenizer(tf.Module):
         self.lower_case = lower_case
         self.max_characters = max_characters
         self.max_tokens = max_tokens
+        self.restore_case = restore_case
 
     def tokens(self, texts):
         """Returns the tokens as strings, including unknown ones.
@@ -78,15 +82,42 @@ class Tokenizer(tf.Module):
         Returns:
             (string[batch, (tokens)], bool[batch]: whether the text was truncated to max_characters or max_tokens).
         """
-        tokens, cut = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
-        if self.level == "subword":
-            unique, index = tf.unique(tokens.flat_values)  # most pieces of a batch are repeated
-            subwords = tf.gather(self._cut(unique), index)
-            tokens = tokens.with_flat_values(subwords).merge_dims(1, 2)
+        pieces, cut = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
+        tokens = self._tokens_of(pieces).merge_dims(1, 2)
         if self.max_tokens:
             cut |= tokens.row_lengths() > self.max_tokens
             tokens = tokens[:, : self.max_tokens]
         return tokens, cut
+
+    def words(self, texts):
+        """Returns the words of texts, string[batch, (words)], as they are written (the pieces of `split_pieces`), and
+        the tokens of each, string[batch, (words), (tokens)], including unknown ones and those above max_tokens."""
+        pieces, _ = pieces_of(texts, lower_case=self.lower_case, max_characters=self.max_characters)
+        return pieces, self._tokens_of(pieces)
+
+    def _tokens_of(self, pieces):
+        """Returns the tokens of pieces, string[batch, (pieces)], as string[batch, (pieces), (tokens)]."""
+        unique, index = tf.unique(pieces.flat_values)  # most pieces of a batch are repeated
+        if self.restore_case:
+            unique = self._with_restored_case(unique)
+        if self.level == "subword":
+            return pieces.with_flat_values(tf.gather(self._cut(unique), index))
+        starts = tf.range(tf.size(index, tf.int64) + 1)  # one token each
+        return pieces.with_flat_values(
+            tf.RaggedTensor.from_row_splits(tf.gather(unique, index), starts, validate=False)
+        )
+
+    def _with_restored_case(self, pieces):
+        """Returns pieces, string[pieces], each in the case that has the fewest tokens; see `restore_case`."""
+        rows = tf.where(~self.vocabulary.is_known(pieces))
+        given = tf.gather_nd(pieces, rows)
+        cases = [given, tf.strings.lower(given, encoding="utf-8"), capitalized(given)]
+        if self.level == "subword":
+            counts = [self._cut(case).row_lengths() for case in cases]
+        else:
+            counts = [tf.cast(self.vocabulary(case) == UNKNOWN, tf.int64) for case in cases]
+        best = tf.argmin(tf.stack(counts, axis=1), axis=1)  # the first of equal ones
+        return tf.tensor_scatter_nd_update(pieces, rows, tf.gather(tf.stack(cases, axis=1), best, batch_dims=1))
 
     def _cut(self, pieces):
         """Cuts pieces, string[pieces], into subwords. A piece with an unknown part is cut in its other spelling."""
@@ -117,6 +148,15 @@ class Tokenizer(tf.Module):
             unknown = MARK + UNKNOWN_SHOWN if self.level == "word" else UNKNOWN_SHOWN  # a subword's space is before it
         tokens = tf.where(ids == UNKNOWN, unknown, tokens)
         return join_pieces(tf.where(over | (ids == PADDING) | (ids == START), "", tokens))
+
+
+def capitalized(pieces):
+    """Returns pieces, string[pieces], with a capital first letter, and the others in lower case."""
+    first = tf.where(tf.strings.regex_full_match(pieces, f"(?s){MARK}.*"), 2, 1)  # characters
+    head = tf.strings.substr(pieces, tf.zeros_like(first), first, unit="UTF8_CHAR")
+    size = tf.strings.length(pieces, unit="UTF8_CHAR")
+    tail = tf.strings.substr(pieces, tf.minimum(first, size), size, unit="UTF8_CHAR")
+    return tf.strings.join([tf.strings.upper(head, encoding="utf-8"), tf.strings.lower(tail, encoding="utf-8")])
 
 
 def pieces_of(texts, *, lower_case: bool, max_characters: int):

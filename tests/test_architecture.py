@@ -1,6 +1,7 @@
 """Checks the architecture: which part may import which, and what no module may contain.
 
-layers < pipelines.common < pipelines.<task>      a task never imports another task; nothing imports data
+layers < pipelines.common < pipelines.<task> < pipelines.serve
+                                                  a task never imports another task; nothing imports data
 pipelines.<task>                                  contains no decoding algorithm
 export.py, predict.py                             import neither dataset.py nor train.py, not even indirectly
 config.py, cli.py, __main__.py                    import no TensorFlow, so that --help is quick
@@ -30,8 +31,10 @@ def module_name(path: Path) -> str:
 MODULES = {
     module_name(path): path for folder in ("layers", "pipelines") for path in sorted((ROOT / folder).rglob("*.py"))
 }
+ABOVE = ("serve",)  # they use all tasks
 TASKS = sorted(
-    {name.split(".")[1] for name in MODULES if name.count(".") >= 1 and name.startswith("pipelines.")} - {"common"}
+    {name.split(".")[1] for name in MODULES if name.count(".") >= 1 and name.startswith("pipelines.")}
+    - {"common", *ABOVE}
 )
 LANGUAGE_MODEL = "sentiment.language_model"  # its commands and preprocessing are those of sentiment
 
@@ -86,9 +89,11 @@ def test_import_floors(name):
     if in_package(name, "layers"):
         forbidden = ["pipelines"]
     elif in_package(name, "pipelines.common"):
-        forbidden = [f"pipelines.{task}" for task in TASKS]
+        forbidden = [f"pipelines.{part}" for part in (*TASKS, *ABOVE)]
+    elif any(in_package(name, f"pipelines.{part}") for part in ABOVE):
+        forbidden = []
     else:
-        forbidden = [f"pipelines.{task}" for task in TASKS if not in_package(name, f"pipelines.{task}")]
+        forbidden = [f"pipelines.{part}" for part in (*TASKS, *ABOVE) if not in_package(name, f"pipelines.{part}")]
     assert [found for found in mine for package in forbidden if in_package(found, package)] == []
 
 
@@ -150,7 +155,7 @@ def test_help_imports_no_tensorflow(name):
     assert slow == set()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, *ABOVE])
 def test_no_tensorflow_is_loaded_in_a_process_of_the_command_line(task):
     program = f"import sys, pipelines.{task}.__main__; print(sorted({SLOW_IMPORTS} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -221,7 +226,8 @@ def test_every_task_has_the_same_files(task):
 
 @pytest.mark.parametrize("name", [name for name in MODULES if in_package(name, "pipelines.common")])
 def test_the_families_of_common_import_downwards(name):
-    """errors < files < config, runs, … < data < vision; pictures and serving beside them; training above all."""
+    """errors < files < config, runs, … < data < vision; pictures and serving beside them; evaluation and training above
+    all."""
     family = name.split(".")[2] if name.count(".") > 2 else ""
     allowed = {
         "": {""},
@@ -229,6 +235,7 @@ def test_the_families_of_common_import_downwards(name):
         "vision": {"", "data", "vision"},
         "pictures": {"", "pictures"},
         "serving": {"", "serving"},
+        "evaluation": {"", "pictures", "evaluation"},
         "training": {"", "data", "pictures", "training"},
     }
     found = {

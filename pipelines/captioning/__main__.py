@@ -58,6 +58,9 @@ class Evaluate:
     length_penalty: float | None = None
     """Exponent a of the length penalty ((5 + length) / 6)^a that divides a score; as in the run if not given."""
 
+    robust: bool = False
+    """Also score distorted images, with the last beam size: a second table, and robustness.png."""
+
 
 def evaluate(arguments: list[str]):
     """Score a run on images with captions."""
@@ -67,7 +70,15 @@ def evaluate(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.captioning.evaluate import evaluate
 
-    evaluate(options.run, options.data, options.split, options.beam_size, options.length_penalty, options.quoting)
+    evaluate(
+        options.run,
+        options.data,
+        options.split,
+        options.beam_size,
+        options.length_penalty,
+        options.quoting,
+        options.robust,
+    )
 
 
 def export(arguments: list[str]):

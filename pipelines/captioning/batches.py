@@ -9,10 +9,11 @@ with all of its captions as well.
 
 A batch is a dict of `image`, features float32[rows, features], maps float16[rows, positions, channels] or pixels
 number[rows, size, size, 3]; `target` int32[rows, captions, time], padded; `real` float32[rows, captions], 0 for a
-caption that only fills the batch.
+caption that only fills the batch; `rows` int64[rows], the number of the image.
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.captioning.config import DataConfig
 from pipelines.captioning.dataset import Captions, Images
+from pipelines.captioning.distortions import distorted
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import without_autograph, without_autotune
@@ -60,7 +62,8 @@ def feature_batches(
         known = tf.where(real, rows, 0)
         target = padded(tf.gather(captions.ids, known), xla) * tf.cast(real, tf.int32)[:, None]
         image = tf.gather(features, tf.gather(owners, known))
-        return {"image": image, "target": target[:, None], "real": tf.cast(real, tf.float32)[:, None]}
+        real = tf.cast(real, tf.float32)[:, None]
+        return {"image": image, "target": target[:, None], "real": real, "rows": tf.gather(owners, known)}
 
     return (
         without_autotune(tf.data.Dataset.from_tensor_slices(rows))
@@ -144,7 +147,7 @@ def map_batches(
         image = tf.numpy_function(maps.__getitem__, [images], tf.as_dtype(maps.dtype), stateful=False)
         texts = targets(images)
         image.set_shape([None, *maps.shape[1:]])
-        return {"image": image, "target": texts["target"], "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
+        return {"image": image, **texts, "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
 
     rows = np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, batch_images], np.int64)
     rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows))
@@ -152,7 +155,8 @@ def map_batches(
 
 
 def targets_of(captions: Captions, xla: bool):
-    """Returns a function of the numbers of images int64[rows] that returns `target` and `real` of their captions."""
+    """Returns a function of the numbers of images int64[rows] that returns them as `rows`, with `target` and `real` of
+    their captions."""
     by_image = captions.by_image()
     max_count = int(np.bincount(captions.owners, minlength=captions.images).max())
 
@@ -164,20 +168,26 @@ def targets_of(captions: Captions, xla: bool):
             longest = -(-longest // 8) * 8
         target = chosen.to_tensor(PADDING, shape=tf.stack([tf.size(rows, tf.int64), count, longest]))
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
-        return {"target": target, "real": real}
+        return {"target": target, "real": real, "rows": rows}
 
     return targets
 
 
-def pixel_rows(images: Images, preprocessing: Preprocessing, order: np.ndarray) -> tf.data.Dataset:
-    """Returns the pixels of images in the given order, a number[size, size, 3] each."""
+def pixel_rows(
+    images: Images, preprocessing: Preprocessing, order: np.ndarray, change: Callable | None = None
+) -> tf.data.Dataset:
+    """Returns the pixels of images in the given order, a number[size, size, 3] each.
+
+    Args:
+        change: changes the pixels of the files before they are scaled, see `Preprocessing.pixels_of_one`.
+    """
     rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
-    if images.pixels is not None:
+    if images.pixels is not None and change is None:
         pixels = tf.constant(images.pixels)
         return rows.map(without_autograph(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
     paths = tf.constant([str(path) for path in images.captioned.paths.values()])
     return rows.map(
-        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)))),
+        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)), change)),
         num_parallel_calls=2,
     )
 
@@ -201,46 +211,3 @@ def augmented(pixels, seed, strength: float, mirror: bool = False, distort: floa
         draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 2))
         shifted = tf.cond(draw < distort, lambda: distorted(shifted, tf.random.fold_in(seed, 3)), lambda: shifted)
     return tf.clip_by_value(shifted * (1 + draws[2] * strength), 0, 255)
-
-
-def distorted(image, seed):
-    """Returns an image as people's cameras and programs leave it, float32[size, size, 3] from 0 to 255 and a seed
-    int64[2]: without colours, darkened (0.2 to 0.7 of its brightness), turned by up to 10 degrees, or narrower or lower
-    (0.5 to 0.9) between two bars. What lies outside the image is black."""
-    kind, amount, side = tf.unstack(tf.random.stateless_uniform([3], seed))
-
-    def narrowed():
-        factor, one = 0.5 + 0.4 * amount, tf.constant(1.0)
-        scale = tf.where(side < 0.5, tf.stack([factor, one]), tf.stack([one, factor]))
-        return transformed(image, angle=0.0, scale=scale)
-
-    return tf.switch_case(
-        tf.cast(kind * 4, tf.int32),
-        [
-            lambda: tf.repeat(tf.image.rgb_to_grayscale(image), 3, axis=2),
-            lambda: image * (0.2 + 0.5 * amount),
-            lambda: transformed(image, angle=(2 * amount - 1) * np.pi / 18, scale=tf.ones([2])),
-            narrowed,
-        ],
-    )
-
-
-def transformed(image, angle, scale):
-    """Returns an image turned by `angle`, float32[] in radians, and then scaled by `scale`, float32[2] (x, y), about
-    its centre. float32[size, size, 3]; bilinear, black outside."""
-    size = image.shape[0]
-    centre = (size - 1) / 2
-    cosine, sine = tf.cos(angle), tf.sin(angle)
-    # Each pixel of the result reads the image at (a x + b y + c, d x + e y + f).
-    a, b, d, e = cosine / scale[0], -sine / scale[1], sine / scale[0], cosine / scale[1]
-    c, f = centre - (a + b) * centre, centre - (d + e) * centre
-    zero = tf.zeros([])
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis],
-        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[tf.newaxis],
-        output_shape=[size, size],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return moved[0]

@@ -209,9 +209,21 @@ class LossConfig:
     """Factor of the doubly stochastic regularization of --image attend: of every caption, the sum over positions of
     (1 - sum over words of the attention)^2 (Xu et al. 2015, equation 14)."""
 
+    reward: Literal["none", "cider"] = "none"
+    """Maximize the mean CIDEr-D of captions drawn from the model, instead of the likelihood of true ones (self-critical
+    training, Rennie et al. 2017). For fine-tuning: the captions of an untrained model all have the same score."""
+
+    reward_samples: int = 5
+    """Captions drawn of each image for the reward."""
+
     def __post_init__(self):
         check_shares(self, "label_smoothing")
-        check_at_least(self, attention_penalty=0)
+        check_at_least(self, attention_penalty=0, reward_samples=2)
+        for field in ("label_smoothing", "attention_penalty"):
+            if self.reward != "none" and getattr(self, field):
+                raise UserError(
+                    f"{flag(field)} is {getattr(self, field):g}, but has no effect with --reward: expected 0"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,6 +256,8 @@ class Config:
         check(self.cnn, "finetune_cnn_after", good, f"None, or from 0 to below --epochs, {epochs:g}")
         if self.loss.attention_penalty and self.model.image != "attend":
             raise UserError(f"--attention-penalty needs --image attend, but --image is {self.model.image}")
+        if self.loss.reward != "none" and self.training.xla:
+            raise UserError("--reward cannot be combined with --xla, which cannot compile the drawing of captions")
         if self.cnn.is_trained and self.training.precision == "mixed_float16":
             raise UserError("--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16")
 
@@ -294,7 +308,7 @@ PRESETS["flickr8k-tuned"] = (
     ),
 )
 PRESETS["flickr8k-attention"] = (
-    "Attention over the map of the CNN, whose later half is trained as well, with mirrored images; not measured yet.",
+    "Attention over the map of the CNN, whose later half is trained as well: 52 minutes on two cores, BLEU-4 22.5.",
     replace(
         PRESETS["flickr8k-tuned"][1],
         run=pathlib.Path("saved_models/captioning/flickr8k-attention"),

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from layers.decoding_rules import NEVER
 from pipelines.captioning.model import CaptioningModel, Trained
+from pipelines.common.confidence import average
 from pipelines.common.serving.decoder import Decoder
 from pipelines.common.vision import encoders
 
@@ -58,6 +59,7 @@ def _make_decoder(members: Sequence[Trained], initial_states: Callable, inputs: 
         tokenizer=members[0].preprocessing,
         output="caption",
         invalid_score=NEVER,
+        confidence=average([member.confidence for member in members]),
         defaults={
             "beam_size": config.search.beam_size,
             "length_penalty": config.search.length_penalty,

@@ -1,9 +1,11 @@
 """Evaluates a run: BLEU, CIDEr-D, ROUGE-L, exact matches and perplexity, with a nearest-neighbour baseline."""
 
+import dataclasses
 import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -14,19 +16,27 @@ from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.captioning import batches, dataset
 from pipelines.captioning.captions import Captioned
+from pipelines.captioning.confidence import BAR, learn_if_missing, reaches
 from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.decoder import feature_decoder, feature_spec
-from pipelines.captioning.model import CaptioningModel, load_trained
+from pipelines.captioning.distortions import DISTORTIONS
+from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.captioning.scores import all_scores, cider_d, novel, words_of
+from pipelines.captioning.scores import all_scores, novel, scores_of_each
 from pipelines.common.config import replace
 from pipelines.common.errors import UserError
+from pipelines.common.evaluation.reliability import report
+from pipelines.common.evaluation.robustness import Column, Distortion, measure, show
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.contact_sheet import draw_contact_sheet
 from pipelines.common.runs import Run
 from pipelines.common.vision.feature_maps import FeatureMaps
 
 ROW_IMAGES = 6  # in a row of the contact sheet
+COLUMNS = (
+    Column("cider", "CIDEr-D", places=3),
+    *(Column(f"bleu{n}", f"BLEU-{n}", 100) for n in range(1, 5)),
+)  # of the table of distortions
 
 
 def evaluate(
@@ -36,10 +46,13 @@ def evaluate(
     beam_sizes: tuple[int, ...],
     length_penalty: float | None,
     quoting: bool = False,
+    robust: bool = False,
 ) -> dict:
-    """Prints a table of scores, and writes metrics.json, captions.tsv and contact_sheet.png into the run.
+    """Prints a table of scores, and writes metrics.json, captions.tsv, contact_sheet.png and reliability.png into the
+    run; with `robust` also a second table and robustness.png.
 
-    The captions in the last two are those of the last beam size. Returns the scores.
+    The captions in the files, their confidence, and the captions of distorted images are of the last beam size. Returns
+    the scores.
 
     Args:
         data: Images with captions. None: the data of the run.
@@ -47,9 +60,11 @@ def evaluate(
         beam_sizes: The beam sizes to compare. Empty: that of the run.
         length_penalty: None: that of the run.
         quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
+        robust: Whether to score distorted images as well, see distortions.py.
     """
     run = Run.open(run_path, "captioning")
     trained = load_trained(run)
+    trained = dataclasses.replace(trained, confidence=learn_if_missing(run.path, trained))
     config = trained.config
     if data:
         config = replace(config, location=data, quoting=quoting or config.data.quoting)
@@ -77,9 +92,9 @@ def evaluate(
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
     for beam_size in beam_sizes or (config.search.beam_size,):
-        decode = decoder.batched(beam_size=beam_size, length_penalty=penalty)
+        decode = decoder.batched_with_evidence(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decode(images.features)
+        texts, numbers = decode(images.features)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **all_scores(texts, references),
@@ -90,7 +105,21 @@ def evaluate(
         scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
     print(table(scores))
     write_json(run.metrics_file, scores)
-    each = scores_of_each(texts, references)
+    each = np.array(scores_of_each(texts, references))
+    if "confidence" in numbers:
+        scores["confidence"] = report(
+            numbers["confidence"],
+            reaches(each),
+            lambda rows: float(each[rows].mean()),
+            bar=f"CIDEr-D of at least {BAR}",
+            name="CIDEr-D",
+            png=run.path / "reliability.png",
+            places=3,
+        )
+    if robust:
+        scores["robust"] = measure_distortions(trained, images, decode, texts)
+        show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{location}, {part}")
+    write_json(run.metrics_file, scores)
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
     draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
     return scores
@@ -140,8 +169,9 @@ class FeatureExtractor:
             autograph=False,
         )
 
-    def __call__(self, images: dataset.Images) -> np.ndarray | FeatureMaps:
-        pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images))).batch(64).prefetch(2)
+    def __call__(self, images: dataset.Images, change: Callable | None = None) -> np.ndarray | FeatureMaps:
+        """`change` replaces the pixels of each file, see `Preprocessing.pixels_of_one`."""
+        pixels = batches.pixel_rows(images, self.preprocessing, np.arange(len(images)), change).batch(64).prefetch(2)
         computed = (self.encode_images(tf.cast(batch, tf.float32)).numpy() for batch in pixels)
         if self.spec.shape.rank == 2:
             return np.concatenate(list(computed))
@@ -153,6 +183,26 @@ class FeatureExtractor:
             maps[start : start + len(batch)] = batch
             start += len(batch)
         return FeatureMaps(list(np.asarray(maps)))
+
+
+# Distorted images -----------------------------------------------------------------------------------------------------
+
+
+def measure_distortions(trained: Trained, images: dataset.Images, decode: Callable, texts: list[str]) -> dict:
+    """Returns the scores of images and of their DISTORTIONS, by name.
+
+    Args:
+        decode: function of features that returns captions, and something else.
+        texts: the captions of the images as they are.
+    """
+    references = list(images.captioned.references.values())
+    features = FeatureExtractor(trained.model, trained.preprocessing)
+
+    def score(distortion: Distortion) -> dict:
+        captions, _ = decode(features(images, distortion.change))
+        return all_scores(captions, references)
+
+    return measure(all_scores(texts, references), DISTORTIONS, score)
 
 
 # The baseline ---------------------------------------------------------------------------------------------------------
@@ -189,13 +239,7 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 # The results ----------------------------------------------------------------------------------------------------------
 
 
-def scores_of_each(texts: list[str], references: list[list[str]]) -> list[float]:
-    """Returns the CIDEr-D of each caption; the mean is the score of all."""
-    words = [words_of(text) for text in texts]
-    return cider_d(words, [[words_of(reference) for reference in each] for each in references])
-
-
-def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float]):
+def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], each: np.ndarray):
     """Writes a table of all captions, worst first."""
     rows = sorted(
         zip(each, captioned.references, texts, captioned.references.values(), strict=True), key=lambda row: row[0]
@@ -204,7 +248,7 @@ def write_captions(path: pathlib.Path, captioned: Captioned, texts: list[str], e
     write_tsv(path, "cider image caption references", cells)
 
 
-def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: list[float], title: str):
+def draw_sheet(png: pathlib.Path, captioned: Captioned, texts: list[str], each: np.ndarray, title: str):
     """Draws some random images, the best and the worst ones, with their captions and references."""
     files, references = list(captioned.paths.values()), list(captioned.references.values())
     order = np.argsort(each, kind="stable")

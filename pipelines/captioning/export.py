@@ -10,6 +10,7 @@ from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.model import Trained, load_trained
+from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
@@ -30,6 +31,9 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     for run, member in zip(opened[1:], members[1:], strict=True):
         if member.preprocessing.tokenizer.vocabulary.words != members[0].preprocessing.tokenizer.vocabulary.words:
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
+    for run, member in zip(opened, members, strict=True):
+        if member.confidence is None:
+            report_missing(run.path, "captioning")
     resources = [part for member in members for part in (member.model, member.preprocessing)]
     signatures = image_decoder(members).signatures()
     if members[0].model.attends:

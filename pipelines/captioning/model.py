@@ -31,6 +31,8 @@ from layers.text import Vocabulary
 from layers.word_softmax import WordSoftmax
 from pipelines.captioning.config import Config
 from pipelines.captioning.preprocessing import Preprocessing
+from pipelines.common import confidence
+from pipelines.common.confidence import Confidence
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run
@@ -170,6 +172,7 @@ class CaptioningModel(keras.Model):
             self.embedding if tied else None,
             kernel_initializer=keras.initializers.GlorotUniform(seed=seeds()),
         )
+        self.sampling = keras.random.SeedGenerator(seeds())  # of self-critical training
 
     def build(self, input_shape=None):
         self.built = True
@@ -260,11 +263,12 @@ class CaptioningModel(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained run: its configuration, preprocessing and model."""
+    """A trained run: its configuration, preprocessing, model and confidence (None: not fitted)."""
 
     config: Config
     preprocessing: Preprocessing
     model: CaptioningModel
+    confidence: Confidence | None = None
 
 
 def load_trained(run: Run) -> Trained:
@@ -274,7 +278,7 @@ def load_trained(run: Run) -> Trained:
     preprocessing = make_preprocessing(config, load_vocabulary(run.path / VOCABULARY_FILE))
     model = make_model(config, preprocessing, weights="none")
     run.load_weights(model)
-    return Trained(config, preprocessing, model)
+    return Trained(config, preprocessing, model, confidence.load(run.path))
 
 
 def make_model(config: Config, preprocessing: Preprocessing, **changes) -> CaptioningModel:

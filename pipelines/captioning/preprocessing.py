@@ -1,6 +1,6 @@
 """Preprocessing of images and captions: in training, evaluation and the exported graph."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
@@ -38,9 +38,13 @@ class Preprocessing(tf.Module):
         """Decodes images: string[batch] -> (float32[batch, size, size, 3] from 0 to 255, bool[batch]: readable)."""
         return images.decode(encoded, size=self.image_size, fit=self.fit, pixel_limit=self.pixel_limit)
 
-    def pixels_of_one(self, encoded):
-        """Decodes one image, with the same pixels as in a batch: string[] -> float32[size, size, 3]; it may fail."""
-        return images.decode_one(encoded, size=self.image_size, fit=self.fit, pixel_limit=self.pixel_limit)
+    def pixels_of_one(self, encoded, change: Callable | None = None):
+        """Decodes one image, with the same pixels as in a batch: string[] -> float32[size, size, 3]; it may fail.
+
+        `change` replaces the pixels uint8[height, width, 3] before they are scaled.
+        """
+        limit = self.pixel_limit
+        return images.decode_one(encoded, size=self.image_size, fit=self.fit, pixel_limit=limit, change=change)
 
     def encode(self, captions):
         """Encodes captions: string[batch] -> (int32[batch, (words)], bool[batch]: is it longer than the limits)."""

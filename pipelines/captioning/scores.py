@@ -43,6 +43,12 @@ def all_scores(captions: list[str], references: list[list[str]]) -> dict[str, fl
     }
 
 
+def scores_of_each(captions: list[str], references: list[list[str]]) -> list[float]:
+    """Returns the CIDEr-D of each caption; the mean is the score of all."""
+    words = [words_of(caption) for caption in captions]
+    return cider_d(words, [[words_of(reference) for reference in each] for each in references])
+
+
 def novel(captions: list[str], known: list[str]) -> float:
     """Returns the share of captions that are not among the known ones, such as those of training."""
     seen = {tuple(words_of(caption)) for caption in known}
@@ -76,43 +82,53 @@ def bleu(captions: list[list[str]], references: list[list[list[str]]]) -> list[f
 
 
 def cider_d(captions: list[list[str]], references: list[list[list[str]]]) -> list[float]:
-    """Returns the CIDEr-D of each caption, whose mean is that of all captions (Vedantam et al. 2015, "CIDEr:
-    consensus-based image description evaluation", section 6).
+    """Returns the CIDEr-D of each caption, whose mean is that of all captions."""
+    score = CiderD(references)
+    return [score(words, image) for image, words in enumerate(captions)]
+
+
+class CiderD:
+    """The score CIDEr-D of captions of given images (Vedantam et al. 2015, "CIDEr: consensus-based image description
+    evaluation", section 6).
 
         CIDEr-D = 10 / (4 R) sum over n and references of exp(-(l - l')^2 / (2 sigma^2)) min(g, g') g' / (|g| |g'|)
 
     g and g' are the TF-IDF vectors of the n-grams of caption and reference: their counts times log(images / df), where
     df is the number of images with the n-gram in a reference. (As in coco-caption, lengths are numbers of bigrams.)
+
+    Args:
+        references: One or more captions of each image, as words.
     """
-    counted = [[count_all(other) for other in others] for others in references]
-    frequency: collections.Counter = collections.Counter()
-    for others in counted:
-        frequency.update({ngram for other in others for counts in other for ngram in counts})
-    images = math.log(len(references))
 
-    def weigh(counts):
-        """Returns for each n (weights by n-gram, their norm), and the length."""
-        vectors = []
-        for of_length in counts:
-            vector = {g: times * (images - math.log(max(frequency[g], 1))) for g, times in of_length.items()}
-            vectors.append((vector, math.sqrt(sum(weight**2 for weight in vector.values()))))
-        return vectors, counts[1].total()
+    def __init__(self, references: list[list[list[str]]]):
+        counted = [[count_all(other) for other in others] for others in references]
+        self.frequency: collections.Counter = collections.Counter()
+        for others in counted:
+            self.frequency.update({ngram for other in others for counts in other for ngram in counts})
+        self.images = math.log(len(references))
+        self.references = [[self._weigh(other) for other in others] for others in counted]
 
-    scores = []
-    for mine, others in zip(captions, counted, strict=True):
-        vectors, length = weigh(count_all(mine))
+    def __call__(self, words: list[str], image: int) -> float:
+        """Returns the score of a caption of the image with this number, from 0 to 10."""
+        vectors, length = self._weigh(count_all(words))
         total = 0.0
-        for other in others:
-            other_vectors, other_length = weigh(other)
+        for other_vectors, other_length in self.references[image]:
             near = math.exp(-((length - other_length) ** 2) / (2 * SIGMA**2))
-            for (mine_n, norm), (other_n, other_norm) in zip(vectors, other_vectors, strict=True):
+            for (mine, norm), (other, other_norm) in zip(vectors, other_vectors, strict=True):
                 if norm and other_norm:
                     # In the order of the words: the order of a set differs between processes, and so would the last
                     # digit of the sum, by which a resumed run could choose another epoch.
-                    shared = sum(min(weight, other_n[g]) * other_n[g] for g, weight in mine_n.items() if g in other_n)
+                    shared = sum(min(weight, other[g]) * other[g] for g, weight in mine.items() if g in other)
                     total += near * shared / (norm * other_norm)
-        scores.append(10 * total / (N * len(others)))
-    return scores
+        return 10 * total / (N * len(self.references[image]))
+
+    def _weigh(self, counts: list[collections.Counter]) -> tuple[list[tuple[dict, float]], int]:
+        """Returns for each n (weights by n-gram, their norm), and the length."""
+        vectors = []
+        for of_length in counts:
+            vector = {g: times * (self.images - math.log(max(self.frequency[g], 1))) for g, times in of_length.items()}
+            vectors.append((vector, math.sqrt(sum(weight**2 for weight in vector.values()))))
+        return vectors, counts[1].total()
 
 
 def count_all(words: list[str]) -> list[collections.Counter]:

@@ -9,7 +9,7 @@ from layers import losses
 from layers.recurrent_decoder import repeat_rows
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START, Vocabulary
-from pipelines.captioning import batches, dataset
+from pipelines.captioning import batches, confidence, dataset, self_critical
 from pipelines.captioning.captions import Captioned
 from pipelines.captioning.config import Config
 from pipelines.captioning.decoder import feature_decoder
@@ -149,12 +149,36 @@ class Training:
             run=run,
             options=config.training,
             data=self.data,
-            loss=make_loss(self.model, config),
+            loss=self.loss(),
             validate=self.validate,
             monitor=f"val_{config.monitor}",
             mode="min" if config.monitor == "perplexity" else "max",
             parameter_groups=groups,
+            at_end=lambda: self.learn_confidence(run),
         ).train()
+
+    def learn_confidence(self, run: Run) -> dict:
+        """Fits the confidence of captions to the validation images, and writes it into the run."""
+        images, trained = self.images["validation"], Trained(self.config, self.preprocessing, self.model)
+        features = images.features
+        if not len(features) or self.config.cnn.is_trained:
+            features = self.features(images)
+        confidence.learn(trained, features, list(images.captioned.references.values())).save(run.path)
+        return {}
+
+    def loss(self):
+        """Returns the function that an update minimizes."""
+        model, config = self.model, self.config
+        if config.loss.reward == "none":
+            return make_loss(model, config)
+        references = list(self.images["train"].captioned.references.values())
+        return self_critical.make_loss(
+            model,
+            self_critical.Reward(references, self.preprocessing),
+            samples=config.loss.reward_samples,
+            max_length=config.text.max_tokens,
+            encode=lambda images, training: features_of(model, config, images, training),
+        )
 
     def data(self, epoch: int) -> tf.data.Dataset:
         """Returns the batches of an epoch."""
@@ -186,6 +210,12 @@ class Training:
         }
 
 
+def features_of(model: CaptioningModel, config: Config, images, training: bool):
+    """Returns the features of the images of a batch: these themselves, or those of pixels (see CNNConfig.runs_in). A
+    CNN that is never trained runs in inference mode."""
+    return model.encode_images(images, training and config.cnn.is_trained) if len(images.shape) == 4 else images
+
+
 def make_loss(model: CaptioningModel, config: Config):
     """Returns a function loss(batch, training) -> name -> (total, weight).
 
@@ -194,10 +224,7 @@ def make_loss(model: CaptioningModel, config: Config):
     """
 
     def loss(batch, training: bool):
-        features, captions = batch["image"], tf.shape(batch["target"])[1]
-        if len(features.shape) == 4:
-            # Pixels, see CNNConfig.runs_in: a CNN that is never trained runs in inference mode.
-            features = model.encode_images(features, training and config.cnn.is_trained)
+        features, captions = features_of(model, config, batch["image"], training), tf.shape(batch["target"])[1]
         state = repeat_rows(model.initial_state(features, training), captions)
         target = tf.reshape(batch["target"], [-1, tf.shape(batch["target"])[2]])  # [rows * captions, time]
         inputs, targets, weights = teacher_forcing(target, START, END)

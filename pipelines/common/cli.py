@@ -188,7 +188,7 @@ def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
 def parse(task: str, command: str, parser, arguments: list[str], default=None):
     """Returns an instance of the dataclass `parser` with the values of the arguments, else those of `default`."""
     options = {} if default is None else {"default": default}
-    return tyro.cli(parser, prog=f"{program(task)} {command}", args=arguments, registry=PATHS, **options)
+    return tyro.cli(parser, prog=f"{program(task)} {command}".strip(), args=arguments, registry=PATHS, **options)
 
 
 @dataclasses.dataclass(frozen=True)

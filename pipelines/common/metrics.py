@@ -71,6 +71,12 @@ def classification(logits: np.ndarray, labels: np.ndarray, names) -> dict:
     }
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns float64[examples, classes], the probabilities of logits float[examples, classes]."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Returns float[classes]: examples / (labels that occur * examples of the label). The mean weight is 1."""
     counts = np.bincount(labels, minlength=classes)

@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from pipelines.common import card, files, named_runs
+from pipelines.common import card, confidence, files, named_runs
 from pipelines.common.card import DataSet, Score
 from pipelines.common.config import from_json, map_paths, replace, reset
 from pipelines.common.errors import UserError
@@ -21,7 +21,7 @@ from pipelines.common.runs import Run, as_json
 from pipelines.common.weights import round_weights, sha256
 
 ABSENT = "not-included"  # folder, in --data, of data of one's own: evaluate then says that it does not exist
-COPIED = ("history.csv", "status.json")
+COPIED = ("history.csv", "status.json", confidence.FILE)
 FIELDS_OF_THE_MACHINE = ("manual_dir", "cache")  # of the data: a release has their defaults
 INITIAL_WEIGHTS = ("weights", "encoder_weights")  # of the model: may be the path of a file
 
@@ -102,14 +102,15 @@ def release(
     with files.partial_folder(to) as folder:
         # Evaluated with the configuration of the run, whose data is on this machine.
         scratch = folder / "scratch"
+        fitted = scratch / "float32"  # evaluation fits the confidence of a run that has none
         scores = {}
         for each in dict.fromkeys(("float32", kind)):
-            write_run(description, run, scratch / each, each, run.config)
+            write_run(description, run, scratch / each, each, run.config, fitted)
             print(f"{path}, weights in {each}:", file=sys.stderr)
             with contextlib.redirect_stdout(sys.stderr):
                 scores[each] = description.evaluate(scratch / each, split)
+        weights = write_run(description, run, folder, kind, as_json(shared), fitted)
         shutil.rmtree(scratch)
-        weights = write_run(description, run, folder, kind, as_json(shared))
         files.write_json(folder / "metrics.json", {**scores[kind], "data": shared.data.location})
         text = card.text(description, name, run, shared, public, weights, scores, faults)
         with files.atomic_write(folder / "README.md") as file:
@@ -156,14 +157,21 @@ def name_of(to: pathlib.Path, pipeline: str) -> str:
     return f"{pipeline}/{folder.name}"
 
 
-def write_run(description: Description, run: Run, folder: pathlib.Path, kind: str, config: dict) -> dict:
-    """Writes the run to a folder, without its scores; returns the format and the SHA-256 of the weights."""
+def write_run(
+    description: Description, run: Run, folder: pathlib.Path, kind: str, config: dict, fitted: pathlib.Path
+) -> dict:
+    """Writes the run to a folder, without its scores; returns the format and the SHA-256 of the weights.
+
+    Args:
+        fitted: folder with files that the run may lack.
+    """
     copy = Run(folder, run.task, config, run.preset)
     round_weights(run.weights_file, copy.weights_file, kind)
     weights = {"format": kind, "sha256": sha256(copy.weights_file)}
     for name in (*description.files, *COPIED):
-        if (run.path / name).is_file():
-            shutil.copyfile(run.path / name, folder / name)
+        sources = [path / name for path in (run.path, fitted) if path != folder and (path / name).is_file()]
+        if sources:
+            shutil.copyfile(sources[0], folder / name)
     files.write_json(copy.config_file, {**files.read_json(run.config_file), "config": config, "weights": weights})
     return weights
 

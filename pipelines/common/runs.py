@@ -52,12 +52,15 @@ class Run:
         """Returns the run in the folder, locked unless it is finished; without a folder, a run that `create` creates.
 
         `config` is a dict of JSON values, or a dataclass. Raises UserError when the folder has the run of another
-        config (naming the fields) or task, or when another process trains in it.
+        config (naming the fields) or task, or a release, or when another process trains in it.
         """
         path = pathlib.Path(path)
         if not (path / "config.json").is_file():
             return cls(path, task, as_json(config), preset)
         run = cls.open(path, task)
+        if run.released:
+            other = path.with_name(f"my-{path.name}")
+            raise UserError(f"{path} is a released model, which training does not change: expected --run {other}")
         run._refuse_other_config(config)
         if not run.finished:
             run._take_lock()

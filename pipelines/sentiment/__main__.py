@@ -75,7 +75,7 @@ def fine_tune(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Score a run on labelled reviews: a table, metrics.json and confusion_matrix.png."""
+    """Score a run on labelled reviews: a table, metrics.json, confusion_matrix.png and reliability.png."""
 
     run: ExistingRun
     """Run to score."""

@@ -112,9 +112,43 @@ class LossConfig:
     probability is closer to how often the label is right (Guo et al. 2017); with --class-weights, to how often it would
     be right if all labels were equally frequent. It may change predictions."""
 
+    calibrate_lengths: bool = False
+    """As --calibrate, but with a scale and biases that depend on the number of known words, fitted to the validation
+    reviews and to pieces of them. All labels of a text without a known word have the same probability."""
+
+    piece_noise: float = 0.2
+    """For --calibrate-lengths and --label-pieces: assumed share of the shortest pieces that say the opposite of their
+    review. Of longer pieces it is lower (see --piece-softness). The higher, the more certain the answers to short texts
+    are."""
+
     def __post_init__(self):
         check_shares(self, "label_smoothing")
         check_at_least(self, adversarial=0)
+        check(self, "piece_noise", 0 <= self.piece_noise < 0.5, "at least 0 and below 0.5")
+        both = self.calibrate and self.calibrate_lengths
+        check(self, "calibrate_lengths", not both, "False with --calibrate: expected one of them")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """Training examples that are changed anew in each epoch."""
+
+    pieces: float = 0.0
+    """Share of the training examples that are a piece of a review, instead of all of it: some of its sentences, or a
+    part of a sentence."""
+
+    piece_softness: float = 10.0
+    """Words of a piece whose target is halfway between the target of its review and the same probability for every
+    label (with --label-pieces: what the teachers say to the piece). Longer pieces are closer to the review, shorter
+    ones less close. 0: a piece has the target of its review."""
+
+    strong_word_dropout: float = 0.0
+    """Share of the words replaced by the unknown word, in whole reviews, among those words whose presence alone
+    predicts the label (by naive Bayes)."""
+
+    def __post_init__(self):
+        check_shares(self, "pieces", "strong_word_dropout")
+        check_at_least(self, piece_softness=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +168,10 @@ class TransferConfig:
     teachers: tuple[NamedRun, ...] = ()
     """Runs of this command whose probabilities, averaged, are the pseudo-labels of the unlabelled reviews, which
     training then uses as well (self-training: Xie et al. 2020)."""
+
+    label_pieces: bool = False
+    """The teachers also read the pieces (--pieces) of all training reviews, in the share that --piece-softness says.
+    They are calibrated for it on pieces of validation reviews."""
 
     layer_decay: float = 1.0
     """Learning rate of each layer below the head, as a share of that of the layer above it (Howard & Ruder 2018: 0.38).
@@ -169,6 +207,7 @@ class Config:
     vocabulary: tyro.conf.OmitArgPrefixes[VocabularyConfig] = dataclasses.field(default_factory=VocabularyConfig)
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = ModelConfig()
     regularization: tyro.conf.OmitArgPrefixes[RegularizationConfig] = RegularizationConfig()
+    augmentation: tyro.conf.OmitArgPrefixes[AugmentationConfig] = AugmentationConfig()
     loss: tyro.conf.OmitArgPrefixes[LossConfig] = LossConfig()
     transfer: tyro.conf.OmitArgPrefixes[TransferConfig] = TransferConfig()
     training: tyro.conf.OmitArgPrefixes[TrainingOptions] = TrainingOptions()
@@ -187,6 +226,9 @@ class Config:
         expected = f"below {epochs / groups:g}, so that the embeddings, the last of {groups} layers, learn before"
         expected += f" --epochs {epochs:g} are over"
         check(self.transfer, "unfreeze_every", not frozen or frozen < epochs, expected)
+        labels_pieces = self.transfer.teachers and self.augmentation.pieces
+        expected = "False without --teachers and --pieces"
+        check(self.transfer, "label_pieces", not self.transfer.label_pieces or bool(labels_pieces), expected)
         for field in ("init_from", "vectors"):
             start = getattr(self.transfer, field)
             if self.base and start:
@@ -202,8 +244,8 @@ class Config:
             base=base,
             run=base.with_name(f"{base.name}-finetuned"),
             data=reset(self.data, "manual_dir", "text_column", "label_column", "group_column", "label_names"),
-            loss=reset(self.loss, "class_weights", "calibrate"),
-            transfer=reset(self.transfer, "init_from", "vectors", "freeze_vectors", "teachers"),
+            loss=reset(self.loss, "class_weights", "calibrate", "calibrate_lengths"),
+            transfer=reset(self.transfer, "init_from", "vectors", "freeze_vectors", "teachers", "label_pieces"),
         )
 
     def starting_from(self, learned: "language_model.Config | Config", run: pathlib.Path) -> "Config":
@@ -214,8 +256,9 @@ class Config:
             learned: the configuration of the language model, or of a classifier that started from it.
         """
         architecture = {name: getattr(learned.model, name) for name in ARCHITECTURE}
-        vocabulary_size, lower_case = learned.vocabulary.vocabulary_size, learned.text.lower_case
-        return replace(self, init_from=run, vocabulary_size=vocabulary_size, lower_case=lower_case, **architecture)
+        words = {name: getattr(learned.text, name) for name in ("lower_case", "split_negation")}
+        size = learned.vocabulary.vocabulary_size
+        return replace(self, init_from=run, vocabulary_size=size, **words, **architecture)
 
 
 # A preset promises its command, hardware, time and score: README.md has what was measured.
@@ -272,5 +315,19 @@ PRESETS["imdb-self-trained"] = (
         # Validation accuracy of a student: 92.0 % after one epoch, 92.3 % after two. It prefers positive; calibrated,
         # it reaches 92.7 %.
         calibrate=True,
+    ),
+)
+PRESETS["imdb-reads"] = (
+    "As imdb-self-trained, and from pieces of reviews: for reviews, single sentences and phrases.",
+    replace(
+        PRESETS["imdb-self-trained"][1],
+        run=pathlib.Path("saved_models/sentiment/imdb-reads"),
+        pooling=("max", "mean", "last"),
+        # Half of the examples are pieces, which have few words: an epoch takes little more than half as long.
+        pieces=0.5,
+        label_pieces=True,
+        epochs=4.0,
+        calibrate=False,
+        calibrate_lengths=True,
     ),
 )

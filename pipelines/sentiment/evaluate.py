@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from pipelines.common import metrics
 from pipelines.common.data.batching import FILLER
+from pipelines.common.evaluation.reliability import reliability
 from pipelines.common.files import write_json
-from pipelines.common.pictures.charts import draw_confusion_matrix
+from pipelines.common.pictures.charts import draw_confusion_matrix, draw_reliability
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import DataConfig
@@ -20,7 +21,7 @@ from pipelines.sentiment.text_config import TextConfig
 
 
 def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
-    """Scores a run, prints a table, and writes metrics.json and confusion_matrix.png into the run.
+    """Scores a run, prints a table, and writes metrics.json, confusion_matrix.png and reliability.png into the run.
 
     Args:
         part: "train", "validation" or "test".
@@ -36,8 +37,10 @@ def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
     reviews = dataset.load_all(data, part) if "location" in changes else dataset.load_part(data, part)
     texts = dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
     logits = predict_logits(make_predictor(trained.model), texts, data)
+    probabilities = metrics.softmax(logits)
     scores = {
         **metrics.classification(logits, texts.labels, trained.names),
+        **reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == texts.labels),
         "cut": texts.cut,
         "data": data.location,
         "split": "all" if "location" in changes and pathlib.Path(data.location).is_file() else part,
@@ -45,6 +48,7 @@ def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
     print(table(scores))
     write_json(run.metrics_file, scores)
     draw_confusion_matrix(np.array(scores["confusion"]), trained.names, run.path / "confusion_matrix.png")
+    draw_reliability(**scores["reliability"], ece=scores["ece"], png=run.path / "reliability.png")
     report_cut(texts, trained.config.text)
     return scores
 
@@ -82,6 +86,7 @@ def table(scores: dict) -> str:
         f"{scores['data']}, {scores['split']}: {scores['examples']:,} reviews",
         f"{'accuracy':<{width}} {scores['accuracy']:9.4f}",
         f"{'loss':<{width}} {scores['loss']:9.4f}",
+        f"{'ECE':<{width}} {scores['ece']:9.4f}",
         f"{'label':<{width}} precision    recall        f1   support",
     ]
     for name, row in scores["classes"].items():

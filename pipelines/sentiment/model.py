@@ -1,6 +1,7 @@
 """The classifier: embedding, recurrent layers, pooling over time, and a linear map to the logits of the labels.
 
 ids -> word dropout -> embedding -> channel dropout -> recurrent layers -> pooling over time -> dropout -> logits
+       (-> calibration by length)
 """
 
 import dataclasses
@@ -16,9 +17,12 @@ from pipelines.common.data.loading import load_labels, load_vocabulary
 from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.length_calibration import KnownWords, LengthCalibration
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing
 
 LABELS_FILE = "labels.json"
+LENGTH_CALIBRATION = "length_calibration"
+CALIBRATION_LAYERS = (LENGTH_CALIBRATION, "known_words")  # of a model that is calibrated by length
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -98,6 +102,7 @@ def build_model(
     word_dropout: float,
     recurrent_dropout: float,
     dropout: float,
+    calibrated_by_length: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Builds a model int32[batch, time] -> logits float32[batch, classes]. Id 0 is padding, on either side.
@@ -113,6 +118,7 @@ def build_model(
         word_dropout: share of words replaced by the unknown word.
         recurrent_dropout: share of the units of the recurrent state dropped, the same ones at every time step.
         dropout: share of units dropped between recurrent layers and before the head.
+        calibrated_by_length: scale the logits by the number of known words; see LengthCalibration.
         seed: makes initial weights and dropout repeatable.
     """
     seeds = Seeds(seed)
@@ -176,7 +182,10 @@ def build_model(
         dtype="float32",
         name="head",
     )
-    return keras.Model(ids, head(review), name="sentiment")
+    logits = head(review)
+    if calibrated_by_length:
+        logits = LengthCalibration(name=LENGTH_CALIBRATION)(logits, KnownWords(name="known_words")(ids))
+    return keras.Model(ids, logits, name="sentiment")
 
 
 def recurrent_layers(model: keras.Model) -> list[list[keras.layers.Layer]]:
@@ -231,5 +240,6 @@ def make_model(config: Config, vocabulary: Vocabulary, names: Sequence[str]) -> 
         classes=len(names),
         **vars(config.model),
         **vars(config.regularization),
+        calibrated_by_length=config.loss.calibrate_lengths,
         seed=config.training.seed,
     )

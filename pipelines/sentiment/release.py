@@ -39,6 +39,7 @@ def scores(found: dict) -> list[Score]:
     return [
         Score("accuracy, %", "accuracy", 100 * found["accuracy"]),
         Score("loss", "loss", found["loss"], places=4),
+        Score("expected calibration error", "ece", found["ece"], places=4),
     ]
 
 

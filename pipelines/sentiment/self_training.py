@@ -5,34 +5,49 @@ noise; the student learns their predictions with noise (dropout of words and of 
 review than its teachers did. The pseudo-labels are the mean probabilities of the teachers:
 
     targets = 1/N sum softmax(teacher_n(review))
+
+With --label-pieces the teachers also read the pieces of all training reviews (pieces.py), those of every epoch before
+the first one begins. They learned from whole reviews, and are too certain of short texts: each is first calibrated by
+length on pieces of the validation reviews.
 """
 
-from collections.abc import Sequence
+import math
+import pathlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common import metrics
+from pipelines.common.config import flag
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
+from pipelines.common.training import calibration
 from pipelines.sentiment import dataset
+from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
 from pipelines.sentiment.model import Trained, load_trained
+from pipelines.sentiment.pieces import take
 from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.reviews import Reviews, join
+from pipelines.sentiment.validation import Validation, length_weights
 
-PSEUDO_LABELS_FILE = "pseudo_labels.npy"  # in the folder of a run: float32[unlabelled reviews, classes]
+# In the folder of a run:
+PSEUDO_LABELS_FILE = "pseudo_labels.npy"  # float32[unlabelled reviews, classes]
+PIECE_LABELS_FILE = "piece_labels.npy"  # float32[epochs, training reviews, classes]; 0 where the review stays whole
 
 
 def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
-    """Loads the teachers of a student with labels of these names. Returns none if its run already has pseudo-labels.
+    """Loads the teachers of a student with labels of these names. Returns none if its run already has their labels.
 
     Raises:
         UserError: A teacher is not a trained run, is damaged, has other labels, or may have been trained on reviews
-            that are held out here.
+            that are held out here; or it shall label pieces, but splits reviews into other words.
     """
-    if (config.run / PSEUDO_LABELS_FILE).is_file():
+    labels = [PSEUDO_LABELS_FILE, *([PIECE_LABELS_FILE] if config.transfer.label_pieces else [])]
+    if all((config.run / name).is_file() for name in labels):
         return []
     teachers = []
     for path in config.transfer.teachers:
@@ -43,6 +58,13 @@ def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
             known = ", ".join(teacher.names)
             raise UserError(f"the teacher {path} has the labels {known}; expected {', '.join(names)}")
         dataset.refuse_other_split(config.data, teacher.config.data, f"the teacher {path}")
+        for field, value in vars(config.text).items() if config.transfer.label_pieces else ():
+            other = getattr(teacher.config.text, field)
+            if value != other:
+                raise UserError(
+                    f"{flag(field)} is {value}, but {other} in the teacher {path}: expected the same with"
+                    " --label-pieces, so that both see the same words"
+                )
         teachers.append(teacher)
     return teachers
 
@@ -77,13 +99,73 @@ def encode_pseudo_labelled(
 ) -> dataset.LabelledTexts:
     """Encodes the unlabelled reviews, with the pseudo-labels that are stored in the run."""
     texts, path = dataset.encode(reviews, preprocessing), run.path / PSEUDO_LABELS_FILE
-    try:
-        targets = np.load(path)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it, to have them predicted again") from error
+    targets = read_labels(path)
     if targets.shape != (len(texts), len(names)):
         raise UserError(
             f"{path} has the shape {targets.shape}, but the data {len(texts):,} unlabelled reviews and {len(names)}"
             " labels; expected the data that the run began with"
         )
     return dataset.LabelledTexts(**vars(texts), targets=targets)
+
+
+def read_labels(path: pathlib.Path) -> np.ndarray:
+    """Reads labels of teachers; UserError if the file is damaged."""
+    try:
+        return np.load(path)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, to have them predicted again") from error
+
+
+def piece_beliefs(
+    run: Run,
+    teachers: Sequence[Trained],
+    reviews: dict[str, Reviews],
+    augmentation: Augmentation,
+    config: Config,
+    names: tuple[str, ...],
+) -> np.ndarray:
+    """Returns the mean probabilities of the teachers for the pieces of every epoch, which the run stores:
+    float32[epochs, training reviews, classes].
+
+    Args:
+        teachers: none if the run has them already.
+        reviews: the parts; the training reviews are those of "train", then the "unlabelled" ones.
+        augmentation: draws the pieces.
+    """
+    path = run.path / PIECE_LABELS_FILE
+    shape = (math.ceil(config.training.epochs), len(augmentation.texts), len(names))
+    if teachers:
+        found = np.zeros(shape, np.float32)
+        training = join(reviews["train"], reviews["unlabelled"])
+        for teacher in teachers:
+            texts = dataset.encode(training, teacher.preprocessing)
+            predict = piece_predictor(teacher, reviews["validation"], config)
+            columns = [teacher.names.index(name) for name in names]
+            for epoch in range(len(found)):
+                spans = augmentation.draw(epoch)
+                if spans.is_piece.any():
+                    probabilities = predict(take(texts, spans.rows(spans.is_piece)))
+                    found[epoch, spans.is_piece] += probabilities[:, columns] / len(teachers)
+        with atomic_write(path, "wb") as file:
+            np.save(file, found)
+    found = read_labels(path)
+    if found.shape != shape:
+        raise UserError(
+            f"{path} has the shape {found.shape}, but the training {shape[0]} epochs, {shape[1]:,} reviews and"
+            f" {shape[2]} labels; expected the data that the run began with"
+        )
+    return found
+
+
+def piece_predictor(teacher: Trained, reviews: Reviews, config: Config) -> Callable[[dataset.Texts], np.ndarray]:
+    """Returns the function from pieces to the probabilities float32[pieces, classes] of a teacher, calibrated by length
+    on validation reviews and pieces of them."""
+    texts = dataset.encode_labelled(reviews, teacher.preprocessing, teacher.names)
+    held_out = Validation(teacher.model, texts, teacher.preprocessing.vocabulary, config, with_pieces=True)
+    fitted = held_out.fit_lengths()
+
+    def predict(pieces: dataset.Texts) -> np.ndarray:
+        logits = predict_logits(held_out.predictor, pieces, config.data)
+        return metrics.softmax(calibration.scaled(length_weights(pieces), logits, *fitted)).astype(np.float32)
+
+    return predict

@@ -34,6 +34,10 @@ class TextConfig:
     lower_case: bool = True
     """Convert to lower case."""
 
+    split_negation: bool = False
+    """Make n't a word of its own, as the Penn Treebank does: isn't becomes is n't, and so do isn’t, isn´t and isnt;
+    cannot becomes can not. Otherwise isn't and isn’t are one and the same word."""
+
     def __post_init__(self):
         check_at_least(self, max_words=1, max_characters=1)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,22 +10,26 @@ import tensorflow as tf
 
 from layers.text import UNKNOWN, Vocabulary
 from pipelines.common import metrics
+from pipelines.common.config import flag
 from pipelines.common.data.loading import load_labels, load_vocabulary, text_batches
 from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
 from pipelines.common.runs import Run
-from pipelines.common.training import calibration, strategies
+from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.sentiment import dataset, self_training, warm_start
+from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.evaluate import make_predictor, predict_logits, report_cut
+from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model import model as language_model
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
-from pipelines.sentiment.model import LABELS_FILE, Trained, load_trained, make_model
+from pipelines.sentiment.length_calibration import KNOTS
+from pipelines.sentiment.model import CALIBRATION_LAYERS, LABELS_FILE, Trained, load_trained, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
 from pipelines.sentiment.reviews import Reviews, join
+from pipelines.sentiment.validation import Validation
 
 
 def train(config: Config, preset: str | None = None) -> dict:
@@ -36,7 +41,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
     if base:
         refuse_changes(config.model, base.config.model)
-        refuse_changes(config.text, base.config.text, ("lower_case",))
+        refuse_changes(config.text, base.config.text, ("lower_case", "split_negation"))
     learned = None
     if config.transfer.init_from:
         learned = language_model.load_trained(Run.open(config.transfer.init_from, LANGUAGE_MODEL))
@@ -68,7 +73,7 @@ def train(config: Config, preset: str | None = None) -> dict:
             warm_start.copy_weights(learned, model, vocabulary)
         if vectors:
             model.get_layer("embedding").set_weights([vectors.embeddings(config.training.seed)])
-        summary = fit(run, model, config, reviews, preprocessing, names, vectors)
+        summary = fit(run, model, config, reviews, preprocessing, names, vectors, teachers)
     report(run)
     return summary
 
@@ -99,10 +104,12 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
             f" {names[present[0]]}; expected at least two different labels"
         )
     missing = set(present) - set(dataset.label_ids(reviews["validation"], names))
-    if config.loss.calibrate and missing:
+    calibrations = [field for field in ("calibrate", "calibrate_lengths") if getattr(config.loss, field)]
+    if calibrations and missing:
+        given = flag(calibrations[0])
         raise UserError(
-            f"--calibrate needs every label in validation, but none of its {len(reviews['validation']):,} reviews has"
-            f" the label {names[min(missing)]}: expected every label there, or --no-calibrate"
+            f"{given} needs every label in validation, but none of its {len(reviews['validation']):,} reviews has"
+            f" the label {names[min(missing)]}: expected every label there, or --no-{given.removeprefix('--')}"
         )
     return names
 
@@ -130,8 +137,13 @@ def fit(
     preprocessing: Preprocessing,
     names: tuple[str, ...],
     vectors: WordVectors | None = None,
+    teachers: Sequence[Trained] = (),
 ) -> dict:
-    """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported."""
+    """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported.
+
+    Args:
+        teachers: those of --label-pieces; not needed if the run has the labels of pieces already.
+    """
     options = config.training
     train, validation = (
         dataset.encode_labelled(reviews[part], preprocessing, names) for part in ("train", "validation")
@@ -142,44 +154,35 @@ def fit(
         print(vectors.coverage(train.ids), file=sys.stderr)
     report_cut(train, config.text)
     report_cut(validation, config.text)
-    predictor = make_predictor(model)
-    limits: dict = {
-        "batch_reviews": config.data.batch_reviews,
-        "batch_words": config.data.batch_words,
-        "xla": options.xla,
-    }
+    augmentation = Augmentation(train, preprocessing.vocabulary, **vars(config.augmentation), seed=options.seed)
+    if config.transfer.label_pieces:
+        augmentation.beliefs = self_training.piece_beliefs(run, teachers, reviews, augmentation, config, names)
+    with_pieces = config.augmentation.pieces > 0 or config.loss.calibrate_lengths
+    held_out = Validation(model, validation, preprocessing.vocabulary, config, with_pieces)
+    at_end = {"calibrate": held_out.calibrate, "calibrate_lengths": held_out.calibrate_lengths}
+    weights = metrics.class_weights(train.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
 
     def data(epoch: int) -> tf.data.Dataset:
-        return dataset.batches(train, seed=options.seed, epoch=epoch, **limits)
-
-    def class_weights(texts: dataset.LabelledTexts) -> np.ndarray:
-        return metrics.class_weights(texts.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
-
-    def validate() -> dict[str, float]:
-        logits = predict_logits(predictor, validation, config.data)
-        return {
-            "val_loss": metrics.cross_entropy(logits, validation.labels),
-            "val_accuracy": float((logits.argmax(axis=1) == validation.labels).mean()),
-        }
-
-    def calibrate() -> dict:
-        logits, head = predict_logits(predictor, validation, config.data), model.get_layer("head")
-        # With --class-weights all labels count the same here as well; otherwise the biases would undo the weights.
-        scale, bias = calibration.fit(logits, validation.labels, class_weights(validation)[validation.labels])
-        head.set_weights(calibration.fold(scale, bias, *head.get_weights()))
-        return {"calibration": {"scale": scale, "bias": bias.tolist(), **validate()}}
+        return dataset.batches(
+            augmentation.epoch(epoch),
+            batch_reviews=config.data.batch_reviews,
+            batch_words=config.data.batch_words,
+            seed=options.seed,
+            epoch=epoch,
+            xla=options.xla,
+        )
 
     return Trainer(
         model,
         run=run,
         options=options,
         data=data,
-        loss=make_loss(model, class_weights(train), config.loss.label_smoothing, config.loss.adversarial),
-        validate=validate,
+        loss=make_loss(model, weights, config.loss.label_smoothing, config.loss.adversarial),
+        validate=held_out.scores,
         monitor="val_accuracy",
         mode="max",
         parameter_groups=warm_start.parameter_groups(config.transfer, options, model),
-        at_end=calibrate if config.loss.calibrate else None,
+        at_end=next((fit for field, fit in at_end.items() if getattr(config.loss, field)), None),
     ).train()
 
 
@@ -202,7 +205,7 @@ def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, a
     classes = len(weights)
     if adversarial:  # the model in two parts, to perturb what is in between
         between = [model.get_layer("embedding_dropout").output, model.get_layer("padding_mask").output]
-        embed, classify = keras.Model(model.input, between), keras.Model(between, model.output)
+        embed, classify = keras.Model(model.input, between), keras.Model(between, model.get_layer("head").output)
 
     def loss(batch, training: bool):
         targets = batch["targets"] * (1 - label_smoothing) + label_smoothing / classes
@@ -251,10 +254,10 @@ def copy_weights(base: Trained, model: keras.Model, vocabulary: Vocabulary, name
     """Copies the weights of the base run into the model.
 
     A new word has the embedding of the unknown word, as which the base read it. The head is copied if the labels are
-    the same, in any order; otherwise it stays as it was initialized.
+    the same, in any order; otherwise it stays as it was initialized. A calibration by length is not copied.
     """
     for layer in base.model.layers:
-        if layer.name not in ("embedding", "head"):
+        if layer.name not in ("embedding", "head", *CALIBRATION_LAYERS):
             model.get_layer(layer.name).set_weights(layer.get_weights())
     (known,) = base.model.get_layer("embedding").get_weights()
     new = np.repeat(known[UNKNOWN : UNKNOWN + 1], len(vocabulary) - len(known), axis=0)
@@ -275,9 +278,13 @@ def report(run: Run):
     if "calibration" in summary:
         found, before = summary["calibration"], summary["scores"]
         names = load_labels(run.path / LABELS_FILE)
-        biases = ", ".join(f"{bias:+.2f} {name}" for bias, name in zip(found["bias"], names, strict=True))
+        by_length = isinstance(found["scale"], list)
+        points = zip(found["scale"], found["bias"], strict=True) if by_length else [(found["scale"], found["bias"])]
+        for number, (scale, bias) in enumerate(points):
+            biases = ", ".join(f"{value:+.2f} {name}" for value, name in zip(bias, names, strict=True))
+            where = f", at {KNOTS[number]} known words" if by_length else ""
+            print(f"calibrated{where}: logits times {scale:.2f}, {biases}")
         print(
-            f"calibrated: logits times {found['scale']:.2f}, {biases};"
-            f" validation loss {before['val_loss']:.4f} -> {found['val_loss']:.4f}, accuracy"
+            f"validation loss {before['val_loss']:.4f} -> {found['val_loss']:.4f}, accuracy"
             f" {before['val_accuracy']:.4f} -> {found['val_accuracy']:.4f}"
         )

@@ -37,7 +37,8 @@ def refuse_other_architecture(config: Config, learned: language_model.Config):
         )
     pairs = {field: (getattr(config.model, field), getattr(learned.model, field)) for field in ARCHITECTURE}
     del pairs["bidirectional"]
-    pairs["lower_case"] = config.text.lower_case, learned.text.lower_case
+    for field in ("lower_case", "split_negation"):
+        pairs[field] = getattr(config.text, field), getattr(learned.text, field)
     for field, (value, expected) in pairs.items():
         if value != expected:
             raise UserError(f"{flag(field)} is {value}, but {start} has {expected}; expected the same")

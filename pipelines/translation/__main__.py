@@ -62,6 +62,9 @@ class Evaluate:
     replace_unknown: bool | None = None
     """Replace an unknown word by the source word that the decoder attends to most. Default: as in the run."""
 
+    robust: bool = False
+    """Also score sentences as people type them, with the last beam size: a second table, and robustness.png."""
+
 
 def evaluate(arguments: list[str]):
     """Evaluate a run on sentence pairs."""
@@ -79,6 +82,7 @@ def evaluate(arguments: list[str]):
         options.length_penalty,
         options.quoting,
         options.replace_unknown,
+        options.robust,
     )
 
 

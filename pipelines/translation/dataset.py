@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -54,14 +55,27 @@ class Sentences:
         ids = np.concatenate([np.zeros(0, np.int32), *kept])
         return Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), self.cut[rows])
 
+    def replaced(self, rows: np.ndarray, others: "Sentences") -> "Sentences":
+        """Returns these sentences, but `others` in the places `rows`."""
+        places = np.arange(len(self))
+        places[rows] = len(self) + np.arange(len(rows))
+        return join(self, others).take(places)
+
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Sentence pairs as token ids, and the number of pairs that were left out, by reason."""
+    """Sentence pairs as token ids.
+
+    Attributes:
+        sources, targets: The two sides.
+        dropped: The number of pairs that were left out, by reason.
+        texts: The sources as they are written.
+    """
 
     sources: Sentences
     targets: Sentences
     dropped: dict[str, int]
+    texts: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -142,7 +156,7 @@ def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Enco
             dropped[reason] = int((found & good).sum())
         good &= ~found
     rows = np.flatnonzero(good)
-    return Encoded(source.take(rows), target.take(rows), dropped)
+    return Encoded(source.take(rows), target.take(rows), dropped, [pairs.sources[row] for row in rows])
 
 
 def batches(
@@ -202,7 +216,12 @@ def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:
     """Returns all pairs of `new`, and random ones of `old` that make up `share` of the result."""
     wanted = min(round(len(new) * share / (1 - share)), len(old))
     rows = np.random.default_rng(seed).permutation(len(old))[:wanted]
-    return Encoded(join(new.sources, old.sources.take(rows)), join(new.targets, old.targets.take(rows)), new.dropped)
+    return Encoded(
+        join(new.sources, old.sources.take(rows)),
+        join(new.targets, old.targets.take(rows)),
+        new.dropped,
+        [*new.texts, *(old.texts[row] for row in rows.tolist() if old.texts)],
+    )
 
 
 def join(first: Sentences, second: Sentences) -> Sentences:

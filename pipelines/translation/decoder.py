@@ -6,9 +6,12 @@ import tensorflow as tf
 
 from layers.teacher_forcing import shifted
 from layers.text import START, pad
+from pipelines.common.confidence import average
 from pipelines.common.errors import UserError
 from pipelines.common.serving.decoder import Decoder
 from pipelines.translation.model import Trained
+from pipelines.translation.sentences import SentenceDecoder
+from pipelines.translation.source_words import SourceWords
 
 
 def make_decoder(members: Sequence[Trained], replace_unknown: bool | None = None) -> Decoder:
@@ -39,11 +42,11 @@ def make_decoder(members: Sequence[Trained], replace_unknown: bool | None = None
         return tf.gather(tokens.to_tensor("", shape=[rows, width]), tf.argmax(decoded.alignment, axis=-1), batch_dims=1)
 
     search = {**vars(config.search), "max_length": config.text.max_tokens}
-    by_config = search.pop("replace_unknown")
+    by_config, decoder = search.pop("replace_unknown"), SentenceDecoder if search.pop("split_sentences") else Decoder
     replaces = by_config if replace_unknown is None else replace_unknown
     if replaces and not config.can_replace_unknown:
         raise UserError("--replace-unknown needs a model of words (--level word) that has --attention")
-    return Decoder(
+    return decoder(
         initial_states,
         tf.TensorSpec([None], tf.string, name="source"),
         steps=[member.model.step for member in members],
@@ -52,4 +55,6 @@ def make_decoder(members: Sequence[Trained], replace_unknown: bool | None = None
         invalid_score=0.0,
         replace_unknown=most_attended if replaces else None,
         defaults=search,
+        confidence=average([member.confidence for member in members]),
+        examine=SourceWords(preprocessing.source, members[0].seen),
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 
 import numpy as np
 import sacrebleu
@@ -12,14 +13,19 @@ from layers import losses
 from layers.teacher_forcing import teacher_forcing
 from layers.text import END, START
 from pipelines.common.errors import UserError
+from pipelines.common.evaluation.reliability import report
+from pipelines.common.evaluation.robustness import UNCHANGED, Column, Distortion, measure, show
 from pipelines.common.files import write_json, write_tsv
 from pipelines.common.pictures.charts import draw_bars
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
+from pipelines.translation.confidence import BAR, learn_if_missing, reaches, sentence_bleu
 from pipelines.translation.config import DataConfig
 from pipelines.translation.decoder import make_decoder
+from pipelines.translation.distortions import DISTORTIONS
 from pipelines.translation.model import TranslationModel, load_trained
 
+COLUMNS = (Column("bleu", "BLEU", places=2), Column("chrf", "chrF", places=2))  # of the table of distortions
 LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # lower limits of the bars of the picture, in words of the source
 
 
@@ -31,10 +37,13 @@ def evaluate(
     length_penalty: float | None,
     quoting: bool = False,
     replace_unknown: bool | None = None,
+    robust: bool = False,
 ) -> dict:
-    """Prints a table of scores, and writes metrics.json, translations.tsv and bleu_by_length.png into the run.
+    """Prints a table of scores, and writes metrics.json, translations.tsv, bleu_by_length.png and reliability.png into
+    the run; with `robust` also a second table and robustness.png.
 
-    The translations in the last two are those of the last beam size. Returns the scores.
+    The translations in the files, their confidence, and those of distorted sentences are of the last beam size. Returns
+    the scores.
 
     Args:
         data: Sentence pairs. None: the data of the run.
@@ -43,9 +52,10 @@ def evaluate(
         length_penalty: None: that of the run.
         replace_unknown: See `make_decoder`.
         quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
+        robust: Whether to score distorted sentences as well, see distortions.py.
     """
     run = Run.open(run_path, "translation")
-    trained = load_trained(run)
+    trained = learn_if_missing(run.path, load_trained(run))
     config = trained.config
     penalty = config.search.length_penalty if length_penalty is None else length_penalty
     source = config.data
@@ -65,15 +75,29 @@ def evaluate(
     }
     decoder = make_decoder([trained], replace_unknown)
     for beam_size in beam_sizes or (config.search.beam_size,):
-        decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=penalty)
+        decode = decoder.batched_with_evidence(sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
-        texts, _ = decode(sources)
+        texts, numbers = decode(sources)
         seconds = time.monotonic() - began
         scores["beams"][str(beam_size)] = {
             **text_scores(texts, references),
             "sentences_per_second": len(texts) / seconds,
         }
     print(table(scores))
+    write_json(run.metrics_file, scores)
+    if "confidence" in numbers:
+        scores["confidence"] = report(
+            numbers["confidence"],
+            reaches(sentence_bleu(texts, references)),
+            lambda rows: bleu([texts[row] for row in rows], [references[row] for row in rows]).score,
+            bar=f"sentence BLEU of at least {BAR:g}",
+            name="BLEU",
+            png=run.path / "reliability.png",
+            places=2,
+        )
+    if robust:
+        scores["robust"] = measure_distortions(decode, sources, texts, references)
+        show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{source.location}, {part}")
     write_json(run.metrics_file, scores)
     write_translations(run.path / "translations.tsv", sources, texts, references)
     labels, values, counts = bleu_by_length(sources, texts, references)
@@ -141,6 +165,30 @@ def text_scores(texts: list[str], references: list[list[str]]) -> dict:
         "brevity_penalty": found.bp,
         "signatures": [str(metric.get_signature()), str(letters.get_signature())],
     }
+
+
+def measure_distortions(decode: Callable, sources: list[str], texts: list[str], references: list[list[str]]) -> dict:
+    """Returns the scores of sentences and of their DISTORTIONS, by name.
+
+    Args:
+        decode: function of sources that returns translations, and something else.
+        texts: translations of the sources as they are.
+        references: one or more of each.
+    """
+
+    def scores_of(translations: list[str], expected: list[list[str]]) -> dict:
+        found = text_scores(translations, expected)
+        return {column.key: found[column.key] for column in COLUMNS}
+
+    def score(distortion: Distortion) -> dict:
+        changed = distortion.change(sources, texts, references)
+        translations, _ = decode(changed.sources)
+        found = scores_of(translations, changed.references)
+        if changed.unchanged is not None:
+            found[UNCHANGED] = scores_of(changed.unchanged, changed.references)
+        return found
+
+    return measure(scores_of(texts, references), DISTORTIONS, score)
 
 
 def bleu_by_length(sources: list[str], texts: list[str], references: list[list[str]]):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
+from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
@@ -33,6 +34,9 @@ def export(
     for run, member in zip(opened[1:], members[1:], strict=True):
         if what := difference(members[0].preprocessing, member.preprocessing):
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
+    for run, member in zip(opened, members, strict=True):
+        if member.confidence is None:
+            report_missing(run.path, "translation")
     explanation = Explanation(members[0])
     inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
     explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
@@ -47,7 +51,8 @@ def difference(first: Preprocessing, other: Preprocessing) -> str | None:
         return "source vocabularies"
     if first.target.vocabulary.words != other.target.vocabulary.words:
         return "target vocabularies"
-    return "options of the text" if first.limits != other.limits else None
+    options = [(each.limits, each.restore_case) for each in (first, other)]
+    return "options of the text" if options[0] != options[1] else None
 
 
 class Explanation:

@@ -18,14 +18,18 @@ import keras
 import tensorflow as tf
 
 from layers.attention import Attention
+from layers.bloom import BloomFilter
 from layers.cells import CELLS
 from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
+from pipelines.common import confidence
+from pipelines.common.confidence import Confidence
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
+from pipelines.translation import source_words
 from pipelines.translation.config import Config
 from pipelines.translation.preprocessing import Preprocessing
 
@@ -287,11 +291,14 @@ def pool_over_time(outputs, mask, how: str):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained run: its configuration, preprocessing and model."""
+    """A trained run: its configuration, preprocessing and model; its confidence, and the words that training has seen
+    (None: not fitted)."""
 
     config: Config
     preprocessing: Preprocessing
     model: TranslationModel
+    confidence: Confidence | None = None
+    seen: BloomFilter | None = None
 
 
 def load_trained(run: Run) -> Trained:
@@ -301,7 +308,7 @@ def load_trained(run: Run) -> Trained:
     preprocessing = make_preprocessing(config, *load_vocabularies(run))
     model = make_model(config, preprocessing)
     run.load_weights(model)
-    return Trained(config, preprocessing, model)
+    return Trained(config, preprocessing, model, confidence.load(run.path), source_words.load_seen(run.path))
 
 
 def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel:

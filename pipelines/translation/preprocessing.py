@@ -13,16 +13,19 @@ class Preprocessing(tf.Module):
 
     Attributes:
         source, target: the two `layers.tokenizer.Tokenizer`s.
+        restore_case: the argument of the source's.
         limits: the arguments of both: level, lower_case, max_characters, max_tokens.
     """
 
-    def __init__(self, source: Vocabulary, target: Vocabulary, **limits):
+    def __init__(self, source: Vocabulary, target: Vocabulary, restore_case: bool = False, **limits):
         super().__init__(name="preprocessing")
-        self.limits = limits
-        self.source = tokenizer.Tokenizer(source, **limits)
+        self.restore_case, self.limits = restore_case, limits
+        self.source = tokenizer.Tokenizer(source, restore_case=restore_case, **limits)
         self.target = tokenizer.Tokenizer(target, **limits)
 
 
-def learn_vocabulary(batches: Iterable, *, size: int, min_count: int, max_tokens: int, **limits) -> Vocabulary:
-    """Returns the vocabulary of one language, learned from batches of whole sentences, string[batch]."""
+def learn_vocabulary(
+    batches: Iterable, *, size: int, min_count: int, max_tokens: int, restore_case: bool, **limits
+) -> Vocabulary:
+    """Returns the vocabulary of one language, learned from batches of whole sentences, string[batch], in their case."""
     return tokenizer.learn_vocabulary(batches, size=size, min_count=min_count, **limits)

@@ -9,6 +9,7 @@ from pipelines.translation.config import PRESETS, Config
 from pipelines.translation.dataset import NAMED
 from pipelines.translation.evaluate import evaluate
 from pipelines.translation.model import SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE
+from pipelines.translation.source_words import SEEN_FILE
 
 DATA_SETS = {
     "multi30k": DataSet(
@@ -61,7 +62,7 @@ DESCRIPTION = releases.Description(
     kind=Config,
     presets=PRESETS,
     train="train",
-    files=(SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE),
+    files=(SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE, SEEN_FILE),
     evaluate=lambda run, split: evaluate(run, None, split, (), None),
     scores=scores,
     measured="`python -m pipelines.translation evaluate --run NAME --split SPLIT`",

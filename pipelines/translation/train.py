@@ -22,7 +22,7 @@ from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
-from pipelines.translation import dataset
+from pipelines.translation import confidence, dataset
 from pipelines.translation.config import Config, LossConfig, VectorsConfig
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import Perplexity, bleu
@@ -36,6 +36,7 @@ from pipelines.translation.model import (
     make_model,
     make_preprocessing,
 )
+from pipelines.translation.noise import with_noise
 from pipelines.translation.pairs import Pairs
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 
@@ -145,7 +146,17 @@ def fit(
     }
 
     def data(epoch: int) -> tf.data.Dataset:
-        return dataset.batches(encoded["train"], seed=options.seed, epoch=epoch, **limits)
+        part = encoded["train"]
+        if config.data.noise:
+            part = with_noise(part, preprocessing, share=config.data.noise, seed=options.seed, epoch=epoch)
+        return dataset.batches(part, seed=options.seed, epoch=epoch, **limits)
+
+    def learn_confidence() -> dict:
+        seen = base.seen if base else None
+        sources = encoded["train"].texts
+        learned = confidence.learn(Trained(config, preprocessing, model, seen=seen), sources, validation)
+        confidence.save(run.path, learned)
+        return {}
 
     def validate() -> dict[str, float]:
         loss = perplexity(encoded["validation"], config.data)
@@ -166,6 +177,7 @@ def fit(
         monitor=f"val_{config.monitor}",
         mode="max" if config.monitor == "bleu" else "min",
         parameter_groups=frozen_embeddings(model, config.vectors, options),
+        at_end=learn_confidence,
     ).train()
 
 

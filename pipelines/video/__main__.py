@@ -69,6 +69,9 @@ class Evaluate:
     manual_dir: Path | None = None
     """Folder with the archive of a tfds: data set that was downloaded by hand."""
 
+    robust: bool = False
+    """Also score distorted videos or features: a table, and robustness.png."""
+
 
 def evaluate(arguments: list[str]):
     """Score a run on labelled videos, and other runs beside it."""
@@ -80,7 +83,7 @@ def evaluate(arguments: list[str]):
         name: getattr(options, name) for name in ("annotations", "background", "features_split", "filter", "manual_dir")
     }
     changes = {name: value for name, value in changes.items() if value is not None}
-    evaluate([options.run, *options.beside], options.data, options.split, changes, options.average)
+    evaluate([options.run, *options.beside], options.data, options.split, changes, options.average, options.robust)
 
 
 def export(arguments: list[str]):

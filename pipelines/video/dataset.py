@@ -246,6 +246,19 @@ def make_tracks(videos: list[Video], inputs: Inputs, names: tuple[str, ...], dat
     return Tracks(tracks, inputs)
 
 
+def moments(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean and the standard deviation of each feature over all frames, float32[features] each."""
+    count, total, squares = 0, 0.0, 0.0
+    for number in range(len(tracks)):
+        for chunk in tracks.chunks(number):
+            count += len(chunk)
+            total = total + chunk.sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(chunk, dtype=np.float64).sum(axis=0)
+    mean = np.asarray(total / count)
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
 def batches(
     tracks: Tracks,
     *,

@@ -8,34 +8,47 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common.confidence import report_fitted, report_unfitted
 from pipelines.common.config import replace
 from pipelines.common.data.batching import FILLER
 from pipelines.common.errors import UserError
+from pipelines.common.evaluation.reliability import report
+from pipelines.common.evaluation.robustness import Column, Distortion, measure, show
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix
 from pipelines.common.pictures.timelines import Strip, Timeline, draw_timelines
 from pipelines.common.runs import Run
-from pipelines.video import dataset, scores
+from pipelines.video import confidence, dataset, scores
 from pipelines.video.annotations import open_clip
 from pipelines.video.clips import Video
 from pipelines.video.dataset import Tracks
+from pipelines.video.distortions import FEATURE_DISTORTIONS, VIDEO_DISTORTIONS, ChangedArrays, changed_clips
+from pipelines.video.inputs import ArrayInputs, Inputs, PixelInputs
 from pipelines.video.model import FrameClassifier, Trained, load_trained
 
 WINDOW = 256  # frames that a unidirectional model reads at a time
 MAX_DRAWN = 6  # videos in the picture
+COLUMNS = tuple(Column(key, name) for key, name in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"),
+                ("edit", "edit"), ("f1@10", "F1@10"), ("f1@25", "F1@25"), ("f1@50", "F1@50")))  # fmt: skip
 
 
 def evaluate(
-    run_paths: Sequence[pathlib.Path], data: str | None, part: str, changes: dict, average: bool = False
+    run_paths: Sequence[pathlib.Path],
+    data: str | None,
+    part: str,
+    changes: dict,
+    average: bool = False,
+    robust: bool = False,
 ) -> dict:
     """Scores runs on the same videos: prints a table, and writes metrics.json, confusion_matrix.png and timelines.png
-    into each run. Returns the scores of the first run.
+    into each run; with `robust` also robustness.png, and a table for each run. Returns the scores of the first run.
 
     Args:
         data: labelled videos; None: the data each run was trained with.
         part: "train", "validation" or "test"; data without parts is scored as a whole.
         changes: fields of the configuration of how to read the data and of the evaluation, with their new values.
         average: also score the mean of the probabilities of all runs; written to average.json of the first.
+        robust: also score distorted videos, see distortions.py.
 
     Raises:
         UserError: A run is not trained, the data cannot be read, or averaged runs differ in their labels or frames.
@@ -47,15 +60,24 @@ def evaluate(
         for path in run_paths:
             run = Run.open(path, "video")
             trained = load_trained(run)
+            trained = dataclasses.replace(trained, temperature=temperature_of(path, trained))
             config = replace(trained.config, **({"location": data} if data else {}), **changes)
             trained = dataclasses.replace(trained, config=config)
             videos = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
             result, tracks, probabilities = score(trained, videos, part)
+            if trained.temperature is not None:
+                png = run.path / "reliability.png"
+                result["confidence"] = report_confidence(trained.temperature, tracks, probabilities, png, path.name)
             scores_of[str(path)] = result
             write_json(run.metrics_file, result)
             confusion = np.array(result["confusion"])
             draw_confusion_matrix(confusion, trained.names, run.path / "confusion_matrix.png")
             draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
+            if robust:
+                rows, distortions = measure_distortions(trained, tracks, videos, result)
+                show(rows, distortions, COLUMNS, run.path / "robustness.png", f"{path.name}, {part}")
+                result["robust"] = rows
+                write_json(run.metrics_file, result)
             if first is None:
                 first, sums = (trained, tracks), probabilities
             elif average:
@@ -69,6 +91,48 @@ def evaluate(
         if scores_of:  # shown even if they cannot be written
             print(table(scores_of))
     return next(iter(scores_of.values()))
+
+
+def temperature_of(run: pathlib.Path, trained: Trained) -> float | None:
+    """Returns the temperature of the confidence of a run. If it has none, it is fitted to the validation part of its
+    data, and stored; if that part cannot be read, standard error says so."""
+    if trained.temperature is not None:
+        return trained.temperature
+    data = trained.config.data
+    try:
+        videos = dataset.load_part(data, "validation")
+        inputs = dataset.make_inputs(videos, trained.config, trained.model, trained.preprocessing)
+        tracks = dataset.make_tracks(videos, inputs, trained.names, data, "validation")
+    except UserError as error:
+        report_unfitted(run, error)
+        return None
+    probabilities = Labeller(trained.model)(tracks, data.batch_videos, data.batch_frames)
+    temperature = confidence.fit(probabilities, [track.labels for track in tracks.tracks])
+    confidence.save(run, temperature, len(tracks.labels))
+    report_fitted(run)
+    return temperature
+
+
+def report_confidence(
+    temperature: float, tracks: Tracks, probabilities: list[np.ndarray], png: pathlib.Path, name: str
+) -> dict:
+    """Prints and draws how reliable the confidences of frames are; returns the entry of metrics.json.
+
+    Args:
+        probabilities: float32[frames, classes] of each video.
+        name: of the run.
+    """
+    whole = np.concatenate(probabilities)
+    right = whole.argmax(axis=1) == tracks.labels
+    return report(
+        confidence.confidence_of(whole, temperature).numpy(),
+        right,
+        lambda rows: 100 * float(right[rows].mean()),
+        bar="frames labelled correctly",
+        name="accuracy",
+        png=png,
+        of=f"{name}: ",
+    )
 
 
 def score(trained: Trained, videos: list[Video], part: str) -> tuple[dict, dataset.Tracks, list[np.ndarray]]:
@@ -92,6 +156,35 @@ def score_probabilities(trained: Trained, tracks: Tracks, probabilities: list[np
         "data": data.location,
         "split": part,
     }
+
+
+def measure_distortions(trained: Trained, tracks: Tracks, videos: list[Video], unchanged: dict):
+    """Returns the scores of the videos and of each distortion of them, by name, and these distortions.
+
+    Args:
+        tracks: the videos as they are.
+        unchanged: their scores.
+    """
+    data = trained.config.data
+    label = Labeller(trained.model)
+    clips = {clip.name: clip for video in videos for clip in video.clips}.values()
+    arrays = tracks.inputs if isinstance(tracks.inputs, ArrayInputs) else None
+    deviation = dataset.moments(tracks)[1] if arrays else np.zeros(0)
+
+    def score(distortion: Distortion) -> dict:
+        if arrays:
+            inputs: Inputs = ChangedArrays(arrays, distortion.change, deviation)
+            changed = changed_clips(videos, distortion.change)
+        else:
+            inputs, changed = PixelInputs(clips, data, trained.preprocessing, distortion.change), videos
+        found = dataset.make_tracks(changed, inputs, trained.names, data, unchanged["split"])
+        return score_probabilities(trained, found, label(found, data.batch_videos, data.batch_frames), "")
+
+    def of_table(scores: dict) -> dict:
+        return {column.key: scores[column.key] for column in COLUMNS}
+
+    distortions = FEATURE_DISTORTIONS if arrays else VIDEO_DISTORTIONS
+    return measure(of_table(unchanged), distortions, lambda each: of_table(score(each))), distortions
 
 
 def require_same_frames(one: tuple[Trained, Tracks], other: tuple[Trained, Tracks], path, other_path):

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
+from pipelines.video.confidence import average, confidence_of
 from pipelines.video.model import Trained, load_trained
 
 
@@ -23,9 +25,11 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     """
     opened = [Run.open(path, "video") for path in runs]
     members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
+    for run, member in zip(opened, members, strict=True):
         if what := difference(members[0], member):
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
+        if member.temperature is None:
+            report_missing(run.path, "video")
     exported = Exported(members)
     return write_saved_model(to or opened[0].export, exported.signatures, [member.model for member in members])
 
@@ -58,6 +62,7 @@ class Exported:
         self.models = [member.model for member in members]
         self.model = self.models[0]
         self.names = tf.constant(self.trained.names)  # string[classes]
+        self.temperature = average([member.temperature for member in members])
         encodes = self.model.encoder is not None
         if encodes:
             inputs = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
@@ -108,7 +113,8 @@ class Exported:
         """Labels whole videos, of which `lengths` int32[batch] are the numbers of frames.
 
         Returns:
-            labels string[batch, time], empty past the length; probabilities float[batch, time, classes], 0 there.
+            labels string[batch, time], empty past the length; probabilities float[batch, time, classes] and, if it was
+            fitted, confidence float[batch, time], 0 there.
         """
         return self.label(self.encode(frames), lengths)
 
@@ -128,10 +134,11 @@ class Exported:
             states: the state after the frame before; zeros at first.
 
         Returns:
-            labels string[batch], probabilities float[batch, classes], and the new state.
+            labels string[batch], probabilities float[batch, classes], confidence float[batch], and the new state.
         """
         outputs = self.window(frames[:, None], tf.ones([tf.shape(frames)[0]], tf.int32), *states)
-        return {name: value[:, 0] if name in ("labels", "probabilities") else value for name, value in outputs.items()}
+        of_frames = ("labels", "probabilities", "confidence")
+        return {name: value[:, 0] if name in of_frames else value for name, value in outputs.items()}
 
     def predictions(self, features, lengths, state):
         batch = tf.shape(features)[0]
@@ -144,10 +151,13 @@ class Exported:
             model.classify(model.project(part, padding_mask=mask), of_model, mask)
             for model, part, of_model in zip(self.models, parts, state, strict=True)
         ]
-        average = tf.add_n([tf.nn.softmax(logits) for logits, _ in found]) / len(found)
-        labels = tf.gather(self.names, tf.argmax(average, axis=2))
-        probabilities = tf.where(mask[:, :, None], average, 0.0)
-        return {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}, [state for _, state in found]
+        mean = tf.add_n([tf.nn.softmax(logits) for logits, _ in found]) / len(found)
+        labels = tf.gather(self.names, tf.argmax(mean, axis=2))
+        probabilities = tf.where(mask[:, :, None], mean, 0.0)
+        outputs = {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}
+        if self.temperature is not None:
+            outputs["confidence"] = tf.where(mask, confidence_of(mean, self.temperature), 0.0)
+        return outputs, [state for _, state in found]
 
     def initial_states(self, batch) -> list:
         """Returns the states before the first frame, for each model in its groups."""

@@ -151,15 +151,25 @@ class PixelInputs(Inputs):
     its length does not take memory.
     """
 
-    def __init__(self, clips: Iterable[Clip], data: DataConfig, preprocessing: Preprocessing):
+    def __init__(
+        self,
+        clips: Iterable[Clip],
+        data: DataConfig,
+        preprocessing: Preprocessing,
+        change: Callable = lambda video: video,
+    ):
+        """
+        Args:
+            change: changes a video, an object that iterates over the frames of a clip with their rate.
+        """
         super().__init__()
-        self.data, self.preprocessing = data, preprocessing
+        self.data, self.preprocessing, self.change = data, preprocessing, change
         self.sources = {clip.name: clip.source for clip in clips}
         self.stored: dict[str, list[np.ndarray]] = {}
         room = MAX_BYTES
         for name, source in self.sources.items():
             try:
-                video = open_clip(source, data)
+                video = self.open(source)
                 frames: list[np.ndarray] | None = []
                 length = 0
                 for chunk in self.read(video):
@@ -176,6 +186,9 @@ class PixelInputs(Inputs):
                 self.stored[name] = frames
                 room -= sum(each.nbytes for each in frames)
 
+    def open(self, source: os.PathLike):
+        return self.change(open_clip(source, self.data))
+
     def read(self, video) -> Iterator[np.ndarray]:
         for stack in stacks(video):
             yield self.preprocessing(stack).numpy()
@@ -184,7 +197,7 @@ class PixelInputs(Inputs):
         if name in self.stored:
             yield from self.stored[name]
         else:
-            yield from self.read(open_clip(self.sources[name], self.data))
+            yield from self.read(self.open(self.sources[name]))
 
 
 class ArrayInputs(Inputs):

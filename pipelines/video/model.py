@@ -22,6 +22,7 @@ from pipelines.common.files import read_json
 from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.common.vision import encoders
+from pipelines.video import confidence
 from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
@@ -273,12 +274,14 @@ class FrameClassifier(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained run: its configuration, the names of its labels, its preprocessing and the model."""
+    """A trained run: its configuration, the names of its labels, its preprocessing, the model, and the temperature of
+    its confidence (None: not fitted)."""
 
     config: Config
     names: tuple[str, ...]
     preprocessing: Preprocessing
     model: FrameClassifier
+    temperature: float | None = None
 
 
 def load_trained(run: Run) -> Trained:
@@ -289,7 +292,8 @@ def load_trained(run: Run) -> Trained:
     size = load_feature_size(run.path / FEATURES_FILE) if config.model.encoder == "none" else 0
     model = make_model(config, names, size, encoder_weights="none")
     run.load_weights(model)
-    return Trained(config, names, Preprocessing(**vars(config.frames)), model)
+    preprocessing = Preprocessing(**vars(config.frames))
+    return Trained(config, names, preprocessing, model, confidence.load(run.path))
 
 
 def load_feature_size(path: pathlib.Path) -> int:

@@ -25,7 +25,7 @@ def predict(
     folder_fps: float = 25.0,
 ) -> int:
     """Prints one JSON object per video: video, fps, labels (one per frame), segments (start and end in seconds, the end
-    exclusive). Returns the exit status.
+    exclusive, and the mean confidence, if the export returns it). Returns the exit status.
 
     Args:
         model: an export, or a run that has one.
@@ -54,15 +54,15 @@ def predict(
                 raise UserError(error)
             strip = Strip()
             if features:
-                rate, labels = float(settings["fps"]), label_features(loaded, name)
+                rate, (labels, confidence) = float(settings["fps"]), label_features(loaded, name)
             else:
                 source = Video(name, float(settings["fps"]), folder_fps)
-                rate, labels = float(source.rate), label(loaded, source, strip)
+                rate, (labels, confidence) = float(source.rate), label(loaded, source, strip)
         except UserError as fault:
             print(json.dumps({"video": name, "error": reason_of(fault)}, ensure_ascii=False), flush=True)
             status = 1
             continue
-        print(json.dumps(answer(name, rate, labels), ensure_ascii=False), flush=True)
+        print(json.dumps(answer(name, rate, labels, confidence), ensure_ascii=False), flush=True)
         if picture:
             timeline = Timeline(name, rate, {"predicted": labels}, strip.kept)
             draw_timelines([timeline], names, text_inputs.numbered(picture, number))
@@ -81,8 +81,12 @@ def takes(signature) -> dict[str, tf.TensorSpec]:
     return signature.structured_input_signature[1]
 
 
-def label_features(loaded, name: str) -> list[str]:
-    """Returns the label of each frame of a file of features; UserError if it is not one that the model takes."""
+def label_features(loaded, name: str) -> tuple[list[str], list[float]]:
+    """Returns the label and the confidence of each frame of a file of features; see `of_outputs`.
+
+    Raises:
+        UserError: The file is not one that the model takes.
+    """
     array = open_features(name)
     size, frames = array.shape
     expected = takes(loaded.signatures["serving_default"])["features"].shape[-1]
@@ -100,16 +104,21 @@ def label_features(loaded, name: str) -> list[str]:
             yield piece
 
     if "window" in loaded.signatures:
-        found = label_window_by_window(loaded, pieces(), "features")
-    else:
-        whole = tf.constant(np.concatenate(list(pieces()))[None])
-        answer = loaded.signatures["serving_default"](features=whole, lengths=tf.shape(whole)[1:2])
-        found = answer["labels"].numpy()[0].tolist()
-    return [each.decode() for each in found]
+        return label_window_by_window(loaded, pieces(), "features")
+    whole = tf.constant(np.concatenate(list(pieces()))[None])
+    return of_outputs([loaded.signatures["serving_default"](features=whole, lengths=tf.shape(whole)[1:2])])
 
 
-def label(loaded, source: Video, strip: Strip) -> list[str]:
-    """Returns the label of each frame."""
+def of_outputs(outputs: list[dict]) -> tuple[list[str], list[float]]:
+    """Returns the labels and the confidences of frames, the latter empty if an export does not return them, from the
+    outputs for the parts of one video."""
+    labels = [label.decode() for each in outputs for label in each["labels"].numpy()[0]]
+    confidence = [value for each in outputs if "confidence" in each for value in each["confidence"].numpy()[0].tolist()]
+    return labels, confidence
+
+
+def label(loaded, source: Video, strip: Strip) -> tuple[list[str], list[float]]:
+    """Returns the label and the confidence of each frame; see `of_outputs`."""
 
     def frames() -> Iterator[np.ndarray]:
         for frame in source:
@@ -117,11 +126,10 @@ def label(loaded, source: Video, strip: Strip) -> list[str]:
             yield frame
 
     given = stacks(frames())
-    found = label_window_by_window(loaded, given) if "window" in loaded.signatures else label_at_once(loaded, given)
-    return [each.decode() for each in found]
+    return label_window_by_window(loaded, given) if "window" in loaded.signatures else label_at_once(loaded, given)
 
 
-def label_window_by_window(loaded, given: Iterator[np.ndarray], kind: str = "frames") -> list[bytes]:
+def label_window_by_window(loaded, given: Iterator[np.ndarray], kind: str = "frames") -> tuple[list[str], list[float]]:
     """Labels stacks of frames, or of features, with a unidirectional model, which carries over its state."""
     window = loaded.signatures["window"]
     state = {
@@ -129,32 +137,29 @@ def label_window_by_window(loaded, given: Iterator[np.ndarray], kind: str = "fra
         for name, spec in takes(window).items()
         if name not in (kind, "lengths")
     }
-    labels: list[bytes] = []
+    outputs = []
     for stack in given:
         found = window(**{kind: tf.constant(stack[None])}, lengths=tf.constant([len(stack)]), **state)
         state = {name: found[name] for name in state}
-        labels += found["labels"].numpy()[0].tolist()
-    return labels
+        outputs.append({name: value for name, value in found.items() if name in ("labels", "confidence")})
+    return of_outputs(outputs)
 
 
-def label_at_once(loaded, given: Iterator[np.ndarray]) -> list[bytes]:
+def label_at_once(loaded, given: Iterator[np.ndarray]) -> tuple[list[str], list[float]]:
     """Labels the features of all frames with a bidirectional model."""
     encode, name_frames = loaded.signatures["encode"], loaded.signatures["label"]
     features = [encode(frames=tf.constant(stack[None]))["features"] for stack in given]
     whole = tf.concat(features, axis=1)
-    return name_frames(features=whole, lengths=tf.shape(whole)[1:2])["labels"].numpy()[0].tolist()
+    return of_outputs([name_frames(features=whole, lengths=tf.shape(whole)[1:2])])
 
 
-def answer(name: str, fps: float, labels: list[str]) -> dict:
-    return {
-        "video": name,
-        "fps": round(fps, 6),
-        "labels": labels,
-        "segments": [
-            {"start": round(start / fps, 6), "end": round(end / fps, 6), "label": label}
-            for label, start, end in runs_of(labels)
-        ],
-    }
+def answer(name: str, fps: float, labels: list[str], confidence: list[float]) -> dict:
+    segments = []
+    for label, start, end in runs_of(labels):
+        segments.append({"start": round(start / fps, 6), "end": round(end / fps, 6), "label": label})
+        if confidence:
+            segments[-1]["confidence"] = round(float(np.mean(confidence[start:end])), 4)
+    return {"video": name, "fps": round(fps, 6), "labels": labels, "segments": segments}
 
 
 def labelled(own: Video, labels: list[str], source: Video, names: list[str]) -> Iterator[np.ndarray]:

@@ -11,10 +11,10 @@ from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.tbptt import TruncatedBPTT
-from pipelines.video import dataset, scores
+from pipelines.video import confidence, dataset, scores
 from pipelines.video.clips import Video
 from pipelines.video.config import Config
-from pipelines.video.dataset import Tracks
+from pipelines.video.dataset import Tracks, moments
 from pipelines.video.evaluate import Labeller
 from pipelines.video.model import FEATURES_FILE, LABELS_FILE, FrameClassifier, Trained, load_trained, make_model
 from pipelines.video.preprocessing import Preprocessing
@@ -98,19 +98,6 @@ def read_tracks(
     return {part: dataset.make_tracks(videos[part], inputs, names, config.data, part) for part in parts}
 
 
-def moments(tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean and the standard deviation of each feature over all frames, float32[features] each."""
-    count, total, squares = 0, 0.0, 0.0
-    for number in range(len(tracks)):
-        for chunk in tracks.chunks(number):
-            count += len(chunk)
-            total = total + chunk.sum(axis=0, dtype=np.float64)
-            squares = squares + np.square(chunk, dtype=np.float64).sum(axis=0)
-    mean = np.asarray(total / count)
-    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
-    return mean.astype(np.float32), deviation.astype(np.float32)
-
-
 def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Tracks], names: tuple[str, ...]) -> dict:
     """Trains the model."""
     options = config.training
@@ -133,6 +120,13 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
             return {}
         return validation_scores(labeller(validation, batch_videos, batch_frames), validation)
 
+    def learn_confidence() -> dict:
+        if validation is not None:
+            found = labeller(validation, batch_videos, batch_frames)
+            temperature = confidence.fit(found, [track.labels for track in validation.tracks])
+            confidence.save(run.path, temperature, len(validation.labels))
+        return {}
+
     if k1:
         data = windows
         loss = TruncatedBPTT(
@@ -154,6 +148,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
         validate=validate,
         monitor="epoch" if config.evaluation.monitor == "none" else f"val_{config.evaluation.monitor}",
         mode="max",
+        at_end=learn_confidence,
     ).train()
 
 

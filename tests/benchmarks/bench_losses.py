@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from layers.losses import cross_entropy
 from layers.sampled_softmax import sampled_cross_entropy
-from tests.benchmarks.bench_layers import machine_flops, medians
+from tests.benchmarks.timing import machine_flops, medians
 
 tf.get_logger().setLevel("ERROR")  # no warnings about the functions that are traced for each candidate
 

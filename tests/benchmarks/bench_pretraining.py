@@ -1,7 +1,7 @@
 """Measures the speed of training a language model: an update at the size of the preset imdb.
 
     python tests/benchmarks/bench_pretraining.py [--rounds 5] [--units N] [--streams N] [--k1 N] [--k2 N]
-        [--vocabulary-size N] [--no-bidirectional] [--full-softmax]
+        [--vocabulary-size N] [--no-bidirectional] [--full-softmax] [--precision mixed_bfloat16]
 
 An update is a window of every stream, its gradients, clipping, and a step of Adam on all weights, including 30,000 word
 vectors. Words are drawn by Zipf's law. FLOP/s count only the matrix products (of the LSTM, of the dense layer before
@@ -31,7 +31,7 @@ from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.language_model.config import PRESETS, Config
 from pipelines.sentiment.language_model.model import make_model
 from pipelines.sentiment.language_model.train import make_step, make_streams
-from tests.benchmarks.bench_layers import machine_flops
+from tests.benchmarks.timing import machine_flops
 
 tf.get_logger().setLevel("ERROR")
 
@@ -85,6 +85,7 @@ def main():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--bidirectional", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
     parser.add_argument("--full-softmax", action="store_true")
+    parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     given = vars(parser.parse_args())
     rounds, softmax = given.pop("rounds"), "full" if given.pop("full_softmax") else preset.loss.softmax
     config = replace(preset, softmax=softmax, **given)
@@ -99,11 +100,12 @@ def main():
     second = statistics.median(seconds)
     flops = flops_of_a_word(config) * words / second
     print(f"One large float32 product: {peak / 1e9:.0f} GFLOP/s. Median of {rounds} updates.\n")
-    print("| units | directions | streams | k1, k2 | softmax | seconds | words/s | share of the product's speed |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    names = ["units", "directions", "streams", "k1, k2", "softmax", "precision", "seconds", "words/s"]
+    names.append("share of the product's speed")
+    print(f"| {' | '.join(names)} |\n|{' --- |' * len(names)}")
     print(
         f"| {config.model.units} | {1 + config.model.bidirectional} | {config.windows.streams}"
-        f" | {config.windows.k1}, {config.windows.k2} | {softmax}"
+        f" | {config.windows.k1}, {config.windows.k2} | {softmax} | {config.training.precision}"
         f" | {second:.2f} | {words / second:,.0f} | {flops / peak:.0%} |"
     )
 

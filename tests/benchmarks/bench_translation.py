@@ -176,7 +176,7 @@ def tutorials(rounds: int):
 
 def full_size():
     """Measures the training step of the preset sutskever2014, and its recurrent layers and softmax separately."""
-    from tests.benchmarks.bench_layers import machine_flops
+    from tests.benchmarks.timing import machine_flops
 
     config, length = PRESETS["sutskever2014"][1], 30
     peak = machine_flops()

@@ -231,3 +231,35 @@ def test_another_spelling_has_the_same_tokens(level):
     for form, apostrophe in itertools.product(("NFC", "NFD"), "'’"):
         others = [unicodedata.normalize(form, text).replace("'", apostrophe) for text in texts]
         assert tokenizer.encode(tf.constant(others))[0].to_list() == wanted
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_restored_case(level):
+    texts = ["Ein Hund läuft am Strand.", "Ein Mann und ein Kind essen.", "Männer essen."]
+    vocabulary = learned(level, texts * 9)
+    plain, restoring = (Tokenizer(vocabulary, level, restore_case=restore) for restore in (False, True))
+    typed = ["EIN HUND LÄUFT AM STRAND.", "ein hund", "Essen MÄNNER", "Ma\u0308nner", "", "Ein Mann und ein Kind"]
+    meant = ["ein Hund läuft am Strand.", "ein Hund", "essen Männer", "Männer", "", "Ein Mann und ein Kind"]
+    assert restoring.encode(tf.constant(typed))[0].to_list() == plain.encode(tf.constant(meant))[0].to_list()
+    assert UNKNOWN not in restoring.encode(tf.constant(meant))[0].flat_values.numpy()
+    unknown = tf.constant(["XYZ ßẞ ŉ 漢"])  # no case of it is known
+    assert strings(restoring.tokens(unknown)[0].flat_values) == strings(plain.tokens(unknown)[0].flat_values)
+    assert restoring.encode(tf.constant([], tf.string))[0].to_list() == []
+
+
+@pytest.mark.parametrize("level", ["word", "subword"])
+def test_words_with_their_tokens(level):
+    """Words as they are written; the tokens are those of `tokens`, also of a word in restored case."""
+    vocabulary = Vocabulary([*GENERATION, "▁Hund", "▁ein", "s", "."])
+    tokenizer = Tokenizer(vocabulary, level, max_tokens=3, restore_case=True)
+    texts = tf.constant(["ein HUND Hunds.", "", "Ein"])
+    words, tokens = tokenizer.words(texts)
+    assert [[word.decode() for word in row] for row in words.to_list()] == [
+        ["▁ein", "▁HUND", "▁Hunds", "."], [], ["▁Ein"],
+    ]  # fmt: skip
+    of_hunds = ["▁Hund", "s"] if level == "subword" else ["▁Hunds"]
+    assert [[[token.decode() for token in word] for word in row] for row in tokens.to_list()] == [
+        [["▁ein"], ["▁Hund"], of_hunds, ["."]], [], [["▁ein"]],
+    ]  # fmt: skip
+    joined = [[token for word in row for token in word][:3] for row in tokens.to_list()]
+    assert tokenizer.tokens(texts)[0].to_list() == joined

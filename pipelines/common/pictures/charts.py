@@ -1,4 +1,4 @@
-"""Charts of training and evaluation: curves, confusion matrices, bars and maps of sentences.
+"""Charts of training and evaluation: curves, confusion matrices, reliability, bars and maps of sentences.
 
 Drawn with the object interface of matplotlib: pyplot has global state and opens windows.
 """
@@ -7,7 +7,7 @@ import csv
 
 import numpy as np
 
-from pipelines.common.pictures.drawing import BLUE, FAINT, INK, ORANGE, PALETTE, picture, shorten
+from pipelines.common.pictures.drawing import BLUE, FAINT, INK, ORANGE, PALETTE, pale, picture, shorten
 
 
 def draw_curves(history_csv, png):
@@ -102,6 +102,37 @@ def draw_confusion_matrix(counts, names, png):
         figure.colorbar(image, cax=bar, label="share of the true class")
 
 
+def draw_reliability(
+    confidence,
+    accuracy,
+    examples,
+    ece: float,
+    png,
+    names: tuple[str, str] = ("probability of the prediction", "share of right predictions"),
+):
+    """Draws how often predictions of a confidence are right. Points below the diagonal are over-confident.
+
+    Args:
+        confidence, accuracy: float[bins], the means of the bins that have examples.
+        examples: int[bins], shown by the size of a point.
+        ece: the expected calibration error, shown in the title.
+        names: those of the two axes.
+    """
+    confidence, accuracy, examples = np.asarray(confidence), np.asarray(accuracy), np.asarray(examples)
+    if not len(confidence) == len(accuracy) == len(examples) > 0:
+        raise ValueError(
+            f"{len(confidence)} confidences, {len(accuracy)} accuracies and {len(examples)} counts: expected as many"
+            " of each, at least one"
+        )
+    with picture(png, 4.4, 4.4) as figure:
+        axes = figure.add_axes((0.15, 0.13, 0.8, 0.77))
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2)
+        axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=1.2)  # the gaps that the error sums
+        axes.scatter(confidence, accuracy, s=20 + 160 * examples / examples.max(), color=BLUE, zorder=3, clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=names[0], ylabel=names[1])
+        axes.set_title(f"{examples.sum():,} predictions, calibration error {ece:.3f}", loc="left", fontsize=12)
+
+
 def draw_bars(labels, values, counts, png, title: str, names: tuple[str, str]):
     """Draws a bar for each label, with its value above, and below the number of cases that the value is computed from.
 
@@ -119,6 +150,32 @@ def draw_bars(labels, values, counts, png, title: str, names: tuple[str, str]):
         axes.set(xlabel=names[0], ylabel=names[1], ylim=(0, max([*values, 1e-9]) * 1.15))
         axes.set_title(title, loc="left", fontsize=12)
         figure.tight_layout(pad=1.2)
+
+
+def draw_shares(labels, values, whole, png, title: str, name: str, places: int = 1):
+    """Draws a horizontal bar for each label: the share of a score that is left, the share that is lost, and the score.
+
+    Args:
+        labels: list of strings. values: list of floats, the scores. whole: list of floats, what each of them is a share
+            of. name: That of the score. places: Decimal places of the score.
+    """
+    whole = np.asarray(whole, np.float64)
+    shares = 100 * np.divide(values, whole, out=np.zeros(len(labels)), where=whole > 0)
+    height, left = 1.15 + 0.38 * len(labels), 0.3 + 0.082 * max(map(len, labels))  # inches
+    width = left + 6.3
+    with picture(png, width, height) as figure:
+        axes = figure.add_axes((left / width, 0.6 / height, 4.6 / width, (height - 1.1) / height))
+        places_of_bars = np.arange(len(labels))[::-1]  # the first on top
+        axes.barh(places_of_bars, np.maximum(100 - shares, 0), left=shares, color=pale(ORANGE), height=0.7)
+        axes.barh(places_of_bars, shares, color=BLUE, height=0.7)
+        axes.axvline(100, color=INK, linewidth=0.8)
+        for place, value, share, before in zip(places_of_bars, values, shares, whole, strict=True):
+            text = f"{value:.{places}f} ({value - before:+.{places}f})".replace("-", "−")
+            axes.text(max(share, 100) + 1, place, text, va="center", fontsize=10)
+        axes.set_yticks(places_of_bars, labels)
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlabel=f"{name}, % of that without distortion", xlim=(0, max(100.0, shares.max(initial=0))))
+        figure.text(0.15 / width, 1 - 0.3 / height, title, fontsize=12)
 
 
 def draw_lines(labels, values: dict, png, title: str, names: tuple[str, str]):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import decoding
+from layers.decoding_rules import IMPOSSIBLE, Decoded
 from layers.text import END, PADDING, START, UNKNOWN, pad
 from pipelines.common.serving.decoding_options import BEAM_OPTIONS, SAMPLE_OPTIONS
 
@@ -27,7 +28,9 @@ class Decoder:
 
     * the best sentence of each input, string[batch], under the name `output`,
     * `score`, float[batch], of that sentence,
-    * `candidates`, string[batch, candidates], best first.
+    * `candidates`, string[batch, candidates], best first,
+    * `confidence`, float[batch], of that sentence, if there is a `confidence` (0 for an invalid input),
+    * the outputs of `examine`.
 
     Args:
         initial_states: Function of a batch of inputs that returns the initial state of every model, and bool[batch]:
@@ -40,6 +43,10 @@ class Decoder:
         defaults: Default values of options. The signature `defaults` returns them, and whatever else is in here.
         replace_unknown: Function of a batch of inputs and a sentence of each, int32[rows, time], that returns what to
             write for an unknown word at each place, string[rows, time]. None: unknown words are not generated.
+        confidence: Function of the evidence, name -> float[batch], that returns the confidence float[batch]; see
+            `pipelines.common.confidence`. The evidence is `evidence_of` the search, and that of `examine`.
+        examine: Function of a batch of inputs that returns evidence, name -> float[batch], and further outputs, name ->
+            tensor [batch, ...]. None: there are neither.
     """
 
     def __init__(
@@ -53,15 +60,21 @@ class Decoder:
         invalid_score: float,
         defaults: dict,
         replace_unknown: Callable | None = None,
+        confidence: Callable | None = None,
+        examine: Callable | None = None,
     ):
         self.initial_states, self.inputs = initial_states, inputs
         self.ensemble = len(steps) > 1
         self.step = decoding.ensemble(steps) if self.ensemble else steps[0]
         self.tokenizer, self.output, self.invalid_score, self.defaults = tokenizer, output, invalid_score, defaults
-        self.replace_unknown = replace_unknown
+        self.replace_unknown, self.confidence, self.examine = replace_unknown, confidence, examine
 
     def beam(self, inputs, **options) -> dict:
         """Returns the best sentences that beam search finds, with the BEAM_OPTIONS."""
+        return self._beam(inputs, **options)[0]
+
+    def _beam(self, inputs, **options) -> tuple[dict, dict]:
+        """Returns what `beam` returns, and the evidence."""
         options = self._with_defaults(BEAM_OPTIONS, options)
         if (tf.get_static_value(options["beam_size"]), tf.get_static_value(options["length_penalty"])) == (1, 0):
             # Greedy search finds the same in less time. It is chosen when the values are known before the graph runs.
@@ -71,7 +84,7 @@ class Decoder:
 
     def sample(self, inputs, **options) -> dict:
         """Returns random sentences, one candidate of each input, with the SAMPLE_OPTIONS."""
-        return self._decode(decoding.sample, inputs, **self._with_defaults(SAMPLE_OPTIONS, options))
+        return self._decode(decoding.sample, inputs, **self._with_defaults(SAMPLE_OPTIONS, options))[0]
 
     def signatures(self) -> dict[str, Callable]:
         """Returns the signatures `serving_default`, `beam`, `sample` and `defaults` of an export, as tf.functions."""
@@ -101,10 +114,32 @@ class Decoder:
         Args:
             sort_key: Function of an input. Inputs are sorted by it, so that those of similar length share a batch.
         """
-        beam = tf.function(lambda inputs: self.beam(inputs, **options), input_signature=[self.inputs], autograph=False)
+        decode = self._batched(False, batch_size, sort_key, options)
 
-        def decode(inputs: Sequence) -> tuple[list[str], np.ndarray]:
-            sentences, scores = [""] * len(inputs), np.zeros(len(inputs), np.float32)
+        def without_evidence(inputs: Sequence) -> tuple[list[str], np.ndarray]:
+            sentences, numbers = decode(inputs)
+            return sentences, numbers["score"]
+
+        return without_evidence
+
+    def batched_with_evidence(self, *, batch_size: int = 64, sort_key: Callable | None = None, **options) -> Callable:
+        """Returns a function as `batched` does, which in place of the scores returns a dict of float32[inputs]:
+        `score`, `confidence`, if there is one, and the evidence."""
+        return self._batched(True, batch_size, sort_key, options)
+
+    def _batched(self, evidence: bool, batch_size: int, sort_key: Callable | None, options: dict) -> Callable:
+        """Returns a function of any number of inputs that returns the sentences and numbers of each, by name."""
+
+        def search(inputs):
+            outputs, found = self._beam(inputs, **options)
+            numbers = {name: outputs[name] for name in ("score", "confidence") if name in outputs}
+            return outputs[self.output], {**numbers, **found} if evidence else {"score": outputs["score"]}
+
+        beam = tf.function(search, input_signature=[self.inputs], autograph=False)
+
+        def decode(inputs: Sequence) -> tuple[list[str], dict[str, np.ndarray]]:
+            sentences = [""] * len(inputs)
+            numbers = {"score": np.zeros(len(inputs), np.float32)}
             order = list(range(len(inputs)))
             if sort_key:
                 order.sort(key=lambda row: sort_key(inputs[row]))
@@ -112,19 +147,21 @@ class Decoder:
                 rows = order[start : start + batch_size]
                 batch = [inputs[row] for row in rows]
                 # TensorFlow takes 40 times as long for a list of arrays as for one array.
-                outputs = beam(tf.constant(np.stack(batch) if np.ndim(batch[0]) else batch, self.inputs.dtype))
-                scores[rows] = outputs["score"]
-                for row, sentence in zip(rows, outputs[self.output].numpy(), strict=True):
+                batch = tf.constant(np.stack(batch) if np.ndim(batch[0]) else batch, self.inputs.dtype)
+                some, found = beam(batch)
+                for name, values in found.items():
+                    numbers.setdefault(name, np.zeros(len(inputs), np.float32))[rows] = values
+                for row, sentence in zip(rows, some.numpy(), strict=True):
                     sentences[row] = sentence.decode()
-            return sentences, scores
+            return sentences, numbers
 
         return decode
 
     def _with_defaults(self, options: dict, given: dict) -> dict:
         return {**options, **{name: self.defaults[name] for name in options if name in self.defaults}, **given}
 
-    def _decode(self, method: Callable, inputs, prefix=None, **options) -> dict:
-        """Calls a function of `layers.decoding` and converts its token ids to sentences."""
+    def _decode(self, method: Callable, inputs, prefix=None, **options) -> tuple[dict, dict]:
+        """Calls a function of `layers.decoding` and converts its token ids to sentences; also returns the evidence."""
         states, valid = self.initial_states(inputs)
         if prefix is not None:
             ids = pad(self.tokenizer.encode(prefix)[0])
@@ -132,6 +169,8 @@ class Decoder:
         state = tuple(states) if self.ensemble else states[0]
         forbidden = [token for token in FORBIDDEN if not (token == UNKNOWN and self.replace_unknown)]
         decoded = method(self.step, state, start=START, end=END, forbidden=forbidden, **options)
+        evidence, outputs = self.examine(inputs) if self.examine else ({}, {})
+        evidence = {**evidence_of(decoded, options.get("length_penalty", 0.0)), **evidence}
         batch, count, time = tf.unstack(tf.shape(decoded.ids))
         ids = tf.reshape(decoded.ids, [batch * count, time])
         options = {}
@@ -141,7 +180,10 @@ class Decoder:
         sentences = tf.reshape(self.tokenizer.decode(ids, **options), [batch, count])
         candidates = tf.where(tf.math.is_finite(decoded.scores) & valid[:, None], sentences, "")
         score = tf.where(valid, decoded.scores[:, 0], self.invalid_score)
-        return {self.output: candidates[:, 0], "score": score, "candidates": candidates}
+        outputs = {self.output: candidates[:, 0], "score": score, "candidates": candidates, **outputs}
+        if self.confidence:
+            outputs["confidence"] = tf.where(valid, self.confidence(evidence), 0.0)
+        return outputs, evidence
 
     def _with_prefix(self, words, prefix, batch, count):
         """Returns string[batch * count, time] with the words of the prefixes, string[batch] or [1], in their places."""
@@ -149,3 +191,19 @@ class Decoder:
         given = self.tokenizer.tokens(prefix)[0].to_tensor("", shape=tf.stack([tf.size(prefix), time]))
         given = tf.repeat(tf.broadcast_to(given, [batch, time]), count, axis=0)
         return tf.where(given != "", given, words)
+
+
+def evidence_of(decoded: Decoded, length_penalty) -> dict:
+    """Returns what a search tells about the best sentence of each input, inputs of a `Confidence`, float32[batch] each.
+
+    Args:
+        length_penalty: that of the search, by which scores were divided.
+
+    Returns:
+        log_probability: the mean log-probability of a token, the end included.
+        log_length: the logarithm of the number of tokens, the end included.
+    """
+    length = tf.cast(decoded.lengths[:, 0], tf.float32)
+    score = tf.maximum(decoded.scores[:, 0], IMPOSSIBLE)  # that of a missing candidate is -inf
+    total = score * ((5 + length) / 6) ** tf.cast(length_penalty, tf.float32)
+    return {"log_probability": total / (length + 1), "log_length": tf.math.log(length + 1)}

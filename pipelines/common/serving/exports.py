@@ -19,7 +19,7 @@ def load(model: pathlib.Path, task: str, outputs: set[str]):
     Args:
         model: A run that was exported, or the folder of the export.
         task: Name of the pipeline.
-        outputs: Names of the outputs that its signature `serving_default` must have.
+        outputs: Names of the outputs that its signature `serving_default` must have. It may have others.
 
     Raises:
         UserError: There is no export, it is damaged, or it belongs to another pipeline.
@@ -35,7 +35,7 @@ def load(model: pathlib.Path, task: str, outputs: set[str]):
             )
         raise UserError(f"{export} cannot be loaded: {reason}") from error
     signature = loaded.signatures.get("serving_default")
-    if signature is None or set(signature.structured_outputs) != outputs:
+    if signature is None or not outputs <= set(signature.structured_outputs):
         *others, last = sorted(outputs)
         names = f"{', '.join(others)} and {last}" if others else last
         raise UserError(f"{export} is not an export of the pipeline {task}: expected one that returns {names}")
@@ -60,12 +60,17 @@ def decode(loaded, options: DecodingOptions, **inputs) -> dict:
 
 
 def sentences(outputs: dict, name: str, options: DecodingOptions) -> list[dict]:
-    """Returns an object for each input from the outputs of `decode`: the sentence under its name, its score, and the
-    candidates if more than one was asked for."""
+    """Returns an object for each input from the outputs of `decode`: the sentence under its name, its score, its
+    confidence and the unknown words if the export returns them, and the candidates if more than one was asked for."""
+    found = {key: value.numpy() for key, value in outputs.items()}
     objects = []
-    for sentence, score, candidates in zip(*(outputs[key].numpy() for key in (name, "score", "candidates")),
-                                           strict=True):  # fmt: skip
-        objects.append({name: sentence.decode(), "score": round(float(score), 6)})
+    for row, sentence in enumerate(found[name]):
+        answer = {name: sentence.decode(), "score": round(float(found["score"][row]), 6)}
+        if "confidence" in found:
+            answer["confidence"] = round(float(found["confidence"][row]), 4)
+        if "unknown" in found:
+            answer["unknown"] = [word.decode() for word in found["unknown"][row] if word]
         if options.n_best > 1:
-            objects[-1]["candidates"] = [candidate.decode() for candidate in candidates[: options.n_best]]
+            answer["candidates"] = [candidate.decode() for candidate in found["candidates"][row][: options.n_best]]
+        objects.append(answer)
     return objects

@@ -13,10 +13,11 @@ Everything is implemented with core TensorFlow operations.
 """
 
 import pathlib
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.common.data.loading import without_autograph, without_autotune
+from pipelines.common.data.loading import without_autograph, without_autotune, without_rewriting
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -47,14 +48,16 @@ def scale(images, size: int, fit: str):
     return tf.cast(tf.image.resize(images, [size, size], method="bilinear", antialias=True), tf.float32)
 
 
-def decode_one(encoded, *, size: int, fit: str, pixel_limit: int):
+def decode_one(encoded, *, size: int, fit: str, pixel_limit: int, change: Callable | None = None):
     """Decodes one image: string[] -> float32[size, size, 3] from 0 to 255.
+
+    Args:
+        change: function of the upright pixels uint8[height, width, 3] that returns those to scale.
 
     Raises:
         tf.errors.InvalidArgumentError: The image cannot be read (see `refusal`). Raised when the operation runs.
     """
-    pixels = turn(read_pixels(encoded, pixel_limit), orientation(encoded))
-    return tf.ensure_shape(scale(pixels, size, fit), [size, size, 3])
+    return upright_and_scaled(read_channels(encoded, pixel_limit), encoded, size, fit, change)
 
 
 def decode(encoded, *, size: int, fit: str, pixel_limit: int):
@@ -62,25 +65,43 @@ def decode(encoded, *, size: int, fit: str, pixel_limit: int):
 
     An unreadable image is black and does not affect the others: an error of an operation fails its whole graph, but
     within tf.data only the element. Works in the signature of a SavedModel.
+
+    The graph of a dataset is set up anew in every call, in a time that grows with its operations: 0.3 s of one core if
+    it also rotates and scales. So it only has what may fail, the rest is in the loop over its elements. They are read
+    one by one, as the pixels of a batch of photos may need gigabytes before they are scaled.
     """
 
-    def one(index, encoded):
-        return index, decode_one(encoded, size=size, fit=fit, pixel_limit=pixel_limit)
+    def read(index, encoded):
+        return index, read_channels(encoded, pixel_limit)
 
-    count = tf.shape(encoded, tf.int64)[0]
-    decoded = (
-        without_autotune(tf.data.Dataset.from_tensor_slices(encoded))
-        .enumerate()
-        .map(without_autograph(one), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
-        .ignore_errors()
-        .batch(tf.maximum(count, 1))
+    images = without_rewriting(without_autotune(tf.data.Dataset.from_tensor_slices(encoded))).enumerate()
+    images = images.map(without_autograph(read), num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+    iterator = iter(images.ignore_errors())
+    count = tf.size(encoded)
+
+    def add(image, pixels, valid):
+        index, channels = image.get_value()
+        # Images that are not written are zeros.
+        pixels = pixels.write(tf.cast(index, tf.int32), upright_and_scaled(channels, encoded[index], size, fit))
+        valid = tf.tensor_scatter_nd_update(valid, index[None, None], [True])
+        return iterator.get_next_as_optional(), pixels, valid
+
+    start = (
+        iterator.get_next_as_optional(),
+        tf.TensorArray(tf.float32, count, element_shape=[size, size, 3]),
+        tf.zeros([count], tf.bool),
     )
-    empty = tf.zeros([0], tf.int64), tf.zeros([0, size, size, 3])
-    indices, images = decoded.reduce(empty, lambda _, batch: batch)  # there is no batch if no image can be read
-    places = tf.ensure_shape(indices, [None])[:, None]
-    images = tf.scatter_nd(places, images, tf.stack([count, size, size, 3]))
-    valid = tf.tensor_scatter_nd_update(tf.zeros([count], tf.bool), places, tf.ones_like(indices, tf.bool))
-    return tf.ensure_shape(images, [None, size, size, 3]), valid
+    _, pixels, valid = tf.while_loop(lambda image, *_: image.has_value(), add, start, parallel_iterations=1)
+    return tf.ensure_shape(pixels.stack(), [None, size, size, 3]), tf.ensure_shape(valid, [None])
+
+
+def upright_and_scaled(channels, encoded, size: int, fit: str, change: Callable | None = None):
+    """Converts what `read_channels` returns for the bytes of an image to float32[size, size, 3]; never fails. `change`
+    is that of `decode_one`."""
+    pixels = turn(without_alpha(channels, encoded), orientation(encoded))
+    if change is not None:
+        pixels = change(pixels)
+    return tf.ensure_shape(scale(pixels, size, fit), [size, size, 3])
 
 
 def check(path, pixel_limit: int) -> str | None:
@@ -118,16 +139,37 @@ def refusal(encoded: bytes, pixel_limit: int) -> str | None:
 
 def read_pixels(encoded, pixel_limit: int):
     """Decodes string[] to uint8[height, width, 3] without rotating it; raises tf.errors.InvalidArgumentError."""
-    jpeg, png = begins_with(encoded, JPEG), begins_with(encoded, PNG)
-    height, width = tf.unstack(tf.cond(jpeg | png, lambda: shape_in_header(encoded), lambda: tf.zeros([2], tf.int64)))
-    allowed = (height > 0) & (width > 0) & (height * width <= pixel_limit)
-    # The decoders refuse an empty string. Their input depends on the check, so they cannot run before it.
-    encoded = tf.where(allowed, encoded, "")
-    return tf.cond(
-        jpeg,
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: on_white(tf.io.decode_png(encoded, channels=4), opaque_alpha(encoded)),
+    return without_alpha(read_channels(encoded, pixel_limit), encoded)
+
+
+def read_channels(encoded, pixel_limit: int):
+    """Decodes a JPEG to uint8[height, width, 3] and a PNG to uint8[height, width, 4], as they are in the file.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The image cannot be read. This is the only function of a decoding that may fail.
+    """
+
+    def limited(shape, is_image=True):
+        # The decoders refuse an empty string, and sizes below 1. Their input depends on the check, so they cannot run
+        # before it.
+        return tf.where(is_image & (tf.reduce_prod(shape) <= pixel_limit), encoded, "")
+
+    def jpeg():
+        shape = tf.io.extract_jpeg_shape(encoded, tf.int64)[:2]
+        return tf.io.decode_jpeg(limited(shape), channels=3, dct_method="INTEGER_ACCURATE")
+
+    def png():
+        return tf.io.decode_png(limited(shape_in_png_header(encoded), begins_with(encoded, PNG)), channels=4)
+
+    return tf.cond(begins_with(encoded, JPEG), jpeg, png)
+
+
+def without_alpha(channels, encoded):
+    """Returns uint8[height, width, 3] of what `read_channels` returns for these bytes: a PNG is blended with white."""
+    pixels = tf.cond(
+        tf.shape(channels)[2] == 4, lambda: on_white(channels, opaque_alpha(encoded)), lambda: channels[..., :3]
     )
+    return tf.ensure_shape(pixels, [None, None, 3])
 
 
 def begins_with(encoded, magic: bytes):
@@ -137,12 +179,17 @@ def begins_with(encoded, magic: bytes):
 def shape_in_header(encoded):
     """Returns int64[2], the height and width of the bytes of a JPEG or PNG image; raises tf.errors.InvalidArgumentError
     for a JPEG without a header."""
+    return tf.cond(
+        begins_with(encoded, JPEG),
+        lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2],
+        lambda: shape_in_png_header(encoded),
+    )
 
-    def png():
-        width_and_height = tf.io.decode_raw(png_header(encoded, 16, 8), tf.int32, little_endian=False)
-        return tf.cast(tf.ensure_shape(width_and_height, [2])[::-1], tf.int64)
 
-    return tf.cond(begins_with(encoded, JPEG), lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2], png)
+def shape_in_png_header(encoded):
+    """Returns int64[2], the height and width; zeros after the end of the file."""
+    width_and_height = tf.io.decode_raw(png_header(encoded, 16, 8), tf.int32, little_endian=False)
+    return tf.cast(tf.ensure_shape(width_and_height, [2])[::-1], tf.int64)
 
 
 def png_header(encoded, at: int, length: int):

@@ -15,6 +15,7 @@ from pipelines.sentiment.language_model.model import Trained, load_trained
 
 CLOSING = r" ([.,;:!?%)\]}…]+)"  # signs without a space before them
 OPENING = r"([(\[{]) "  # signs without a space after them
+NEGATION = r" ([nN]'[tT])\b"  # a word of its own with --split-negation
 
 
 def export(path: pathlib.Path, to: pathlib.Path | None = None) -> pathlib.Path:
@@ -84,5 +85,6 @@ class Generation:
 def append_words(prefix, words):
     """Joins prefixes, string[batch], with the words after them, string[batch, (words)], to texts, string[batch]."""
     rest = tf.strings.reduce_join(tf.strings.join([" ", words]), axis=-1)
-    rest = tf.strings.regex_replace(tf.strings.regex_replace(rest, CLOSING, r"\1"), OPENING, r"\1")
+    for pattern in (CLOSING, OPENING, NEGATION):
+        rest = tf.strings.regex_replace(rest, pattern, r"\1")
     return tf.strings.strip(tf.strings.join([tf.strings.strip(prefix), rest]))

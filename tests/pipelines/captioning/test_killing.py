@@ -26,6 +26,14 @@ def test_two_kills_with_attention(tmp_path, shared, tiny):
     assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
 
 
+@pytest.mark.extra
+def test_two_kills_of_self_critical_training(tmp_path, shared):
+    """The captions that are drawn, too, are the same after a restart."""
+    command = ["fine-tune", "--from", shared.run, "--data", shared.data, "--no-tensorboard", "--checkpoint-minutes"]
+    command += ["0.01", "--reward", "cider", "--epochs", "8", "--finetune-cnn-after", "None", "--batch-pairs", "8"]
+    assert killing.check_command("captioning", command, tmp_path, kills=2, longest_delay=1.0)
+
+
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
     command = [*SAMPLE, "--cache", tmp_path / "cache", "--ema", "0.99", "--epochs", "9", "--finetune-cnn-after", "3"]

@@ -27,3 +27,9 @@ def test_class_weights_make_labels_count_the_same():
     found = metrics.class_weights(labels, 3)
     assert found[0] * 3 == pytest.approx(found[1])
     assert found[labels].mean() == pytest.approx(1)
+
+
+def test_softmax_of_large_logits():
+    np.testing.assert_allclose(
+        metrics.softmax(np.array([[1e4, 1e4 - np.log(3)]], np.float32)), [[0.75, 0.25]], atol=1e-3
+    )

@@ -1,5 +1,6 @@
 import dataclasses
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_another_config_names_the_fields(tmp_path):
     assert "training.epochs was 3 and is now 4" in message
     assert "new was (none) and is now true" in message
     assert "rates" not in message
+
+
+def test_a_release_is_not_trained_on(tmp_path):
+    released = Path(__file__).parents[3] / "saved_models" / "video" / "50salads-actions"
+    folder = shutil.copytree(released, tmp_path / "actions")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match=r"is a released model, .* expected --run .*my-actions"):
+        Run.prepare(folder, "video", Run.open(folder, "video").config)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):

@@ -145,8 +145,9 @@ def test_the_command_line(command, capsys, arguments, message):
 def test_calibration_needs_every_label_in_validation(refused, tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,good\nb,bad\nc,good\n")
     (tmp_path / "validation.csv").write_text("text,label\nd,good\ne,good\n")
-    message = "none of its 2 reviews has the label bad: expected every label there, or --no-calibrate"
-    assert message in refused(tmp_path, "--calibrate")
+    message = "needs every label in validation, but none of its 2 reviews has the label bad: expected every label there"
+    for field in ("calibrate", "calibrate-lengths"):
+        assert f"--{field} {message}, or --no-{field}\n" in refused(tmp_path, f"--{field}")
 
 
 @pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])

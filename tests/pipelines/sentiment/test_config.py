@@ -31,6 +31,20 @@ def test_a_preset_that_starts_from_a_language_model_has_its_architecture():
     assert config.for_fine_tuning(config.run).transfer.init_from is None
 
 
+def test_fine_tuning_keeps_the_pieces_but_not_their_teachers():
+    config = PRESETS["imdb-reads"][1]
+    tuned = config.for_fine_tuning(config.run)
+    assert config.transfer.label_pieces and config.loss.calibrate_lengths
+    assert tuned.augmentation == config.augmentation
+    assert not (tuned.transfer.label_pieces or tuned.transfer.teachers or tuned.loss.calibrate_lengths)
+
+
+def test_a_language_model_that_splits_negation_makes_the_classifier_split_it():
+    _, learned = LANGUAGE_MODELS["imdb"]
+    config = PRESETS["imdb"][1].starting_from(replace(learned, split_negation=True), learned.run)
+    assert config.text.split_negation and not PRESETS["imdb"][1].text.split_negation
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -46,6 +60,12 @@ def test_a_preset_that_starts_from_a_language_model_has_its_architecture():
         ({"vocabulary_size": 2}, "--vocabulary-size is 2, but must be at least 3"),
         ({"layer_decay": 0.0}, "--layer-decay is 0.0, but must be above 0 and at most 1"),
         ({"init_from": "lm", "base": "run"}, "--init-from is lm, but fine-tune starts from the run run: expected one"),
+        ({"pieces": 1.0}, "--pieces is 1.0, but must be at least 0 and below 1"),
+        ({"piece_softness": -1.0}, "--piece-softness is -1.0, but must be at least 0"),
+        ({"piece_noise": 0.5}, "--piece-noise is 0.5, but must be at least 0 and below 0.5"),
+        ({"strong_word_dropout": 1.0}, "--strong-word-dropout is 1.0"),
+        ({"calibrate": True, "calibrate_lengths": True}, "--calibrate-lengths is True, but must be False with --calib"),
+        ({"label_pieces": True}, "--label-pieces is True, but must be False without --teachers and --pieces"),
         ({"unfreeze_every": 5}, "--unfreeze-every is 5, but must be below 5, so that the embeddings, the last of 2"),
     ],
 )

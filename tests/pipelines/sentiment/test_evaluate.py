@@ -16,7 +16,14 @@ def test_table_metrics_and_picture(shared, command, capsys):
     assert set(metrics["classes"]["negative"]) == {"precision", "recall", "f1", "support"}
     assert f"{metrics['accuracy']:.4f}" in printed
     assert "negative" in printed
-    assert (shared.run / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    assert sum(metrics["reliability"]["examples"]) == 40
+    gaps = [
+        abs(a - c) for a, c in zip(*(metrics["reliability"][name] for name in ("accuracy", "confidence")), strict=True)
+    ]
+    assert 0 < min(gaps) <= metrics["ece"] <= max(gaps) < 1
+    assert f"ECE      {metrics['ece']:9.4f}" in printed
+    for name in ("confusion_matrix.png", "reliability.png"):
+        assert (shared.run / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_parts_and_other_data(shared, command, tmp_path, make, capsys):

@@ -11,8 +11,11 @@ from pipelines.sentiment import dataset, self_training
 from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.export import Classifier
 from pipelines.sentiment.model import load_trained
-from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.pieces import Pieces
+from pipelines.sentiment.reviews import Reviews, join
 from tests import killing
+
+PIECES = ["--pieces", "0.5", "--label-pieces"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,79 @@ def test_a_student_learns_the_words_of_unlabelled_reviews(student, command):
     assert "unheard" in (student / "vocabulary.txt").read_text().split()
     assert command("evaluate", "--run", student) == 0
     assert command("export", "--run", student) == 0
+
+
+@pytest.fixture(scope="module")
+def reader(school, command, tmp_path_factory):
+    """A student whose teachers also label pieces."""
+    run = tmp_path_factory.mktemp("reader") / "run"
+    assert command(*school.arguments, *PIECES, "--run", run) == 0
+    return run
+
+
+@pytest.mark.extra
+def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
+    run = Run.open(reader, "sentiment")
+    trained, config = load_trained(run), from_json(Config, run.config)
+    parts = dataset.load(config.data)
+    training = join(parts["train"], dataset.load_unlabelled(config.data, parts))
+    found = np.load(reader / "piece_labels.npy")
+    assert found.shape == (2, len(training), 2) and found.dtype == np.float32
+    texts = dataset.encode(training, trained.preprocessing)
+    pieces = Pieces(texts, trained.preprocessing.vocabulary, config.training.seed)
+    split, _ = trained.preprocessing.split(np.array(training.texts))
+    teachers = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
+    for epoch in (0, 1):
+        spans = pieces.draw(epoch, 0.5)
+        np.testing.assert_array_equal(found[epoch].any(axis=1), spans.is_piece)
+        np.testing.assert_allclose(found[epoch][spans.is_piece].sum(axis=1), 1, rtol=1e-5)
+        begins = spans.begins - texts.splits[:-1]
+        rows = np.flatnonzero(spans.is_piece)
+        words = [split[row].numpy()[begins[row] : begins[row] + spans.lengths[row]] for row in rows]
+        said = [b" ".join(each).decode() for each in words]
+        reviews = Reviews(said, said, said, said)
+        expected = np.zeros([len(rows), 2])
+        for teacher in teachers:
+            predict = self_training.piece_predictor(teacher, parts["validation"], config)
+            probabilities = predict(dataset.encode(reviews, teacher.preprocessing))
+            expected += probabilities[:, [teacher.names.index(name) for name in trained.names]] / 2
+        np.testing.assert_allclose(found[epoch][rows], expected, atol=1e-5)
+
+
+@pytest.mark.extra
+def test_teachers_are_calibrated_before_they_label_pieces(school):
+    run = Run.open(school.teachers[0], "sentiment")
+    config, teacher = from_json(Config, run.config), load_trained(run)
+    head = teacher.model.get_layer("head")
+    head.set_weights([50 * weight for weight in head.get_weights()])  # much too certain
+    pieces = ["good", "bad film", "the film was lovely and"]
+    reviews = Reviews(pieces, pieces, pieces, pieces)
+    plain = self_training.predict_probabilities(teacher, reviews, teacher.names)
+    predict = self_training.piece_predictor(teacher, dataset.load(config.data)["validation"], config)
+    calibrated = predict(dataset.encode(reviews, teacher.preprocessing))
+    assert (calibrated.max(axis=1) < plain.max(axis=1) - 0.01).all()
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.extra
+def test_a_resumed_reader_needs_no_teacher_but_its_labels(school, reader, tmp_path, command, monkeypatch, capsys):
+    monkeypatch.setattr(self_training, "load_trained", None)
+    run = make_unfinished(reader, tmp_path / "run")
+    shutil.copy(reader / "piece_labels.npy", run)
+    assert command(*school.arguments, *PIECES, "--run", run) == 0
+    killing.assert_same_run(run, reader)
+    other = make_unfinished(reader, tmp_path / "other")
+    np.save(other / "piece_labels.npy", np.zeros([1, 3, 2], np.float32))
+    assert command(*school.arguments, *PIECES, "--run", other) == 2
+    assert "piece_labels.npy has the shape (1, 3, 2), but the training 2 epochs" in capsys.readouterr().err
+
+
+@pytest.mark.extra
+def test_a_run_without_the_labels_of_its_pieces_asks_the_teachers_again(school, reader, tmp_path, command):
+    run = make_unfinished(reader, tmp_path / "run")
+    assert command(*school.arguments, *PIECES, "--run", run) == 0
+    np.testing.assert_array_equal(np.load(run / "piece_labels.npy"), np.load(reader / "piece_labels.npy"))
+    killing.assert_same_run(run, reader)
 
 
 def make_unfinished(student, run, pseudo_labels=None):
@@ -173,6 +249,8 @@ def test_teachers_that_do_not_fit(refused, school, shared, tmp_path):
     message = f"the teacher {shared.run} has the labels negative, positive; expected negative, positive, neither"
     refused(message, "--label-names", *names)
     refused("--split-seed is 7, but 1 in the teacher", "--split-seed", "7")
+    message = f"--max-words is 40, but 50 in the teacher {shared.run}: expected the same with --label-pieces"
+    refused(message, "--max-words", "40", *PIECES)
     refused("does not exist", "--teachers", tmp_path / "nowhere")
     damaged = shutil.copytree(shared.run, tmp_path / "damaged")
     (damaged / "model.weights.h5").write_bytes((damaged / "model.weights.h5").read_bytes()[:2000])

@@ -100,6 +100,74 @@ def test_calibration_is_part_of_the_run_and_survives_a_kill(shared, tmp_path, co
     np.testing.assert_allclose(own[bias], found["scale"] * plain[bias] + found["bias"], rtol=1e-5, atol=1e-6)
 
 
+SHORT = "--pieces 0.5 --strong-word-dropout 0.3 --calibrate-lengths --split-negation --pooling last max"
+
+
+@pytest.fixture(scope="module")
+def short(shared, tmp_path_factory, command, tiny):
+    """A run that was also trained on pieces, and the arguments that trained it."""
+    arguments = ["train", "sample", "--data", shared.data, "--group-column", "film", *tiny, *SHORT.split()]
+    run = tmp_path_factory.mktemp("short") / "run"
+    assert command(*arguments, "--run", run) == 0
+    return run, arguments
+
+
+@pytest.mark.extra
+def test_a_run_on_pieces_resumes_exactly_and_is_calibrated_by_length(short, tmp_path, command, capsys, monkeypatch):
+    run, arguments = short
+    seen = []
+    batches = dataset.batches
+
+    def interrupted(texts, *, epoch=0, **options):
+        seen.append(len(texts.ids))
+        if len(seen) == 3:  # the batches of the first epoch are counted before it begins
+            os.kill(os.getpid(), signal.SIGINT)
+        return batches(texts, epoch=epoch, **options)
+
+    monkeypatch.setattr(dataset, "batches", interrupted)
+    assert command(*arguments, "--run", tmp_path / "run") == 130
+    monkeypatch.undo()
+    assert seen[0] == seen[1] != seen[2]
+    capsys.readouterr()
+    assert command(*arguments, "--run", tmp_path / "run") == 0
+    assert same(weights(tmp_path / "run"), weights(run))
+    printed = capsys.readouterr().out
+    assert [f"calibrated, at {knot} known words: logits times" in printed for knot in (1, 16, 256)] == [True] * 3
+    summary = Run.open(run, "sentiment").summary
+    assert {"val_loss", "val_accuracy", "val_pieces_loss", "val_pieces_accuracy"} <= summary["scores"].keys()
+    found = summary["calibration"]
+    assert np.shape(found["scale"]) == (3,) and np.shape(found["bias"]) == (3, 2)
+    assert found["val_loss"] < summary["scores"]["val_loss"]
+    assert command("evaluate", "--run", run, "--split", "validation") == 0
+    assert json.loads((run / "metrics.json").read_text())["loss"] == pytest.approx(found["val_loss"], rel=1e-5)
+    words = (run / "vocabulary.txt").read_text().split()
+    assert {"do", "n't"} <= set(words) and "don't" not in words
+
+
+@pytest.mark.extra
+def test_a_text_without_a_known_word_says_nothing_in_the_export(short, command, capsys):
+    run, _ = short
+    capsys.readouterr()
+    assert command("predict", "--model", run, "", "zzzz qqqq", "good") == 0
+    empty, unknown, good = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert empty["probability"] == unknown["probability"] == 0.5 < good["probability"]
+    assert command("export", "--run", run) == 0
+    found = tf.saved_model.load(str(run / "export")).signatures["explain"](text=tf.constant(["zzzz good"]))
+    assert found["probability"][0, 0].numpy().tolist() == [0.5, 0.5]
+    assert found["probability"][0, 1, 0] != 0.5
+
+
+@pytest.mark.extra
+def test_fine_tuning_of_a_run_that_is_calibrated_by_length(short, shared, tmp_path, command):
+    run, _ = short
+    tune = ["fine-tune", "--from", run, "--data", shared.data, "--epochs", "1"]
+    assert command(*tune, "--run", tmp_path / "plain") == 0
+    assert command(*tune, "--run", tmp_path / "again", "--calibrate-lengths", "--learning-rate", "1e-12") == 0
+    assert "calibration" not in Run.open(tmp_path / "plain", "sentiment").summary
+    before, after = (Run.open(path, "sentiment").summary["calibration"] for path in (run, tmp_path / "again"))
+    assert after["scale"] != before["scale"]  # fitted anew, to other validation reviews
+
+
 def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
     """Its configuration was flat."""
     run = tmp_path / "run"
@@ -107,7 +175,7 @@ def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
     stored = json.loads((run / "config.json").read_text())
     config = stored["config"]
     flat = {name: config[name] for name in ("run", "base", "training")}
-    for group in ("data", "text", "vocabulary", "model", "regularization", "loss", "transfer"):
+    for group in ("data", "text", "vocabulary", "model", "regularization", "augmentation", "loss", "transfer"):
         flat |= config[group]
     flat["data"] = flat.pop("location")
     (run / "config.json").write_text(json.dumps({**stored, "config": flat}))
@@ -147,7 +215,7 @@ def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command
     data = write_csv(tmp_path / "reviews.tsv.csv", make_reviews(60, 3, names=(0, 1, 2)))
     options = "--label-names bad good mixed --cell rnn --layers 2 --pooling last mean max attention --no-bidirectional"
     options += " --class-weights --label-smoothing 0.1 --ema 0.9 --accumulate 2 --dropout 0.1 --recurrent-dropout 0.1"
-    options += " --calibrate --adversarial 0.01"
+    options += " --calibrate-lengths --adversarial 0.01 --pieces 0.3 --strong-word-dropout 0.1"
     given = []
     monkeypatch.setattr(sentiment_train, "make_loss", lambda *all_: given.append(all_[1:]) or make_loss(*all_))
     assert command("train", "sample", "--data", data, "--run", tmp_path / "run", "--group-column", "",
@@ -156,7 +224,7 @@ def test_three_labels_of_integers_with_names_and_a_vanilla_rnn(tmp_path, command
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert list(metrics["classes"]) == ["bad", "good", "mixed"]
     found = Run.open(tmp_path / "run", "sentiment").summary["calibration"]
-    assert len(found["bias"]) == 3 and sum(found["bias"]) == pytest.approx(0, abs=1e-6) and found["scale"] != 1
+    assert np.shape(found["bias"]) == (3, 3) and np.sum(found["bias"]) == pytest.approx(0, abs=1e-6)
     assert 0 < metrics["examples"] < 20  # the tenth of the file that training did not see
     ((weights, *others),) = given
     assert len(set(weights)) > 1 and others == [0.1, 0.01]

@@ -24,7 +24,8 @@ def test_one_object_for_each_sentence(shared, command, lines, model):
     assert command("predict", "--model", shared.run / model, "A red star.", "", "A car.") == 0
     found = lines()
     assert [row["source"] for row in found] == ["A red star.", "", "A car."]
-    assert all(list(row) == ["source", "translation", "score"] for row in found)
+    assert all(list(row) == ["source", "translation", "score", "confidence", "unknown"] for row in found)
+    assert [row["unknown"] for row in found] == [[], [], []] and [row["confidence"] > 0 for row in found] == [1, 0, 1]
     assert found[1]["translation"] == "" and found[1]["score"] == 0
     assert found[0]["score"] < 0
 

@@ -135,6 +135,7 @@ def test_signatures_name_their_tensors(loaded):
     assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in found.structured_outputs.items()} == {
         "labels": (tf.string, [None, None]),
         "probabilities": (tf.float32, [None, None, 2]),
+        "confidence": (tf.float32, [None, None]),
     }
     _, takes = found.structured_input_signature
     assert {name: spec.shape.as_list() for name, spec in takes.items()} == {
@@ -142,7 +143,7 @@ def test_signatures_name_their_tensors(loaded):
     }  # fmt: skip
     step = loaded.signatures["step"]
     assert set(step.structured_input_signature[1]) == {"frames", "h_1", "c_1"}
-    assert set(step.structured_outputs) == {"labels", "probabilities", "h_1", "c_1"}
+    assert set(step.structured_outputs) == {"labels", "probabilities", "confidence", "h_1", "c_1"}
     settings = loaded.signatures["settings"]()
     assert float(settings["fps"]) == 0 and settings["classes"].numpy().tolist() == [b"left", b"right"]
 

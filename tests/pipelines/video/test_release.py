@@ -11,13 +11,14 @@ def test_a_release_is_used_and_fine_tuned(shared, command, capsys, tmp_path, mon
     to = tmp_path / "small"
     assert command("release", "--run", shared.run, "--to", to, "--split", "validation") == 0
     assert capsys.readouterr().out == f"{to}\n"
-    names = ["README.md", "config.json", "history.csv", "labels.json", "metrics.json", "model.weights.h5"]
-    assert sorted(path.name for path in to.iterdir()) == [*names, "status.json"]
+    names = ["README.md", "confidence.json", "config.json", "history.csv", "labels.json", "metrics.json"]
+    assert sorted(path.name for path in to.iterdir()) == [*names, "model.weights.h5", "status.json"]
     text, scores = (to / "README.md").read_text(), json.loads((to / "metrics.json").read_text())
     assert scores["split"] == "validation" and f" {scores['accuracy']:.2f} |\n" in text
     assert "evaluate --run video/small --split validation" in text and str(shared.data) not in text
     assert command("predict", "--model", to, shared.data / "clips" / "0.mp4") == 0
-    assert list(json.loads(capsys.readouterr().out)) == ["video", "fps", "labels", "segments"]
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer) == ["video", "fps", "labels", "segments"] and 0 < answer["segments"][0]["confidence"] < 1
     tune = ["fine-tune", "--from", to, "--data", shared.data, "--cache", tmp_path / "cache", "--run", tmp_path / "run"]
     assert command(*tune, "--epochs", "1") == 0
     with open(to / "model.weights.h5", "r+b") as file:

@@ -6,6 +6,7 @@ from pipelines.common.pictures.charts import (
     draw_confusion_matrix,
     draw_curves,
     draw_lines,
+    draw_reliability,
     draw_sentence_map,
 )
 from tests.pipelines.common.pictures.pixels import coloured, size
@@ -73,3 +74,12 @@ def test_lines_have_a_colour_for_each_system(tmp_path):
     draw_lines(["a", "b"], {"one": [1.0, 2.0]}, tmp_path / "one.png", title="lines", names=("x", "y"))
     assert coloured(tmp_path / "two.png", blue) > 0 and coloured(tmp_path / "two.png", orange) > 0
     assert coloured(tmp_path / "one.png", orange) == 0
+
+
+def test_reliability_draws_a_gap_for_each_bin_that_is_off(tmp_path):
+    orange = (213 / 255, 94 / 255, 0)
+    draw_reliability([0.6, 0.9], [0.6, 0.9], [3, 1000], 0.0, tmp_path / "good.png")
+    draw_reliability([0.6, 0.9], [0.3, 0.9], [3, 1000], 0.1, tmp_path / "off.png")
+    assert coloured(tmp_path / "off.png", orange) > coloured(tmp_path / "good.png", orange) + 50
+    with pytest.raises(ValueError, match="0 confidences, 0 accuracies and 0 counts"):
+        draw_reliability([], [], [], 0.0, tmp_path / "none.png")

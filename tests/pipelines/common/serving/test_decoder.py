@@ -95,6 +95,29 @@ def test_the_signatures_take_their_options_by_name():
     assert signatures["serving_default"](INPUTS)["candidates"].shape == (3, 2)
 
 
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 3}, {"beam_size": 3, "length_penalty": 0.8}])
+def test_evidence_and_confidence_of_the_best_sentence(options):
+    """The evidence does not depend on the length penalty. The confidence of an invalid input is 0."""
+    decoder = make(0, min_length=3, **options)
+    decoder.examine = lambda inputs: (
+        {"letters": tf.cast(tf.strings.length(inputs), tf.float32)},
+        {"unknown": inputs[:, None]},
+    )
+    decoder.confidence = lambda evidence: tf.exp(evidence["log_probability"]) + evidence["letters"]
+    found = decoder.beam(INPUTS)
+    each = np.exp(np.log(0.4**3 * 0.1) / 4)  # a, a, a and the end
+    np.testing.assert_allclose(found["confidence"], [each + 1, 0, each + 1], rtol=1e-4)
+    assert found["unknown"].numpy().tolist() == [[b"x"], [b""], [b"x"]]
+    sentences, numbers = decoder.batched_with_evidence(batch_size=2)(["x", "", "xyz"])
+    assert sentences == ["aaa", "", "aaa"] and set(numbers) == {
+        "score", "confidence", "log_probability", "log_length", "letters",
+    }  # fmt: skip
+    np.testing.assert_allclose(np.exp(numbers["log_probability"][[0, 2]]), each, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(numbers["log_length"][[0, 2]]), 4, rtol=1e-4)
+    np.testing.assert_allclose(numbers["letters"], [1, 0, 3])
+    assert set(decoder.sample(INPUTS)) == {"caption", "score", "candidates", "confidence", "unknown"}
+
+
 def test_an_option_that_does_not_exist():
     with pytest.raises(TypeError, match="beam_width"):
         make(0).beam(INPUTS, beam_width=2)

@@ -67,3 +67,56 @@ def test_folded_into_the_linear_map_it_is_the_same():
     features, kernel, own = draw.normal(size=(5, 4)), draw.normal(size=(4, 3)), draw.normal(size=3)
     folded, moved = calibration.fold(0.7, np.array([0.1, 0.2, 0.3]), kernel, own)
     np.testing.assert_allclose(features @ folded + moved, 0.7 * (features @ kernel + own) + [0.1, 0.2, 0.3])
+
+
+def halves(examples):
+    """Weights of two points, from all on the first to all on the second."""
+    share = np.linspace(0, 1, examples)
+    return np.stack([1 - share, share], axis=1)
+
+
+def drawn_by(points, scales, biases, noise=0.0):
+    """Logits, and labels as probable as the points say, of which a share was replaced by another."""
+    draw = np.random.default_rng(3)
+    logits = draw.normal(0, 3, (len(points), 3))
+    scores = calibration.scaled(points, logits, np.array(scales), np.array(biases))
+    labels = (scores + draw.gumbel(size=scores.shape)).argmax(axis=1)
+    return logits, np.where(draw.random(len(labels)) < noise, (labels + draw.integers(1, 3, len(labels))) % 3, labels)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_scales_and_biases_of_points_and_labels_that_are_partly_wrong(noise):
+    points = halves(8000)
+    scales, biases = [0.4, 1.5], [[0.5, 0.0, -0.5], [-0.3, 0.3, 0.0]]
+    logits, labels = drawn_by(points, scales, biases, noise)
+    found_scales, found_biases = calibration.fit_by(points, logits, labels, noise=noise)
+    np.testing.assert_allclose(found_scales, scales, rtol=0.15)
+    np.testing.assert_allclose(found_biases, biases, atol=0.25)
+    if noise:
+        plain, _ = calibration.fit_by(points, logits, labels)
+        assert (plain < 0.8 * np.array(scales)).all()  # it takes the wrong labels for doubt
+
+
+def test_one_point_is_the_fit_of_all_examples():
+    logits, labels = drawn(0.5, [0.4, 0.1, -0.5], examples=300)
+    weights = np.arange(300) % 3 + 0.5
+    scale, bias = calibration.fit(logits, labels, weights)
+    scales, biases = calibration.fit_by(np.ones([300, 1]), logits, labels, weights)
+    assert scales == pytest.approx([scale])
+    np.testing.assert_allclose(biases, [bias])
+
+
+def test_a_point_never_turns_answers_into_their_opposite():
+    points = halves(2000)
+    scales, _ = calibration.fit_by(points, *drawn_by(points, [-1.0, 1.0], np.zeros([2, 3])))
+    assert scales[0] == calibration.MIN_SCALE and scales[1] > 0.8
+
+
+def test_examples_without_a_point_change_nothing():
+    points = halves(300)
+    logits, labels = drawn_by(points, [1.0, 0.5], np.zeros([2, 3]))
+    more = np.concatenate([points, np.zeros([50, 2])])
+    found = calibration.fit_by(points, logits, labels)
+    again = calibration.fit_by(more, np.pad(logits, [(0, 50), (0, 0)]), np.pad(labels, (0, 50)))
+    np.testing.assert_allclose(found[0], again[0])
+    np.testing.assert_allclose(found[1], again[1], atol=1e-12)

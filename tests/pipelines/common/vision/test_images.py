@@ -213,7 +213,11 @@ def damaged() -> dict[str, bytes]:
         "half a png": picture[: len(picture) // 2],
         "mark of a png": picture[:8],
         "damaged png": bytes(flipped),
+        "png that ends in its height": picture[:22],
         "no width": png(struct.pack(">IIBBBBB", 0, 5, 8, 0, 0, 0, 0), zlib.compress(b"")),
+        "negative sides": png(struct.pack(">iiBBBBB", -60, -40, 8, 2, 0, 0, 0), zlib.compress(b"")),
+        "one negative side": png(struct.pack(">iiBBBBB", -60, 40, 8, 2, 0, 0, 0), zlib.compress(b"")),
+        "jpeg without height": jpeg.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 0, 60), 1),
     }
 
 
@@ -268,6 +272,47 @@ def test_unreadable_images_of_a_batch_are_black_and_do_not_affect_others(bomb):
         decode_one(bomb)
 
 
+def turned_images() -> list[bytes]:
+    return [
+        encoded(RGB[:, : 30 + orientation], kind, exif=exif(orientation, byte_order))
+        for kind in ("JPEG", "PNG")
+        for byte_order in "><"
+        for orientation in range(1, 9)
+    ]
+
+
+@pytest.mark.parametrize("fit", ["squeeze", "crop"])
+def test_images_of_a_batch_are_equal_to_single_ones_to_the_last_bit(fit):
+    """All eight orientations, JPEG and PNG in turn, and some that cannot be read."""
+    images_of_both_kinds = turned_images()
+    contents = [*images_of_both_kinds[::2], *DAMAGED.values(), b"", *images_of_both_kinds[1::2], encoded(SCENE)]
+    options = {**GIVEN, "fit": fit}
+    pixels, valid = images.decode(tf.constant(contents), **options)
+    for content, got, readable in zip(contents, pixels.numpy(), valid.numpy(), strict=True):
+        assert readable == (content not in DAMAGED.values() and content != b"")
+        if readable:
+            np.testing.assert_array_equal(got, images.decode_one(tf.constant(content), **options))
+
+
+def test_only_the_decoding_of_bytes_is_set_up_in_every_call():
+    """The graph of a dataset is instantiated anew in every call, for 0.3 s if it also scales and rotates."""
+    graph = decode.get_concrete_function().graph.as_graph_def()
+    functions = {function.signature.name: function for function in graph.library.function}
+    nodes = [*graph.node, *(node for function in functions.values() for node in function.node_def)]
+    (mapped,) = {node.attr["f"].func.name for node in nodes if node.op.startswith("ParallelMapDataset")}
+
+    def operations(name):
+        for node in functions[name].node_def:
+            yield node.op
+            for value in node.attr.values():
+                if value.func.name:
+                    yield from operations(value.func.name)
+
+    found = list(operations(mapped))
+    assert {"DecodeJpeg", "DecodePng", "ExtractJpegShape"} <= set(found)
+    assert len(found) < 80 and "ScaleAndTranslate" not in found
+
+
 @pytest.mark.parametrize("contents", [[], [b""], [b"no", b"image"]])
 def test_a_batch_of_unreadable_images(contents):
     pixels, valid = decode(tf.constant(contents, tf.string))
@@ -313,7 +358,7 @@ def test_an_export_reads_the_same_pixels_in_bare_tensorflow_without_memory_for_a
     """4000 x 3000 included; the bombs are read before it, so that their memory would show."""
     photo = np.kron(RGB[:30, :40], np.ones((100, 100, 1), np.uint8))
     contents = [*EQUAL.values(), *DAMAGED.values(), *NO_IMAGE.values(), b"", encoded(photo, "JPEG", exif=exif(6))]
-    contents += [encoded(SCENE), encoded(SMOOTH, "JPEG", mode="CMYK")]
+    contents += [encoded(SCENE), encoded(SMOOTH, "JPEG", mode="CMYK"), *turned_images()]
     (tmp_path / "contents").mkdir()
     for number, content in enumerate([*contents, bomb, too_large_jpeg()]):
         (tmp_path / "contents" / f"{number:03d}").write_bytes(content)
@@ -340,7 +385,7 @@ print(bombs["valid"].numpy().any(), grown // 1024, "".join("01"[int(v)] for v in
     assert any_bomb == "False" and int(grown) < 60  # MB; decoded they take 360, and 10,800
     pixels, python_valid = decode(tf.constant(contents))
     assert valid == "".join("01"[int(v)] for v in python_valid)
-    assert valid.count("1") == len(EQUAL) + 3
+    assert valid.count("1") == len(EQUAL) + 3 + len(turned_images())
     np.testing.assert_array_equal(tf.io.parse_tensor((tmp_path / "pixels").read_bytes(), tf.float32), pixels)
 
 

@@ -1,0 +1,1 @@
+"""What evaluations of several tasks share: robustness, reliability."""

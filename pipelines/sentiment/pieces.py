@@ -1,0 +1,139 @@
+"""Pieces of reviews: runs of whole sentences, and parts of a sentence, so that a classifier also reads short texts.
+
+A piece need not say what the whole review says, the less so the shorter it is. Its target is therefore softer:
+
+    target(piece) = c target(review) + (1 - c) belief,  c = n / (n + softness)
+
+for a piece of n words. The belief is the same probability for every label, or that of teachers who have read the piece
+(self_training.py). Pieces are drawn anew in each epoch, by the seed, the epoch and the number of the review alone.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from layers.text import Vocabulary
+from pipelines.sentiment.dataset import LabelledTexts, Texts
+
+SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
+PARTS = 0.25  # share of the pieces that are a part of a sentence; the others are whole sentences
+STREAM = 1  # of random numbers: dataset.batches draws from (seed, epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans:
+    """Where the example of each review is.
+
+    Attributes:
+        begins, ends: int64[reviews], places in Texts.ids, the end exclusive.
+        is_piece: bool[reviews], whether it is a piece. Otherwise it is the whole review.
+    """
+
+    begins: np.ndarray
+    ends: np.ndarray
+    is_piece: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64[reviews], words."""
+        return self.ends - self.begins
+
+    def rows(self, rows: np.ndarray) -> "Spans":
+        """Returns those of the reviews of these numbers, or of a mask bool[reviews]."""
+        return Spans(self.begins[rows], self.ends[rows], self.is_piece[rows])
+
+
+class Pieces:
+    """Draws pieces of texts.
+
+    Args:
+        texts: the texts.
+        vocabulary: that of the texts; its marks of punctuation end the sentences.
+        seed: decides, with the epoch, which pieces are drawn.
+    """
+
+    def __init__(self, texts: Texts, vocabulary: Vocabulary, seed: int):
+        self.splits, self.seed = texts.splits, seed
+        marks = [number for number, word in enumerate(vocabulary.words) if word in SENTENCE_ENDS]
+        is_end = np.isin(texts.ids, marks)
+        starts = np.zeros(len(texts.ids), bool)
+        starts[1:] = is_end[:-1] & ~is_end[1:]  # "..." and "?!" end one sentence
+        starts[texts.splits[:-1][texts.lengths > 0]] = True
+        self.starts = np.append(np.flatnonzero(starts), len(texts.ids))  # the next start is the end of a sentence
+        self.first = np.searchsorted(self.starts, texts.splits)  # number of the first sentence of each text
+
+    def draw(self, epoch: int, share: float = 1.0) -> Spans:
+        """Draws a piece of about this share of the texts, and leaves the others whole.
+
+        A piece has between one and all but one of the sentences of its text, or of the words of one sentence. Small
+        numbers are more frequent: the logarithm of the number is uniform.
+        """
+        random = np.random.default_rng((self.seed, epoch, STREAM))
+        draws = random.random((5, len(self.splits) - 1))
+        begins, ends = self.splits[:-1].copy(), self.splits[1:].copy()
+        whole = ends - begins
+        rows = np.flatnonzero((draws[0] < share) & (whole > 1))
+        choice, length, place, sentence = draws[1:, rows]
+        first, sentences = self.first[rows], self.first[rows + 1] - self.first[rows]
+        is_part = (choice < PARTS) | (sentences == 1)
+        number = log_uniform(length, sentences - 1)
+        start = first + (place * (sentences - number + 1)).astype(np.int64)
+        begins[rows], ends[rows] = self.starts[start], self.starts[start + number]
+        chosen = (first + (sentence * sentences).astype(np.int64))[is_part]
+        words = self.starts[chosen + 1] - self.starts[chosen]
+        number = log_uniform(length[is_part], words)
+        parts = rows[is_part]
+        begins[parts] = self.starts[chosen] + (place[is_part] * (words - number + 1)).astype(np.int64)
+        ends[parts] = begins[parts] + number
+        return Spans(begins, ends, ends - begins < whole)
+
+
+def log_uniform(draws: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Returns int64 from 1 to `largest` (at least 1), for uniform numbers from 0 to 1."""
+    largest = np.maximum(largest, 1)
+    return np.minimum((largest + 1.0) ** draws, largest).astype(np.int64)
+
+
+def certainty(lengths: np.ndarray, softness: float) -> np.ndarray:
+    """Returns c, how much a piece of so many words says what the whole says: float64[pieces] for int[pieces]."""
+    return lengths / np.maximum(lengths + softness, 1)
+
+
+def take(texts: Texts, spans: Spans) -> Texts:
+    """Returns the examples."""
+    splits = np.concatenate([[0], np.cumsum(spans.lengths)])
+    places = np.arange(splits[-1]) + np.repeat(spans.begins - splits[:-1], spans.lengths)
+    return Texts(texts.ids[places], splits, 0)
+
+
+def take_labelled(
+    texts: LabelledTexts, spans: Spans, softness: float, beliefs: np.ndarray | None = None
+) -> LabelledTexts:
+    """Returns the examples with their targets.
+
+    Args:
+        spans: of all texts.
+        softness: words.
+        beliefs: float[texts, classes], used for pieces; None: the same probability for every label.
+    """
+    uniform = np.full_like(texts.targets, 1 / texts.targets.shape[1])
+    c = np.where(spans.is_piece, certainty(spans.lengths, softness), 1.0)[:, None]
+    targets = c * texts.targets + (1 - c) * (uniform if beliefs is None else beliefs)
+    return LabelledTexts(**vars(take(texts, spans)), targets=targets.astype(np.float32))
+
+
+def draw_all(texts: LabelledTexts, vocabulary: Vocabulary, seed: int, draws: int) -> LabelledTexts:
+    """Returns as many pieces of each text of two words or more, with the target of the text."""
+    pieces = Pieces(texts, vocabulary, seed)
+    found = LabelledTexts(texts.ids[:0], texts.splits[:1], 0, texts.targets[:0])
+    for number in range(draws):
+        spans = pieces.draw(number)
+        cut = take(texts, spans.rows(spans.is_piece))
+        found += LabelledTexts(**vars(cut), targets=texts.targets[spans.is_piece])
+    return found
+
+
+def known_words(texts: Texts, unknown: int) -> np.ndarray:
+    """Returns int64[texts], the number of words of each text that are known."""
+    counted = np.concatenate([[0], np.cumsum(texts.ids != unknown)])
+    return counted[texts.splits[1:]] - counted[texts.splits[:-1]]

@@ -1,0 +1,1 @@
+"""Serves exports over HTTP, with the REST interface of TensorFlow Serving: docs/serving.md."""

@@ -1,0 +1,69 @@
+"""Prints a Markdown table: the calibration error of a run of sentiment on other texts, by --piece-noise.
+
+    python tests/benchmarks/piece_noise.py --run saved_models/sentiment/imdb-reads --data sentences.tsv.gz
+        [--noise 0 0.1 0.2 0.3 0.4]
+
+The run was trained with --calibrate-lengths. It is calibrated anew with each value, on its own validation reviews and
+pieces of them, and is not changed. A cell is the expected calibration error; the first row has the accuracies, which
+the calibration hardly changes.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pipelines.common import metrics
+from pipelines.common.config import replace
+from pipelines.common.evaluation.reliability import reliability
+from pipelines.common.runs import Run
+from pipelines.common.training import calibration
+from pipelines.sentiment import dataset
+from pipelines.sentiment.evaluate import predict_logits
+from pipelines.sentiment.length_calibration import KNOTS
+from pipelines.sentiment.model import LENGTH_CALIBRATION, load_trained
+from pipelines.sentiment.validation import Validation, length_weights
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="a run that was trained with --calibrate-lengths")
+    parser.add_argument("--data", nargs="+", required=True, help="files with the columns text and label")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.1, 0.2, 0.3, 0.4])
+    options = parser.parse_args()
+    trained = load_trained(Run.open(options.run, "sentiment"))
+    classes, config = len(trained.names), trained.config
+    trained.model.get_layer(LENGTH_CALIBRATION).set_weights([np.ones(len(KNOTS)), np.zeros([len(KNOTS), classes])])
+
+    def encode(reviews):
+        return dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
+
+    validation = encode(dataset.load_part(config.data, "validation"))
+    held_out = Validation(trained.model, validation, trained.preprocessing.vocabulary, config, with_pieces=True)
+    files = {
+        Path(file).name: encode(dataset.load_all(dataclasses.replace(config.data, location=file), "test"))
+        for file in options.data
+    }
+    parts = {"validation reviews": validation} | files
+    logits = {name: predict_logits(held_out.predictor, texts, config.data) for name, texts in parts.items()}
+    rows = [["--piece-noise", *parts], ["---"] * (1 + len(parts))]
+    right = [np.mean(logits[name].argmax(axis=1) == texts.labels) for name, texts in parts.items()]
+    rows.append(["accuracy", *(f"{share:.1%}" for share in right)])
+    for noise in options.noise:
+        held_out.config = replace(config, piece_noise=noise)
+        fitted = held_out.fit_lengths()
+        errors = []
+        for name, texts in parts.items():
+            probabilities = metrics.softmax(calibration.scaled(length_weights(texts), logits[name], *fitted))
+            found = reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == texts.labels)
+            errors.append(f"{found['ece']:.3f}")
+        rows.append([f"{noise:g}", *errors])
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+if __name__ == "__main__":
+    main()
