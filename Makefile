@@ -6,7 +6,7 @@ stamp := .venv/installed
 runs := saved_models
 pytest := $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check test test-all test-slow bench samples
+.PHONY: demo lecture check test test-all test-slow bench samples
 .DELETE_ON_ERROR:
 
 demo: $(stamp)  ## answers with the released models; trains, evaluates, exports and uses models on the embedded sample
@@ -48,6 +48,10 @@ demo: $(stamp)  ## answers with the released models; trains, evaluates, exports 
 	@echo "The exports    $(runs)/TASK/sample/export/  (SavedModels: strings, images or frames in)"
 	@echo "The pictures   $(runs)/*.png, $(runs)/TASK/sample/*.png"
 	@echo "Your sentence  $(python) -m pipelines.sentiment predict --model $(runs)/sentiment/sample/export 'Not a bad film.'"
+
+lecture: $(stamp)  ## runs the experiments of docs/lecture, and draws its figures and writes its numbers anew
+	$(python) docs/lecture/lecture.py
+	$(python) docs/lecture/notebook.py
 
 check: $(stamp)  ## style and types
 	$(python) -m ruff check .

@@ -64,7 +64,7 @@ def test_the_first_call_creates_the_environment_and_the_second_does_not(checkout
     assert make(checkout)[1] == [SAMPLES]
 
 
-@pytest.mark.parametrize("target", ["demo", "check", "test", "test-all", "test-slow", "bench", "samples"])
+@pytest.mark.parametrize("target", ["demo", "lecture", "check", "test", "test-all", "test-slow", "bench", "samples"])
 def test_every_target_creates_the_environment_first(checkout, root, target):
     (checkout / "tests").symlink_to(root / "tests")
     add_interpreter(checkout, "python3", "3.12.4")
