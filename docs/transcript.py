@@ -1,6 +1,7 @@
-"""Runs the commands of docs/serving.md again, and writes their answers into it.
+r"""Runs the commands of docs/serving.md again, and writes their answers into it.
 
-    python -m pipelines.serve          # with the models of `make demo`, in another terminal
+    python -m pipelines.serve --sentiment sentiment/sample --translation translation/sample \
+        --captioning captioning/sample --video video/sample     # in another terminal, after `make demo`
     python docs/transcript.py
 
 The commands are those after "$ " in the blocks marked as console; "> " continues one. Each answer is one line of JSON.
