@@ -20,7 +20,7 @@ import tyro
 from pipelines.common import named_runs
 from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
-from pipelines.common.runs import Run
+from pipelines.common.runs import Run, beside_release
 
 QUIET = "3"  # no messages of TensorFlow below a fatal error
 FAULT = 2
@@ -173,11 +173,16 @@ def quiet_imports():
 def parse_preset(task: str, command: str, presets: dict, arguments: list[str]):
     """Returns the name of the preset, and its configuration with the fields that the arguments change.
 
+    A preset whose folder has a release is trained in my-NAME beside it, unless --run is given.
+
     Args:
         presets: name -> (description, config).
     """
     if arguments and not arguments[0].startswith("-"):
         require_known("preset", arguments[0], presets)
+        description, config = presets[arguments[0]]
+        config = dataclasses.replace(config, run=beside_release(config.run))
+        presets = presets | {arguments[0]: (description, config)}
     config = tyro.extras.overridable_config_cli(
         presets, prog=f"{program(task)} {command}", args=arguments, registry=PATHS
     )

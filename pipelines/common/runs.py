@@ -16,6 +16,12 @@ from pipelines.common.errors import UserError
 from pipelines.common.files import PARTIAL, data_files, read_json, write_json
 
 
+def beside_release(path: pathlib.Path) -> pathlib.Path:
+    """Returns the folder itself, or my-NAME beside it if it has a release, which training does not change."""
+    stored = read_json(path / "config.json") if (path / "config.json").is_file() else None
+    return path.with_name(f"my-{path.name}") if isinstance(stored, dict) and "weights" in stored else path
+
+
 class Run:
     """A run folder: the results of one training, with its configuration.
 
@@ -59,7 +65,7 @@ class Run:
             return cls(path, task, as_json(config), preset)
         run = cls.open(path, task)
         if run.released:
-            other = path.with_name(f"my-{path.name}")
+            other = beside_release(path)
             raise UserError(f"{path} is a released model, which training does not change: expected --run {other}")
         run._refuse_other_config(config)
         if not run.finished:

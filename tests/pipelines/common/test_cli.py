@@ -64,18 +64,31 @@ def test_an_unknown_command_has_a_suggestion(capsys):
 class Options:
     """Some options."""
 
+    run: Path
+    """Folder of the run."""
+
     units: int = 3
     """How many."""
 
 
-PRESETS = {"small": ("Small.", Options(1)), "large": ("Large.", Options(9))}
+RUN = Path("run")
+PRESETS = {"small": ("Small.", Options(RUN, 1)), "large": ("Large.", Options(RUN, 9))}
 
 
 def test_presets():
-    assert cli.parse_preset("task", "train", PRESETS, ["large"]) == ("large", Options(9))
-    assert cli.parse_preset("task", "train", PRESETS, ["small", "--units", "5"]) == ("small", Options(5))
+    assert cli.parse_preset("task", "train", PRESETS, ["large"]) == ("large", Options(RUN, 9))
+    assert cli.parse_preset("task", "train", PRESETS, ["small", "--units", "5"]) == ("small", Options(RUN, 5))
     with pytest.raises(UserError, match=r"no preset lrge \(did you mean large\?\); expected one of small, large"):
         cli.parse_preset("task", "train", PRESETS, ["lrge"])
+
+
+def test_a_preset_whose_folder_has_a_release_is_trained_beside_it(root):
+    release = root / "saved_models" / "video" / "50salads-actions"
+    presets = {"actions": ("Actions.", Options(release))}
+    beside = release.with_name("my-50salads-actions")
+    assert cli.parse_preset("video", "train", presets, ["actions"]) == ("actions", Options(beside))
+    assert cli.parse_preset("video", "train", presets, ["actions", "--run", str(release)])[1].run == release
+    assert presets["actions"][1].run == release
 
 
 @pytest.mark.parametrize("arguments", [["small", "--unit", "5"], ["small", "--units", "many"], []])
