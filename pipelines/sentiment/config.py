@@ -338,6 +338,5 @@ PRESETS["imdb-reads"] = (
         run=pathlib.Path("saved_models/sentiment/imdb-reads"),
         teachers=(PRESETS["imdb-pieces"][1].run, IMDB_RUN),
         label_pieces=True,
-        epochs=4.0,
     ),
 )
