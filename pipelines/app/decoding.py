@@ -3,6 +3,7 @@
 import gradio
 
 from pipelines.app import limits, markup
+from pipelines.app.tabs import require_utf8
 from pipelines.common.errors import UserError
 from pipelines.common.serving.decoding_options import DecodingOptions
 
@@ -52,6 +53,7 @@ def read(*values) -> DecodingOptions:
     prefix, sampled = " ".join((given.pop("prefix") or "").split()), given.pop("sampled")
     if len(prefix) > limits.PREFIX:
         raise UserError(f"the first words have {len(prefix):,} characters: expected at most {limits.PREFIX}")
+    require_utf8(prefix, "the text of the first words")
     chosen = {name: given[name] for name in (SAMPLING if sampled else SEARCH) if given[name] is not None}
     for name, value in chosen.items():
         low, high = limits.OPTIONS[name]

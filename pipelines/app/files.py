@@ -23,6 +23,7 @@ class Folder:
 
     def new(self, name: str) -> pathlib.Path:
         """Returns a path for a file of this name, in a folder of its own."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # systems delete old temporary folders
         folder = self.path / uuid.uuid4().hex
         folder.mkdir()
         return folder / name

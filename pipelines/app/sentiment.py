@@ -6,7 +6,7 @@ import tensorflow as tf
 from pipelines.app import limits, markup
 from pipelines.app.files import Folder
 from pipelines.app.models import Models
-from pipelines.app.tabs import Tab, missing, picture
+from pipelines.app.tabs import Tab, missing, picture, require_utf8
 from pipelines.common.errors import UserError
 from pipelines.common.pictures.text_rows import MAX_WORDS, tints
 from pipelines.sentiment import predict
@@ -53,10 +53,8 @@ def classify(loaded, text: str, folder: Folder) -> tuple[str, str, str]:
         raise UserError("there is no text yet: write one, or choose an example")
     if len(text) > limits.TEXT:
         raise UserError(f"the text has {len(text):,} characters: expected at most {limits.TEXT:,}")
-    try:
-        found = loaded.signatures["serving_default"](text=tf.constant([text]))
-    except UnicodeEncodeError as error:
-        raise UserError("the text has half of a character (a lone surrogate), which is not UTF-8") from error
+    require_utf8(text, "the text")
+    found = loaded.signatures["serving_default"](text=tf.constant([text]))
     explained = predict.explain(loaded.signatures["explain"], text)
     if not explained.words:
         raise UserError("the text has no words")

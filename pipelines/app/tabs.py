@@ -101,6 +101,12 @@ def seen(field, value):
     return value if isinstance(field, gradio.HTML) else type(field)(value=value, visible=value is not None)
 
 
+def require_utf8(text: str, what: str):
+    """Raises UserError if a text has half of a character: JSON can have that, UTF-8 cannot."""
+    if text.encode(errors="replace").decode() != text:
+        raise UserError(f"{what} has half of a character (a lone surrogate), which is not UTF-8")
+
+
 def missing(task: str, example: str):
     """Says how to make a model of a task."""
     gradio.Markdown(

@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines.app import decoding, limits, markup
 from pipelines.app.files import Folder
 from pipelines.app.models import Found, Models
-from pipelines.app.tabs import Tab, missing, picture
+from pipelines.app.tabs import Tab, missing, picture, require_utf8
 from pipelines.common.errors import UserError
 from pipelines.common.pictures.charts import draw_sentence_map
 from pipelines.translation import predict
@@ -76,8 +76,7 @@ def lines_of(source: str) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if len(line) > limits.SENTENCE:
             raise UserError(f"line {number} has {len(line):,} characters: expected at most {limits.SENTENCE:,}")
-        if line.encode(errors="replace").decode() != line:
-            raise UserError(f"line {number} has half of a character (a lone surrogate), which is not UTF-8")
+        require_utf8(line, f"line {number}")
     return lines
 
 

@@ -1,8 +1,10 @@
 """The page with the tiny runs of the four tasks, in this process."""
 
 import contextlib
+import gc
 import socket
 import threading
+import warnings
 
 import pytest
 
@@ -42,7 +44,10 @@ def showing(models, folder):
     from pipelines.serve.connections import Protocol, Server
     from pipelines.serve.guard import Hosts
 
-    app = server.make_app(page.build(models, folder), folder, Hosts())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Gradio opens an event loop for each example
+        app = server.make_app(page.build(models, folder), folder, Hosts())
+        gc.collect()
     config = uvicorn.Config(
         app, http=Protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
