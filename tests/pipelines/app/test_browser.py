@@ -90,7 +90,7 @@ def test_examples_of_sentiment(open_page):
     colours = page.locator("#sentiment-words span").evaluate_all(
         "spans => spans.map(span => getComputedStyle(span).backgroundColor)"
     )
-    assert len(colours) == 10 and all(re.fullmatch(r"rgb\(\d+, \d+, \d+\)", colour) for colour in colours)
+    assert len(colours) == 11 and all(re.fullmatch(r"rgb\(\d+, \d+, \d+\)", colour) for colour in colours)
     assert picture_is_covered(page, "#sentiment-picture img") == []
 
 
