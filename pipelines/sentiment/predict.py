@@ -1,10 +1,12 @@
 """Labels texts with an export: only TensorFlow and pictures, no training code."""
 
+import dataclasses
 import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.common.pictures.text_rows import draw_classified_text
@@ -25,7 +27,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
             NAME-2.png, and so on.
     """
     loaded = exports.load(model, "sentiment", {"label", "probability", "probabilities"})
-    classify, explain = loaded.signatures["serving_default"], loaded.signatures["explain"]
+    classify = loaded.signatures["serving_default"]
     status, number = 0, 0
     for batch in text_inputs.batches(text_inputs.read_texts(inputs), TEXTS_PER_BATCH):
         good = [text for text in batch if isinstance(text, str)]
@@ -39,7 +41,7 @@ def predict(model: pathlib.Path, inputs: Sequence[str], picture: pathlib.Path | 
                 print(json.dumps(broken, ensure_ascii=False))
                 status = 1
             if picture and isinstance(text, str):
-                draw(explain, text, text_inputs.numbered(picture, number))
+                draw(explain(loaded.signatures["explain"], text), text_inputs.numbered(picture, number))
         sys.stdout.flush()
     return status
 
@@ -55,11 +57,36 @@ def answer(classify, texts: list[str]) -> list[dict]:
     ]
 
 
-def draw(explain, text: str, png: pathlib.Path):
-    """Draws the words of a text, the probability after each word, the attention if there is one, and the gates."""
-    found = {name: value.numpy() for name, value in explain(text=tf.constant([text])).items()}
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What explains the label of a text.
+
+    Attributes:
+        words: list of strings [time].
+        probability: float[time, classes], of the text up to and including each word.
+        classes: list of strings [classes].
+        gates: letter -> float[time, units].
+        attention: float[time], or None without attention pooling.
+    """
+
+    words: list[str]
+    probability: np.ndarray
+    classes: list[str]
+    gates: dict[str, np.ndarray]
+    attention: np.ndarray | None
+
+
+def explain(signature, text: str) -> Explained:
+    """Returns what the signature `explain` of an export says about a text."""
+    found = {name: value.numpy() for name, value in signature(text=tf.constant([text])).items()}
     words = [word.decode() for word in found.pop("tokens")[0]]
     probability, classes = found.pop("probability")[0], [name.decode() for name in found.pop("classes")]
     attention = found.pop("attention", [None])[0]
-    gates = {name: gate[0] for name, gate in found.items()}
-    draw_classified_text(words, probability, classes, gates, png, attention)
+    return Explained(words, probability, classes, {name: gate[0] for name, gate in found.items()}, attention)
+
+
+def draw(explained: Explained, png: pathlib.Path):
+    """Draws the words of a text, the probability after each word, the attention if there is one, and the gates."""
+    draw_classified_text(
+        explained.words, explained.probability, explained.classes, explained.gates, png, explained.attention
+    )

@@ -1,8 +1,6 @@
 """python -m pipelines.serve: parses the command line, loads the models and starts the server."""
 
-import contextlib
 import dataclasses
-import ipaddress
 import logging
 import os
 import socket
@@ -15,7 +13,9 @@ from pipelines.common import cli
 from pipelines.common.config import check, check_at_least
 from pipelines.common.errors import UserError
 from pipelines.common.named_runs import ExistingRun
+from pipelines.serve.discovery import TASKS
 from pipelines.serve.limits import Limits
+from pipelines.serve.listening import address_of, listen
 
 NAME = "serve"
 DAY = 24 * 60 * 60  # seconds
@@ -108,7 +108,7 @@ def run(options: Serve, listener: socket.socket, is_loopback: bool) -> int:
         from pipelines.serve.app import Service
         from pipelines.serve.connections import Protocol, Server
 
-    loaded = models.load({task: getattr(options, task.replace("-", "_")) for task in models.TASKS})
+    loaded = models.load({task: getattr(options, task.replace("-", "_")) for task in TASKS})
     limits = Limits(
         batch_size=options.batch_size,
         wait=options.batch_wait / 1000,
@@ -132,35 +132,16 @@ def run(options: Serve, listener: socket.socket, is_loopback: bool) -> int:
     )
     for line in models.describe(loaded):
         guard.LOG.info("model %s", line)
-    address, port = listener.getsockname()[:2]
     if not is_loopback:
+        address = listener.getsockname()[0]
         guard.LOG.warning("all that can reach %s can use the server, which has neither encryption nor users", address)
-    where = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    where = address_of(listener)
     Server(config, lambda: guard.LOG.info("serving on %s", where), service.stop).run(sockets=[listener])
     if not service.close(timeout=1.0):
         guard.LOG.error("a call of a model did not end: it is cut off")
         os._exit(1)
     guard.LOG.info("stopped")
     return 0
-
-
-def listen(host: str, port: int) -> tuple[socket.socket, bool]:
-    """Returns a socket that is bound but does not listen yet, and whether its address is a loopback address.
-
-    Raises:
-        UserError: The address does not exist, or is in use.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with contextlib.ExitStack() as opened:
-            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            opened.pop_all()  # it stays open
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"the server cannot listen on --host {host} --port {port}: {reason}") from error
-    return listener, ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
 
 
 def main(arguments: list[str] | None = None) -> int:

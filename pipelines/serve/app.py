@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from pipelines.serve import rest
 from pipelines.serve.batching import Batcher, Full, Job
+from pipelines.serve.errors import RESTError, error_body
 from pipelines.serve.guard import Guard, Hosts, Metrics
 from pipelines.serve.limits import Limits
 from pipelines.serve.models import Model, Signature
-from pipelines.serve.rest import RESTError
 
 JSON = "application/json"
 LARGE = 100_000  # bytes or numbers that are converted in another thread, while other requests are received
@@ -181,7 +181,7 @@ def error_response(status: int, sentence: str, headers: Mapping[str, str] | None
     headers = {**(headers or {}), **({"Retry-After": "1"} if status == 503 else {})}
     if status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body may still be on its way
-    return Response(rest.error_body(sentence), status, headers, JSON)
+    return Response(error_body(sentence), status, headers, JSON)
 
 
 async def refused(request: fastapi.Request, error) -> Response:

@@ -11,8 +11,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pipelines.serve.errors import error_body
 from pipelines.serve.limits import Limits
-from pipelines.serve.rest import error_body
 
 GRACE = 5.0  # seconds after which a body that the app did not refuse for its slowness is cut off
 

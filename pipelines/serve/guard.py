@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import prometheus_client
 
-from pipelines.serve.rest import error_body
+from pipelines.serve.errors import error_body
 
 LOG = logging.getLogger("pipelines.serve")
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.files import parse_json
+from pipelines.serve.errors import RESTError
 
 # Ranges of the inputs that are options of decoding. Above them a call may take all memory, or never end.
 OPTIONS: dict[str, tuple[float, float]] = {
@@ -29,14 +30,6 @@ OPTIONS: dict[str, tuple[float, float]] = {
 }
 BASE64 = "b64"
 BINARY = "_bytes"  # outputs whose names end so are returned as base64
-
-
-class RESTError(Exception):
-    """An error that the client is told: an HTTP status and a sentence."""
-
-    def __init__(self, status: int, sentence: str):
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,8 +262,3 @@ def to_json(array: np.ndarray, name: str):
 
 def as_text(raw: bytes) -> str:
     return raw.decode(errors="replace")
-
-
-def error_body(sentence: str) -> bytes:
-    """Returns the body of an answer to a request that failed."""
-    return json.dumps({"error": " ".join(sentence.split())}, ensure_ascii=False).encode(errors="replace")

@@ -52,7 +52,7 @@ class SentenceDecoder(Decoder):
         def mean(numbers):
             return tf.reduce_mean(sentences.with_flat_values(numbers), axis=1)
 
-        outputs = {name: mean(decoded[name]) for name in ("score", "confidence") if name in decoded}
+        outputs = {name: mean(decoded[name]) for name in ("score", "scores", "confidence") if name in decoded}
         if "unknown" in decoded:
             words = tf.strings.reduce_join(sentences.with_flat_values(decoded["unknown"]), axis=1, separator=" ")
             outputs["unknown"] = tf.strings.strip(tf.strings.regex_replace(words, " +", " "))

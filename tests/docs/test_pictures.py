@@ -37,3 +37,8 @@ def test_inputs_are_in_the_sample(pictures, root):
 def test_pictures_are_small(pictures, root):
     for task in pictures.INPUTS:
         assert (root / "docs" / "pictures" / f"{task}.png").stat().st_size < 150_000
+
+
+def test_screenshots_are_small(root):
+    found = sorted((root / "docs" / "pictures").glob("page_*.png"))
+    assert found and all(path.stat().st_size < 150_000 for path in found)

@@ -114,6 +114,21 @@ def most_varied(activations):
     return np.sort(np.argsort(-activations.std(axis=0), kind="stable")[:MAX_UNITS])
 
 
+def drawn_classes(probability):
+    """Returns the numbers of the classes that have a colour, int[classes]: of many classes the six most probable ones,
+    as the rest would be lines along the bottom."""
+    return np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
+
+
+def tints(probability) -> list[tuple]:
+    """Returns the background of each word, given float[time, classes]: the mixture of the colours of two classes, or
+    the colour of the most probable of several classes, paler where its probability is low."""
+    if probability.shape[1] == 2:
+        return [pale(DIVERGING(float(row[1]))) for row in probability]
+    colours = dict(zip(drawn_classes(probability).tolist(), PALETTE, strict=False))
+    return [pale(colours.get(int(row.argmax()), FAINT), 0.6 * float(row.max())) for row in probability]
+
+
 class TextInRows:
     """Draws a text in rows, with the probabilities, the attention and then the strips of units below each word.
 
@@ -142,8 +157,7 @@ class TextInRows:
         self.matrix = len(source_words) * self.SOURCE_WORD
         self.block = self.WORD + self.LINE + self.GAP + below * (self.STRIP + self.GAP)
         self.block += self.matrix + self.GAP if source_words else 0
-        # Of many classes only the six most probable ones; the rest would be lines along the bottom.
-        self.lines = np.sort(np.argsort(-probability.max(axis=0), kind="stable")[:6])
+        self.lines, self.tints = drawn_classes(probability), tints(probability)
 
     def draw(
         self, title: str, png, explanation: str = "Under each word: the answer to the text up to and including it."
@@ -185,7 +199,7 @@ class TextInRows:
         axes = self.axes(self.LEFT, top, end, self.WORD)
         axes.set(xlim=(0, end), ylim=(0, 1), xticks=[], yticks=[])
         for index, word in enumerate(self.words[row]):
-            colour = self.tint(self.probability[row][index])
+            colour = self.tints[row][index]
             axes.add_patch(
                 Rectangle((edges[index] + 0.01, 0.04), widths[index] - 0.02, 0.92, color=colour, linewidth=0)
             )
@@ -233,15 +247,6 @@ class TextInRows:
         axes.bar(edges[:-1] + 0.02, heights, np.diff(edges) - 0.04, align="edge", color=INK, alpha=0.6, linewidth=0)
         axes.hlines([0], 0, edges[-1], color=FAINT, linewidth=0.6, zorder=0)
         axes.set(xlim=(0, edges[-1]), ylim=(0, 1.06), xticks=[], yticks=[0.5], yticklabels=["attention"])
-
-    def tint(self, probability):
-        """Returns the background of a word: the mixture of the colours of two classes, or the colour of the most
-        probable of several classes, paler where its probability is low."""
-        if len(self.names) == 2:
-            return pale(DIVERGING(float(probability[1])))
-        top = int(probability.argmax())
-        colour = PALETTE[list(self.lines).index(top)] if top in self.lines else FAINT
-        return pale(colour, 0.6 * float(probability[top]))
 
     def norm(self, name):
         if name not in SIGNED:

@@ -28,7 +28,8 @@ class Decoder:
 
     * the best sentence of each input, string[batch], under the name `output`,
     * `score`, float[batch], of that sentence,
-    * `candidates`, string[batch, candidates], best first,
+    * `candidates`, string[batch, candidates], best first, and `scores`, float[batch, candidates], those of them
+      (the signature `serving_default` leaves them out),
     * `confidence`, float[batch], of that sentence, if there is a `confidence` (0 for an invalid input),
     * the outputs of `examine`.
 
@@ -98,8 +99,11 @@ class Decoder:
         def defaults():
             return {name: tf.constant(value) for name, value in self.defaults.items()}
 
+        def best(inputs):
+            return {name: value for name, value in self.beam(inputs).items() if name != "scores"}
+
         return {
-            "serving_default": signature(self.beam, []),
+            "serving_default": signature(best, []),
             "beam": signature(self.beam, option_specs(BEAM_OPTIONS)),
             "sample": signature(self.sample, option_specs(SAMPLE_OPTIONS)),
             "defaults": tf.function(defaults, input_signature=[], autograph=False),
@@ -180,7 +184,8 @@ class Decoder:
         sentences = tf.reshape(self.tokenizer.decode(ids, **options), [batch, count])
         candidates = tf.where(tf.math.is_finite(decoded.scores) & valid[:, None], sentences, "")
         score = tf.where(valid, decoded.scores[:, 0], self.invalid_score)
-        outputs = {self.output: candidates[:, 0], "score": score, "candidates": candidates, **outputs}
+        scores = tf.where(valid[:, None], decoded.scores, self.invalid_score)
+        outputs = {self.output: candidates[:, 0], "score": score, "candidates": candidates, "scores": scores, **outputs}
         if self.confidence:
             outputs["confidence"] = tf.where(valid, self.confidence(evidence), 0.0)
         return outputs, evidence

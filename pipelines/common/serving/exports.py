@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
@@ -61,7 +62,8 @@ def decode(loaded, options: DecodingOptions, **inputs) -> dict:
 
 def sentences(outputs: dict, name: str, options: DecodingOptions) -> list[dict]:
     """Returns an object for each input from the outputs of `decode`: the sentence under its name, its score, its
-    confidence and the unknown words if the export returns them, and the candidates if more than one was asked for."""
+    confidence and the unknown words if the export returns them, and the candidates and their scores if more than one
+    was asked for."""
     found = {key: value.numpy() for key, value in outputs.items()}
     objects = []
     for row, sentence in enumerate(found[name]):
@@ -72,5 +74,8 @@ def sentences(outputs: dict, name: str, options: DecodingOptions) -> list[dict]:
             answer["unknown"] = found["unknown"][row].decode().split()
         if options.n_best > 1:
             answer["candidates"] = [candidate.decode() for candidate in found["candidates"][row][: options.n_best]]
+            if "scores" in found:  # in exports since they return them; a candidate that was not found has none
+                scores = found["scores"][row][: options.n_best].tolist()
+                answer["scores"] = [round(score, 6) if np.isfinite(score) else None for score in scores]
         objects.append(answer)
     return objects

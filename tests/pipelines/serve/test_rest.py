@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.serve import rest
-from pipelines.serve.rest import RESTError
+from pipelines.serve.errors import RESTError, error_body
 
 
 def spec(name, dtype, *shape):
@@ -142,4 +142,4 @@ def test_numbers_are_read_back_to_the_last_bit():
 
 
 def test_a_sentence_is_one_line_of_json():
-    assert json.loads(rest.error_body('a "b"\n  c\ud800')) == {"error": 'a "b" c?'}
+    assert json.loads(error_body('a "b"\n  c\ud800')) == {"error": 'a "b" c?'}

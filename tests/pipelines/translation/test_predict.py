@@ -52,6 +52,7 @@ def test_warm_start_and_candidates(shared, command, lines):
     (row,) = lines()
     assert row["translation"].startswith("Cette étoile")
     assert row["candidates"][0] == row["translation"] and len(row["candidates"]) == 7
+    assert row["scores"][0] == row["score"] and row["scores"] == sorted(row["scores"], reverse=True)
 
 
 def test_sampling(shared, command, lines):

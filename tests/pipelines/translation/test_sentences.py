@@ -52,6 +52,7 @@ def test_sentences_are_translated_alone_and_joined(decoders):
     assert [text.decode() for text in found["translation"].numpy()] == [f"{one} {two} {three}", "", two]
     scores = alone["score"].numpy()
     assert found["score"].numpy() == pytest.approx([scores.mean(), 0.0, scores[1]], abs=1e-4)
+    assert found["scores"][0].numpy() == pytest.approx(alone["scores"].numpy().mean(axis=0), abs=1e-4)
     ranks = alone["candidates"].numpy()
     assert found["candidates"][0].numpy().tolist() == [b" ".join(ranks[:, rank]) for rank in range(3)]
 

@@ -92,7 +92,8 @@ def test_the_signatures_take_their_options_by_name():
     }
     found = {name: value.numpy() for name, value in signatures["defaults"]().items()}
     assert found == {"max_length": 3, "beam_size": 2, "length_penalty": 0.5, "pixel_limit": 7}
-    assert signatures["serving_default"](INPUTS)["candidates"].shape == (3, 2)
+    found = signatures["serving_default"](INPUTS)
+    assert found["candidates"].shape == (3, 2) and "scores" not in found
 
 
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 3}, {"beam_size": 3, "length_penalty": 0.8}])
@@ -115,7 +116,7 @@ def test_evidence_and_confidence_of_the_best_sentence(options):
     np.testing.assert_allclose(np.exp(numbers["log_probability"][[0, 2]]), each, rtol=1e-4)
     np.testing.assert_allclose(np.exp(numbers["log_length"][[0, 2]]), 4, rtol=1e-4)
     np.testing.assert_allclose(numbers["letters"], [1, 0, 3])
-    assert set(decoder.sample(INPUTS)) == {"caption", "score", "candidates", "confidence", "unknown"}
+    assert set(decoder.sample(INPUTS)) == {"caption", "score", "candidates", "scores", "confidence", "unknown"}
 
 
 def test_an_option_that_does_not_exist():

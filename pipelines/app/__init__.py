@@ -1,0 +1,1 @@
+"""A page in the browser for the four tasks: docs/page.md."""
