@@ -4,6 +4,7 @@ The folder has a file for each function, such as encode.tflite, and model.json: 
 (vocabulary, labels, sizes), and how their answers compare with those of TensorFlow. docs/devices.md has such programs.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -89,21 +90,22 @@ def write_functions(path, given: Functions, format: str, weights: str) -> pathli
     runtime.require()
     refuse_wildcards(path)
     refuse_other_files(path, DESCRIPTION)
+    calls: dict[str, Callable] = {}
+    described = {}
+
+    def run(name, inputs):
+        with explained(f"{name} fails in {format}"):
+            return calls[name](inputs)
+
     try:
         with partial_folder(path) as temporary:
-            calls, described = {}, {}
             for function in given.functions:
                 file = temporary / f"{function.name}.{runtime.EXTENSION}"
-                try:
+                with explained(f"{function.name} cannot be converted to {format}"):
                     runtime.convert(function.call, function.signature(runtime.BATCH), weights, file)
                     calls[function.name] = runtime.load(file)
-                except OSError:
-                    raise
-                except Exception as error:  # the converters and runtimes have no common class
-                    reason = (str(error) or type(error).__name__).splitlines()[0]
-                    raise UserError(f"{function.name} cannot be converted to {format}: {reason}") from error
                 described[function.name] = describe(function, file.name, runtime.BATCH)
-            comparison = compare(given, lambda name, inputs: calls[name](inputs), weights, format)
+            comparison = compare(given, run, weights, format)
             description = {"format": format, "weights": weights, **given.description}
             write_json(temporary / DESCRIPTION, {**description, "functions": described, "comparison": comparison})
             sync_tree(temporary)
@@ -116,6 +118,18 @@ def write_functions(path, given: Functions, format: str, weights: str) -> pathli
             file=sys.stderr,
         )
     return path
+
+
+@contextlib.contextmanager
+def explained(what: str):
+    """Raises errors of a converter or a runtime as UserError, of which `what` is the beginning."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # they have no common class
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{what}: {reason}; nothing was written") from error
 
 
 def describe(function: Function, file: str, batch: int | None) -> dict:
@@ -145,17 +159,20 @@ def compare(given: Functions, call: Call, weights: str, format: str) -> dict:
     for expected, found in zip(given.answers(by_tensorflow), given.answers(call), strict=True):
         if expected.shape != found.shape:
             raise UserError(f"{format} returns {found.shape} numbers and TensorFlow {expected.shape}: expected as many")
-        apart = np.where(found == expected, 0, np.abs(found - expected) / np.maximum(np.abs(expected), 1))
-        largest = max(largest, float(np.nan_to_num(apart, nan=np.inf).max(initial=0)))
+        with np.errstate(invalid="ignore"):  # -inf - -inf, the logarithms of probabilities that are 0
+            apart = np.where(found == expected, 0, np.abs(found - expected) / np.maximum(np.abs(expected), 1))
+        largest = max(largest, float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0)))
         best = np.take_along_axis(expected, found.argmax(axis=-1)[..., None], axis=-1)[..., 0]
         near = expected.max(axis=-1, initial=-np.inf) - best <= TIES[weights]
         answers, same = answers + near.size, same + int(near.sum())
-    if weights == "float32" and largest > TOLERANCE:
+    if weights == "float32" and TOLERANCE < largest < np.inf:
         raise UserError(
             f"the numbers of {format} are up to {largest:.2g} apart from those of TensorFlow: expected at most"
             f" {TOLERANCE}; nothing was written"
         )
-    if not np.isfinite(largest) or same < SAME[weights] * answers:
+    if not np.isfinite(largest):
+        raise UserError(f"{format} with the weights {weights} returns numbers that are not finite; nothing was written")
+    if same < SAME[weights] * answers:
         raise UserError(
             f"{format} with the weights {weights} has the answer of TensorFlow in {same} of {answers} cases: expected"
             f" at least {SAME[weights] * answers:.0f}; nothing was written"

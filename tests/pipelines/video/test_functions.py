@@ -23,7 +23,9 @@ def frames(shared, tmp_path_factory):
 
 @pytest.mark.extra
 @pytest.mark.parametrize("format", ["litert", "onnx"])
-@pytest.mark.parametrize("changes", [{}, {"bidirectional": True, "fit": "crop"}, {"deltas": 2.0, "cell": "rnn"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"bidirectional": True, "fit": "crop", "pool": 3, "refinement": 4}, {"deltas": 2.0, "cell": "rnn"}]
+)
 def test_the_program_labels_frames_as_the_saved_model(shared, make, frames, command, capsys, tmp_path, format, changes):
     device_programs.require(format)
     run = make.variant(shared.run, tmp_path / "run", **changes) if changes else shared.run
@@ -64,7 +66,11 @@ def feature_run(shared, folder):
     from pipelines.video.model import FEATURES_FILE, LABELS_FILE, make_model
 
     config = replace(
-        from_json(Config, Run.open(shared.run, "video").config), encoder="none", standardize="data", fps=3.0
+        from_json(Config, Run.open(shared.run, "video").config),
+        encoder="none",
+        standardize="data",
+        fps=3.0,
+        train_encoder=False,
     )
     with Run.start(folder, "video", config) as started:
         shutil.copy(shared.run / LABELS_FILE, folder)

@@ -109,7 +109,7 @@ def test_other_answers_are_refused(given):
     with pytest.raises(UserError, match="in 44 of 50 cases: expected at least 45"):
         compare(given, reversed_for_some(INPUTS[:6]), "int8", "onnx")
     for wrong in (np.nan, np.inf):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match="returns numbers that are not finite"):
             compare(
                 given, lambda name, inputs, bad=wrong: {"probabilities": inputs["x"] @ KERNEL * bad}, "int8", "onnx"
             )
@@ -149,4 +149,23 @@ def test_a_missing_runtime_is_named(given, tmp_path, monkeypatch, format, module
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"the format {format} needs .*, which is not installed: .*unfold\[{format}\]"):
         write_functions(tmp_path / "out", given, format, "float32")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_converted_or_run_is_explained(given, tmp_path):
+    device_programs.require("onnx")
+
+    def beta(x):
+        return {"probabilities": tf.math.betainc(x, x, x)}
+
+    function = Function("beta", beta, [tf.TensorSpec([None, 64], tf.float32, name="x")])
+    with pytest.raises(UserError, match=r"beta cannot be converted to onnx: .*; nothing was written"):
+        write_functions(tmp_path / "out", Functions([function], {}, given.answers), "onnx", "float32")
+    sizes = iter([64, 63])  # that of the input of TensorFlow, and a wrong one for the runtime
+
+    def answers(call):
+        yield call("softmax", {"x": np.zeros([1, next(sizes)], np.float32)})["probabilities"]
+
+    with pytest.raises(UserError, match=r"softmax fails in onnx: .*; nothing was written"):
+        write_functions(tmp_path / "out", Functions(given.functions, {}, answers), "onnx", "float32")
     assert not list(tmp_path.iterdir())
