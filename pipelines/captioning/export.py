@@ -9,10 +9,12 @@ import tensorflow as tf
 from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.captioning.decoder import image_decoder
+from pipelines.captioning.functions import functions
 from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.serving.formats import folder_name, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
 
@@ -26,21 +28,43 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     Raises:
         UserError: A run is not trained, or several do not share their vocabulary.
     """
-    opened = [Run.open(path, "captioning") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
-        if member.preprocessing.tokenizer.vocabulary.words != members[0].preprocessing.tokenizer.vocabulary.words:
-            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
-    for run, member in zip(opened, members, strict=True):
+    members = load_members(runs)
+    for path, member in zip(runs, members, strict=True):
         if member.confidence is None:
-            report_missing(run.path, "captioning")
+            report_missing(path, "captioning")
     resources = [part for member in members for part in (member.model, member.preprocessing)]
     signatures = image_decoder(members).signatures()
     if members[0].model.attends:
         inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("image", "caption")]
         explain = Explanation(members[0]).explain
         signatures["explain"] = tf.function(explain, input_signature=inputs, autograph=False)
-    return write_saved_model(to or opened[0].export, signatures, resources)
+    return write_saved_model(to or Run.open(runs[0], "captioning").export, signatures, resources)
+
+
+def export_functions(
+    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Writes the functions `encode` and `step` of one run, or of several, for another runtime. Returns their folder.
+
+    Args:
+        format, weights: See `write_functions`.
+        to: The folder. None: such as `export-litert` in the folder of the first run.
+
+    Raises:
+        UserError: As `export` does; also if several runs take images of different sizes.
+    """
+    given = functions(load_members(runs))
+    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+
+
+def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
+    """Returns runs that share their vocabulary. Raises UserError if they do not, or one is not trained."""
+    opened = [Run.open(path, "captioning") for path in runs]
+    members = [load_trained(run) for run in opened]
+    for run, member in zip(opened[1:], members[1:], strict=True):
+        if member.preprocessing.tokenizer.vocabulary.words != members[0].preprocessing.tokenizer.vocabulary.words:
+            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
+    return members
 
 
 class Explanation:

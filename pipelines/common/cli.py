@@ -13,7 +13,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import tyro
 
@@ -196,15 +196,24 @@ def parse(task: str, command: str, parser, arguments: list[str], default=None):
     return tyro.cli(parser, prog=f"{program(task)} {command}".strip(), args=arguments, registry=PATHS, **options)
 
 
+SAVED_MODEL: Final = "saved_model"
+
+
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Export a run as a SavedModel; several runs, as one that averages their probabilities."""
+    """Export a run as a SavedModel, or for LiteRT or ONNX; several runs, as one that averages their probabilities."""
 
     run: tuple[named_runs.ExistingRun, ...]
     """Run, or several runs with the same vocabulary and labels."""
 
     to: pathlib.Path | None = None
-    """Folder of the export. Default: export/ in the folder of the first run."""
+    """Folder of the export. Default: in the folder of the first run, export/ or such as export-litert-int8/."""
+
+    format: Literal["saved_model", "litert", "onnx"] = SAVED_MODEL
+    """A SavedModel, or the numeric functions of the model for another runtime, see docs/devices.md."""
+
+    weights: Literal["float32", "float16", "int8"] = "float32"
+    """Format of the weights, for litert and onnx."""
 
 
 def parse_export(task: str, arguments: list[str], parser=Export):
@@ -213,6 +222,8 @@ def parse_export(task: str, arguments: list[str], parser=Export):
     options = parse(task, "export", parser, arguments)
     if not options.run:
         raise UserError("export needs --run DIR: a trained run")
+    if options.format == SAVED_MODEL and options.weights != "float32":
+        raise UserError(f"--weights {options.weights} is for litert and onnx: expected --format with one of them")
     return options
 
 

@@ -14,7 +14,9 @@ from layers.text import PADDING, pad
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
 from pipelines.common.runs import Run
+from pipelines.common.serving.formats import folder_name, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.sentiment.functions import functions
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.language_model.export import export as export_language_model
 from pipelines.sentiment.model import Trained, attention_model, forward_layer, load_trained
@@ -39,16 +41,43 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
         if len(runs) > 1:
             raise UserError(f"{runs[0]} is a language model: expected one --run, as only classifiers can be averaged")
         return export_language_model(runs[0], to)
+    classifier = Classifier(load_members(runs))
+    return write_saved_model(
+        to or Run.open(runs[0], "sentiment").export,
+        {"serving_default": classifier.classify, "explain": classifier.explain},
+        classifier.resources,
+    )
+
+
+def export_functions(
+    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Writes the function `classify` of one run, or of several, for another runtime. Returns its folder.
+
+    Args:
+        format, weights: see `write_functions`.
+        to: the folder. None: such as `export-litert` in the folder of the first run.
+
+    Raises:
+        UserError: As `export` does; also for a language model, and for several vocabularies.
+    """
+    if is_language_model(runs[0]):
+        raise UserError(f"{runs[0]} is a language model: expected --format saved_model, or a classifier")
+    members = load_members(runs)
+    for path, member in zip(runs[1:], members[1:], strict=True):
+        if member.preprocessing.vocabulary.words != members[0].preprocessing.vocabulary.words:
+            raise UserError(f"{runs[0]} and {path} cannot be averaged in {format}: their vocabularies differ")
+    given = functions(members)
+    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+
+
+def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
+    """Returns runs that predict the same labels. Raises UserError if they do not, or one is not trained."""
     opened = [Run.open(path, "sentiment") for path in runs]
     members = [load_trained(run) for run in opened]
     for run, member in zip(opened[1:], members[1:], strict=True):
         refuse_other_answers(opened[0], members[0], run, member)
-    classifier = Classifier(members)
-    return write_saved_model(
-        to or opened[0].export,
-        {"serving_default": classifier.classify, "explain": classifier.explain},
-        classifier.resources,
-    )
+    return members
 
 
 def is_language_model(path: pathlib.Path) -> bool:

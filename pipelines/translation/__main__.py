@@ -88,7 +88,7 @@ def evaluate(arguments: list[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Export(cli.Export):
-    """Export a run as a SavedModel; several runs, as one that averages their probabilities."""
+    """Export a run as a SavedModel, or for LiteRT or ONNX; several runs, as one that averages their probabilities."""
 
     replace_unknown: bool | None = None
     """Replace an unknown word by the source word that the decoder attends to most. Default: as in the first run."""
@@ -97,14 +97,24 @@ class Export(cli.Export):
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel."""
     options = cli.parse_export(TASK, arguments, Export)
-    print(make_export(options.run, options.to, options.replace_unknown))
+    if options.format != cli.SAVED_MODEL and options.replace_unknown is not None:
+        raise UserError(f"--replace-unknown is for a SavedModel: {options.format} has no text")
+    print(make_export(options.run, options.to, options.format, options.weights, options.replace_unknown))
 
 
-def make_export(runs: Sequence[Path], to: Path | None = None, replace_unknown: bool | None = None) -> Path:
+def make_export(
+    runs: Sequence[Path],
+    to: Path | None = None,
+    format: str = cli.SAVED_MODEL,
+    weights: str = "float32",
+    replace_unknown: bool | None = None,
+) -> Path:
     with cli.quiet_imports():
-        from pipelines.translation.export import export
+        from pipelines.translation.export import export, export_functions
 
-    return export(runs, to, replace_unknown)
+    if format == cli.SAVED_MODEL:
+        return export(runs, to, replace_unknown)
+    return export_functions(runs, format, weights, to)
 
 
 def release(arguments: list[str]):

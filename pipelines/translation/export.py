@@ -11,8 +11,10 @@ from layers.text import PADDING, START, pad
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.serving.formats import folder_name, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.translation.decoder import make_decoder
+from pipelines.translation.functions import functions
 from pipelines.translation.model import Trained, TranslationModel, load_trained
 from pipelines.translation.preprocessing import Preprocessing
 
@@ -29,20 +31,42 @@ def export(
     Raises:
         UserError: A run is not trained, or several do not share their vocabularies and options of the text.
     """
-    opened = [Run.open(path, "translation") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
-        if what := difference(members[0].preprocessing, member.preprocessing):
-            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
-    for run, member in zip(opened, members, strict=True):
+    members = load_members(runs)
+    for path, member in zip(runs, members, strict=True):
         if member.confidence is None:
-            report_missing(run.path, "translation")
+            report_missing(path, "translation")
     explanation = Explanation(members[0])
     inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
     explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
     signatures = {**make_decoder(members, replace_unknown).signatures(), "explain": explain}
     resources = [*(member.model for member in members), members[0].preprocessing, explanation.gate_layer]
-    return write_saved_model(to or opened[0].export, signatures, resources)
+    return write_saved_model(to or Run.open(runs[0], "translation").export, signatures, resources)
+
+
+def export_functions(
+    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Writes the functions `encode` and `step` of one run, or of several, for another runtime. Returns their folder.
+
+    Args:
+        format, weights: See `write_functions`.
+        to: The folder. None: such as `export-litert` in the folder of the first run.
+
+    Raises:
+        UserError: As `export` does.
+    """
+    given = functions(load_members(runs))
+    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+
+
+def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
+    """Returns runs that share vocabularies and options. Raises UserError if they do not, or one is not trained."""
+    opened = [Run.open(path, "translation") for path in runs]
+    members = [load_trained(run) for run in opened]
+    for run, member in zip(opened[1:], members[1:], strict=True):
+        if what := difference(members[0].preprocessing, member.preprocessing):
+            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
+    return members
 
 
 def difference(first: Preprocessing, other: Preprocessing) -> str | None:

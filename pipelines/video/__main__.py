@@ -89,14 +89,16 @@ def evaluate(arguments: list[str]):
 def export(arguments: list[str]):
     """Export a run, or the average of several, as a SavedModel that takes frames or features."""
     options = cli.parse_export(TASK, arguments)
-    print(make_export(options.run, options.to))
+    print(make_export(options.run, options.to, options.format, options.weights))
 
 
-def make_export(runs: Sequence[Path], to: Path | None = None) -> Path:
+def make_export(
+    runs: Sequence[Path], to: Path | None = None, format: str = cli.SAVED_MODEL, weights: str = "float32"
+) -> Path:
     with cli.quiet_imports():
-        from pipelines.video.export import export
+        from pipelines.video.export import export, export_functions
 
-    return export(runs, to)
+    return export(runs, to) if format == cli.SAVED_MODEL else export_functions(runs, format, weights, to)
 
 
 def release(arguments: list[str]):

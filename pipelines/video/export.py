@@ -8,9 +8,11 @@ import tensorflow as tf
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
+from pipelines.common.serving.formats import folder_name, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
 from pipelines.video.confidence import average, confidence_of
+from pipelines.video.functions import functions, mean_probabilities, state_sizes
 from pipelines.video.model import Trained, load_trained
 
 
@@ -23,6 +25,30 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
     Raises:
         UserError: A run is not trained, or several do not have the same labels and inputs.
     """
+    members = load_members(runs)
+    exported = Exported(members)
+    to = to or Run.open(runs[0], "video").export
+    return write_saved_model(to, exported.signatures, [member.model for member in members])
+
+
+def export_functions(
+    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Writes the `functions` of one run, or of several, for another runtime. Returns their folder.
+
+    Args:
+        format, weights: see `write_functions`.
+        to: the folder; None: such as `export-litert` in the folder of the first run.
+
+    Raises:
+        UserError: As `export` does.
+    """
+    given = functions(load_members(runs))
+    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+
+
+def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
+    """Returns runs whose probabilities can be averaged. Raises UserError if they cannot, or one is not trained."""
     opened = [Run.open(path, "video") for path in runs]
     members = [load_trained(run) for run in opened]
     for run, member in zip(opened, members, strict=True):
@@ -30,8 +56,7 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
             raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
         if member.temperature is None:
             report_missing(run.path, "video")
-    exported = Exported(members)
-    return write_saved_model(to or opened[0].export, exported.signatures, [member.model for member in members])
+    return members
 
 
 def difference(first: Trained, other: Trained) -> str | None:
@@ -70,14 +95,9 @@ class Exported:
             inputs = tf.TensorSpec([None, None, self.model.feature_size], tf.float32, name="features")
         one_step = tf.TensorSpec([inputs.shape[0], *inputs.shape[2:]], inputs.dtype, name=inputs.name)
         lengths = tf.TensorSpec([None], tf.int32, name="lengths")
-        self.sizes = [model.feature_size for model in self.models] if encodes else []  # of what `encode` returns
-        encoded = tf.TensorSpec([None, None, sum(self.sizes)], tf.float32, name="features")
-        sizes = {
-            name if number == 1 else f"{name}_of_{number}": units
-            for number, model in enumerate(self.models, start=1)
-            for group in model.state_sizes
-            for name, units in group.items()
-        }
+        width = sum(model.feature_size for model in self.models)  # of what `encode` returns
+        encoded = tf.TensorSpec([None, None, width], tf.float32, name="features")
+        sizes = state_sizes(self.models)
         self.state_names = list(sizes)
         states = [tf.TensorSpec([None, units], tf.float32, name=name) for name, units in sizes.items()]
 
@@ -146,18 +166,13 @@ class Exported:
             message = f"{name} has another batch size than the frames or features"
             tf.debugging.assert_equal(tf.shape(value)[0], batch, message)
         mask = tf.sequence_mask(lengths, tf.shape(features)[1])
-        parts = tf.split(features, self.sizes, axis=-1) if self.sizes else [features] * len(self.models)
-        found = [
-            model.classify(model.project(part, padding_mask=mask), of_model, mask)
-            for model, part, of_model in zip(self.models, parts, state, strict=True)
-        ]
-        mean = tf.add_n([tf.nn.softmax(logits) for logits, _ in found]) / len(found)
+        mean, state = mean_probabilities(self.models, features, state, mask)
         labels = tf.gather(self.names, tf.argmax(mean, axis=2))
         probabilities = tf.where(mask[:, :, None], mean, 0.0)
         outputs = {"labels": tf.where(mask, labels, ""), "probabilities": probabilities}
         if self.temperature is not None:
             outputs["confidence"] = tf.where(mask, confidence_of(mean, self.temperature), 0.0)
-        return outputs, [state for _, state in found]
+        return outputs, state
 
     def initial_states(self, batch) -> list:
         """Returns the states before the first frame, for each model in its groups."""

@@ -64,7 +64,7 @@ def standardize_video(x, padding_mask=None):
         padding_mask: bool[batch, time], False past the end of a video; None: there is no padding.
     """
     x = tf.cast(x, tf.float32)
-    mask = tf.ones(tf.shape(x)[:2]) if padding_mask is None else tf.cast(padding_mask, tf.float32)
+    mask = tf.ones_like(x[:, :, 0]) if padding_mask is None else tf.cast(padding_mask, tf.float32)
     weights = (mask / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1))[:, :, None]
     x -= tf.reduce_sum(x * weights, axis=1, keepdims=True)
     variance = tf.reduce_sum(tf.square(x) * weights, axis=1, keepdims=True)
@@ -82,9 +82,9 @@ def pool_frames(x, padding_mask, pool: int):
         (float[batch, steps, width], bool[batch, steps]) with steps = time / pool, rounded up. The last step of a video
         is the mean of the frames that are left.
     """
-    batch, time = tf.unstack(tf.shape(x)[:2])
+    batch, time = x.shape[0] or tf.shape(x)[0], tf.shape(x)[1]  # loops convert to LiteRT only if the batch is known
     mask = tf.ones([batch, time], tf.bool) if padding_mask is None else padding_mask
-    steps = -(-time // pool)
+    steps = (time + pool - 1) // pool  # in ONNX, the division of a negative number is rounded otherwise
     more = [[0, 0], [0, steps * pool - time]]
     weights = tf.cast(tf.reshape(tf.pad(mask, more), [batch, steps, pool, 1]), x.dtype)
     x = tf.reshape(tf.pad(x, [*more, [0, 0]]), [batch, steps, pool, x.shape[-1]])

@@ -64,6 +64,11 @@ def public_name(where: str, named: Iterable[str]) -> str | None:
     return next((name for name in named if path.exists() and path.resolve() == (real_data() / name).resolve()), None)
 
 
+def sample_files(task: str, pattern: str) -> list[pathlib.Path]:
+    """Returns files of the embedded sample, sorted by name; none outside of a checkout."""
+    return sorted((ROOT / "data" / "samples" / task).glob(pattern))
+
+
 def sample(task: str) -> pathlib.Path:
     """Returns the folder of the embedded sample; raises UserError outside of a checkout."""
     folder = ROOT / "data" / "samples" / task

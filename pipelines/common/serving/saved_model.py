@@ -25,11 +25,7 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
         UserError: `path` exists and is not an export, or it cannot be written.
     """
     path = pathlib.Path(path)
-    if has_wildcards(path.absolute()):
-        raise UserError(
-            f"TensorFlow could not load an export in {path.absolute()}, as it takes the characters [ ] * ? \\ for a"
-            " pattern: give a folder without them with --to"
-        )
+    refuse_wildcards(path)
     refuse_other_files(path)
     module = tf.Module()
     # Only the variables of a Keras model: Keras would trace the model once more, for a signature of its own.
@@ -49,9 +45,14 @@ def write_saved_model(path, signatures: dict, resources: Iterable) -> pathlib.Pa
             sync_tree(temporary)
             replace_folder(temporary, path)
     except (OSError, tf.errors.OpError) as error:  # TensorFlow raises its own for a full disk
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        raise UserError(f"{path} could not be written: {reason}") from error
+        raise unwritable(path, error) from error
     return path
+
+
+def unwritable(path: pathlib.Path, error: Exception) -> UserError:
+    """Returns the UserError for an error of the system or of TensorFlow while `path` was written."""
+    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    return UserError(f"{path} could not be written: {reason}")
 
 
 def use_plain_silu(model: keras.Layer):
@@ -66,9 +67,22 @@ def plain_silu(x):
     return x * tf.sigmoid(x)
 
 
-def refuse_other_files(path: pathlib.Path):
-    """Raises UserError if `path` contains anything other than an export, which must not be lost."""
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+def refuse_wildcards(path: pathlib.Path):
+    """Raises UserError if TensorFlow would take `path` for a pattern."""
+    if has_wildcards(path.absolute()):
+        raise UserError(
+            f"TensorFlow could not load an export in {path.absolute()}, as it takes the characters [ ] * ? \\ for a"
+            " pattern: give a folder without them with --to"
+        )
+
+
+def refuse_other_files(path: pathlib.Path, mark: str = "saved_model.pb"):
+    """Raises UserError if `path` contains anything other than an export, which must not be lost.
+
+    Args:
+        mark: the file that makes a folder an export of this format.
+    """
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
         raise UserError(f"{path} is not empty and not an export: expected a new folder, or an export to replace")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file: expected a folder for the export")
