@@ -86,7 +86,8 @@ def test_the_demo_uses_every_pipeline(checkout, root):
     add_interpreter(checkout, "python3", "3.12.4")
     result, calls = make(checkout, "demo")
     released = [call for call in calls if " predict --model " in call and "saved_models" not in call.split()[4]]
-    assert [call.split()[4] for call in released] == ["translation/multi30k-de-en", "captioning/flickr8k"]
+    names = ["sentiment/imdb", "translation/multi30k-de-en", "captioning/flickr8k"]
+    assert [call.split()[4] for call in released] == names
     assert all((root / "saved_models" / call.split()[4] / "model.weights.h5").is_file() for call in released)
     assert calls.index(released[-1]) < calls.index("-m pipelines.sentiment train sample")
     for task in tasks(root):
