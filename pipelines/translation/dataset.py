@@ -25,7 +25,6 @@ NAMED = {
     "wmt14": ("tfds:wmt14_translate/fr-en", "https://www.statmt.org/wmt14/translation-task.html"),
 }
 SIDES = ("sources", "targets")
-BATCHES_IN_MEMORY = 4  # after which their pages are released
 SLACK = 5  # tokens that a side may have beyond the ratio of lengths, for short sentences
 
 
@@ -260,19 +259,18 @@ def batches(
         rows, _ = plan[number]
         real = rows[rows != FILLER]
         found = [side.padded(real, len(rows), xla) for side in sides]
-        if number % BATCHES_IN_MEMORY == 0:
-            for side in sides:
-                corpora.release(side.ids)
-                corpora.release(side.splits)
+        for side in sides:
+            corpora.release(side.ids)
+            corpora.release(side.splits)
         return rows, *found
 
-    # TensorFlow never forgets a function of NumPy. So that it forgets the plan, the function has a weak reference, and
-    # the dataset the strong one.
+    # TensorFlow never forgets a function of NumPy. So that it forgets the plan, the function has a weak reference. The
+    # dataset has the strong one; its iterators and the datasets that are made of it refer to it.
     weak = weakref.ref(padded_sides)
 
     def call(number):
-        function = weak()
-        assert function is not None
+        if (function := weak()) is None:
+            raise StopIteration  # silently: an iterator that has ended was reading ahead
         return function(number)
 
     def batch(number):

@@ -49,7 +49,8 @@ def plan_batches(
         max_rows, max_steps, shapes_per_octave: see `batch_sizes` and `padded_length`.
     """
     # For millions of sequences, this order is what needs memory: nothing is kept that is not needed.
-    lengths = np.maximum(lengths, 1)
+    if lengths.min(initial=1) < 1:
+        lengths = np.maximum(lengths, 1)
     sizes = batch_sizes(np.sort(lengths)[::-1], max_rows, max_steps, shapes_per_octave)
     key = np.log(lengths)
     random = None if seed is None else np.random.default_rng((seed, epoch))

@@ -119,9 +119,15 @@ def test_a_corpus_on_disk_equals_one_in_memory_and_is_written_once(data, preproc
 def test_batches_do_not_outlive_their_epoch(data, preprocessing, tmp_path):
     encoded = dataset.encode_on_disk(data, dataset.open_parts(data)[0], preprocessing, tmp_path)
     found = dataset.batches(encoded, batch_pairs=16, batch_tokens=400, seed=5)
+    count = int(found.cardinality())
     assert len(list(found.take(3))) == 3
+    batches = iter(found.skip(1))  # refers to what it is made of
+    next(batches)
+    del found
+    gc.collect()
+    assert len(list(batches)) == count - 2
     sources = weakref.ref(encoded.sources)
-    del encoded, found
+    del encoded, batches
     gc.collect()
     assert sources() is None
 
