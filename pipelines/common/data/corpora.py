@@ -140,6 +140,8 @@ def read(folder: pathlib.Path) -> Arrays | None:
         arrays = {}
         for name, (dtype, size) in index["arrays"].items():
             path = folder / f"{name}.array"
+            if np.dtype(dtype).kind not in "iu":  # least of all Python objects, which would be pointers
+                return None
             if path.stat().st_size != size * np.dtype(dtype).itemsize:
                 return None
             arrays[name] = mapped(path, dtype, size)

@@ -69,7 +69,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path, capsys):
     assert "another process is writing the corpus" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["killed", "truncated", "index"])
+@pytest.mark.parametrize("damage", ["killed", "truncated", "index", "objects"])
 def test_a_corpus_that_is_not_whole_is_written_again(tmp_path, damage):
     def killed(append):
         write(append)
@@ -82,8 +82,11 @@ def test_a_corpus_that_is_not_whole_is_written_again(tmp_path, damage):
         folder = corpora.on_disk(tmp_path, {}, write).folder
         if damage == "truncated":
             (folder / "characters.array").write_bytes(b"Two")
-        else:
+        elif damage == "index":
             (folder / corpora.INDEX).write_text('{"arrays": 1}')
+        else:
+            (folder / "characters.array").write_bytes(bytes(16))
+            (folder / corpora.INDEX).write_text('{"arrays": {"characters": ["O", 2]}, "facts": {}}')
     assert list(texts_of(corpora.on_disk(tmp_path, {}, write))) == TEXTS
 
 
