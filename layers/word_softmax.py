@@ -54,10 +54,13 @@ class WordSoftmax(keras.layers.Layer):
         drive the units of an LSTM to +-1, where they hardly learn any more.
 
         Args:
-            ids: int[n], the words of the training texts, concatenated.
+            ids: int[n], the words of the training texts, concatenated; or an iterable of such arrays, for more of them
+                than fit into memory.
             texts: number of these texts; each is followed by END, which `ids` does not contain.
         """
-        counts = np.bincount(ids, minlength=self.words) + 1.0  # words that the texts lack are possible, too
+        counts = np.ones(self.words)  # words that the texts lack are possible, too
+        for part in [ids] if isinstance(ids, np.ndarray) else ids:
+            counts += np.bincount(part, minlength=self.words)
         counts[END] += texts
         self.bias.assign(np.log(counts / counts.sum()).astype(np.float32))
 

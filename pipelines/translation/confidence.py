@@ -1,6 +1,7 @@
 """Confidence of translations: the probability that the sentence BLEU of a translation reaches a bar."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -74,13 +75,14 @@ def learn_if_missing(run: pathlib.Path, trained: Trained) -> Trained:
     if trained.confidence is not None:
         return trained
     try:
-        pairs = dataset.load(trained.config.data)
-        if "validation" not in pairs:
+        train, parts = dataset.open_parts(trained.config.data)
+        if "validation" not in parts:
             raise UserError(f"--data {trained.config.data.location} has no part validation")
     except UserError as error:
         confidence.report_unfitted(run, error)
         return trained
-    trained = learn(trained, pairs["train"].sources, pairs["validation"])
+    sources = [source for source, _ in itertools.islice(train, MAX_SENTENCES)]
+    trained = learn(trained, sources, parts["validation"])
     save(run, trained)
     confidence.report_fitted(run)
     return trained

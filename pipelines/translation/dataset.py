@@ -1,19 +1,22 @@
 """Sentence pairs for training: split into parts, encoded as token ids once, and batched by similar length."""
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from layers.text import PADDING
-from pipelines.common.data import sources, splits
+from pipelines.common.data import corpora, sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
+from pipelines.common.data.loading import TEXTS_AT_ONCE, batched, in_order, without_autograph, without_autotune
+from pipelines.common.data.splits import split
 from pipelines.common.errors import UserError
 from pipelines.translation.config import DataConfig
-from pipelines.translation.pairs import PARTS, Pairs, own_parts, read
+from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing
 
 NAMED = {
@@ -21,6 +24,7 @@ NAMED = {
     "tatoeba": ("", "https://www.manythings.org/anki/ (as train.tsv, val.tsv and test.tsv)"),
     "wmt14": ("tfds:wmt14_translate/fr-en", "https://www.statmt.org/wmt14/translation-task.html"),
 }
+SIDES = ("sources", "targets")
 SLACK = 5  # tokens that a side may have beyond the ratio of lengths, for short sentences
 
 
@@ -43,23 +47,33 @@ class Sentences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of tokens of each sentence, int64[sentences]."""
-        return np.diff(self.splits)
+        """Number of tokens of each sentence, int32[sentences]."""
+        return corpora.lengths_of(self.splits)
 
     def ragged(self) -> tf.RaggedTensor:
         return tf.RaggedTensor.from_row_splits(self.ids, self.splits, validate=False)
 
     def take(self, rows: np.ndarray) -> "Sentences":
-        kept = [self.ids[self.splits[row] : self.splits[row + 1]] for row in rows]
-        lengths = self.lengths[rows]
-        ids = np.concatenate([np.zeros(0, np.int32), *kept])
+        """Returns some of the sentences, in memory."""
+        ids, lengths = corpora.gather(self.ids, self.splits, rows)
         return Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), self.cut[rows])
 
     def replaced(self, rows: np.ndarray, others: "Sentences") -> "Sentences":
-        """Returns these sentences, but `others` in the places `rows`."""
+        """Returns these sentences, but `others` in the places `rows`, in memory."""
         places = np.arange(len(self))
         places[rows] = len(self) + np.arange(len(rows))
         return join(self, others).take(places)
+
+    def padded(self, rows: np.ndarray, count: int, xla: bool) -> np.ndarray:
+        """Returns int32[count, time]: the sentences `rows`, then empty ones, padded to the longest, or with `xla` to a
+        multiple of eight."""
+        ids, lengths = corpora.gather(self.ids, self.splits, rows)
+        longest = max(int(lengths.max(initial=0)), 1)
+        if xla:
+            longest = -(-longest // 8) * 8
+        padded = np.full([count, longest], PADDING, np.int32)
+        padded[: len(rows)][np.arange(longest) < lengths[:, None]] = ids
+        return padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +84,27 @@ class Encoded:
         sources, targets: The two sides.
         dropped: The number of pairs that were left out, by reason.
         texts: The sources as they are written.
+        folder: Of the files that the arrays are mapped from. None: they are in memory.
     """
 
     sources: Sentences
     targets: Sentences
     dropped: dict[str, int]
     texts: Sequence[str] = ()
+    folder: pathlib.Path | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    @classmethod
+    def of(cls, found: corpora.Arrays) -> "Encoded":
+        """Returns what `write_encoded` has written."""
+        sides = []
+        for side in SIDES:
+            splits = found.arrays[f"{side}.splits"]
+            sides.append(Sentences(found.arrays[f"{side}.ids"], splits, np.broadcast_to(False, len(splits) - 1)))
+        texts = corpora.Texts(found.arrays["texts.ids"], found.arrays["texts.splits"])
+        return cls(sides[0], sides[1], found.facts["dropped"], texts, found.folder)
 
 
 def locate(data: DataConfig) -> pathlib.Path | str:
@@ -91,16 +117,26 @@ def load(data: DataConfig) -> dict[str, Pairs]:
     A part that the data lacks is split off the training pairs: all translations of a source on one side, drawn by
     --split-seed only, so that a later call finds the same parts.
     """
+    train, parts = open_parts(data)
+    return {"train": train.read() if isinstance(train, Stream) else train, **parts}
+
+
+def open_parts(data: DataConfig) -> tuple[Pairs | Stream, dict[str, Pairs]]:
+    """Returns the training pairs, as a stream if nothing is split off them; and the other parts of `load`."""
     where = locate(data)
     own = own_parts(where, data)
     if "train" not in own:
         raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
-    parts = {part: read(where, part, data) for part in own if part != "test"}
-    for part in ("test", "validation"):
-        share = getattr(data, f"{part}_share")
-        if part not in own and share:
-            parts["train"], parts[part] = split_off(parts["train"], share, data.split_seed, data.location)
-    return parts
+    stream = Stream(where, "train", data)
+    stream.files()  # a missing one is refused before the others are read
+    parts = {"validation": read(where, "validation", data)} if "validation" in own else {}
+    missing = [part for part in ("test", "validation") if part not in own and getattr(data, f"{part}_share")]
+    if not missing:
+        return stream, parts
+    train = stream.read()
+    for part in missing:
+        train, parts[part] = split_off(train, getattr(data, f"{part}_share"), data.split_seed, data.location)
+    return train, parts
 
 
 def load_part(data: DataConfig, part: str) -> Pairs:
@@ -130,7 +166,7 @@ def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs,
     """Returns the rest and about `share` of the source sentences, each with all of its translations."""
     known = sorted(set(pairs.sources))
     size, expected = round(share * len(known)), "two different source sentences or more"
-    _, drawn = splits.split(range(len(known)), size, seed, where, expected)
+    _, drawn = split(range(len(known)), size, seed, where, expected)
     chosen = {known[number] for number in drawn}
     rows: tuple[list[int], list[int]] = [], []
     for row, source in enumerate(pairs.sources):
@@ -139,24 +175,59 @@ def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs,
 
 
 def encode(pairs: Pairs, preprocessing: Preprocessing, max_ratio: float) -> Encoded:
-    """Encodes pairs. Leaves out those with an empty side, with a side longer than the limits (it would be cut, but not
-    its translation), or with sides of too unequal lengths."""
-    source = Sentences(*encode_texts(pairs.sources, preprocessing.source.encode))
-    target = Sentences(*encode_texts(pairs.targets, preprocessing.target.encode))
-    shorter, longer = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
-    faults = {
-        "with an empty side": shorter == 0,
-        "too long": source.cut | target.cut,
-        "of too unequal lengths": longer > max_ratio * shorter + SLACK,
+    """Encodes pairs in memory. Leaves out those with an empty side, with a side longer than the limits (it would be
+    cut, but not its translation), or with sides of too unequal lengths."""
+    return Encoded.of(corpora.in_memory(lambda append: write_encoded(pairs, preprocessing, max_ratio, append)))
+
+
+def encode_on_disk(
+    data: DataConfig, pairs: Pairs | Stream, preprocessing: Preprocessing, cache: pathlib.Path
+) -> Encoded:
+    """Encodes the training pairs of `data` as `encode` does, into files of a cache, unless it has them."""
+    shares = None if isinstance(pairs, Stream) else [data.validation_share, data.test_share, data.split_seed]
+    key = {
+        **Stream(locate(data), "train", data).key(),
+        "split_off": shares,
+        "max_ratio": data.max_ratio,
+        "preprocessing": preprocessing.key(),
     }
-    good = np.ones(len(pairs), bool)
-    dropped = {}
-    for reason, found in faults.items():
-        if (found & good).any():
-            dropped[reason] = int((found & good).sum())
-        good &= ~found
-    rows = np.flatnonzero(good)
-    return Encoded(source.take(rows), target.take(rows), dropped, [pairs.sources[row] for row in rows])
+    write = functools.partial(write_encoded, pairs, preprocessing, data.max_ratio)
+    return Encoded.of(corpora.on_disk(cache, key, write))
+
+
+def write_encoded(
+    pairs: Iterable[tuple[str, str]], preprocessing: Preprocessing, max_ratio: float, append: corpora.Append
+) -> dict:
+    """Encodes a stream of pairs, appends the arrays of an `Encoded`, and returns the numbers of pairs left out."""
+    sides = tf.function(
+        lambda sources, targets: (preprocessing.source.encode(sources), preprocessing.target.encode(targets)),
+        [tf.TensorSpec([None], tf.string)] * 2,
+        autograph=False,
+    )
+
+    def encoded(batch: list[tuple[str, str]]):
+        texts = [list(side) for side in zip(*batch, strict=True)]
+        return texts[0], *sides(*(tf.constant(side, tf.string) for side in texts))
+
+    dropped = dict.fromkeys(("with an empty side", "too long", "of too unequal lengths"), 0)
+    splits = {name: corpora.Splits(append, f"{name}.splits") for name in (*SIDES, "texts")}
+    for name, dtype in (("sources", np.int32), ("targets", np.int32), ("texts", np.uint8)):
+        append(f"{name}.ids", np.zeros(0, dtype))
+    for texts, *found in in_order(encoded, batched(pairs, TEXTS_AT_ONCE)):
+        lengths = [tokens.row_lengths().numpy() for tokens, _ in found]
+        shorter, longer = np.minimum(*lengths), np.maximum(*lengths)
+        good = np.ones(len(texts), bool)
+        faults = shorter == 0, np.logical_or(*(cut.numpy() for _, cut in found)), longer > max_ratio * shorter + SLACK
+        for reason, fault in zip(dropped, faults, strict=True):
+            dropped[reason] += int((fault & good).sum())
+            good &= ~fault
+        for side, (tokens, _), each in zip(SIDES, found, lengths, strict=True):
+            append(f"{side}.ids", tokens.values.numpy()[np.repeat(good, each)])
+            splits[side].add(each[good])
+        written = [texts[row].encode() for row in np.flatnonzero(good).tolist()]
+        append("texts.ids", np.frombuffer(b"".join(written), np.uint8))
+        splits["texts"].add(np.array([len(text) for text in written]))
+    return {"dropped": {reason: count for reason, count in dropped.items() if count}}
 
 
 def batches(
@@ -179,37 +250,39 @@ def batches(
         seed: With `epoch`, determines the batches and their order. None: longest first.
         xla: Use fewer shapes, as XLA compiles each one.
     """
-    plan = plan_batches(
-        2 * np.maximum(encoded.sources.lengths, encoded.targets.lengths),  # each side has its own padding
-        max_rows=batch_pairs,
-        max_steps=batch_tokens,
-        seed=seed,
-        epoch=epoch,
-    )
-    sides = encoded.sources.ragged(), encoded.targets.ragged()
-    sizes = [len(rows) for rows, _ in plan]
-    rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
+    steps = np.maximum(encoded.sources.lengths, encoded.targets.lengths)
+    steps *= 2  # each side has its own padding
+    plan = plan_batches(steps, max_rows=batch_pairs, max_steps=batch_tokens, seed=seed, epoch=epoch)
+    sides = encoded.sources, encoded.targets
 
-    def batch(rows):
-        real = rows != FILLER
-        source, target = (padded(side, tf.boolean_mask(rows, real), tf.size(rows), xla) for side in sides)
-        return {"source": source, "target": target, "rows": rows, "real": tf.cast(real, tf.float32)}
+    def padded_sides(number):
+        rows, _ = plan[number]
+        real = rows[rows != FILLER]
+        found = [side.padded(real, len(rows), xla) for side in sides]
+        for side in sides:
+            corpora.release(side.ids)
+            corpora.release(side.splits)
+        return rows, *found
 
-    return (
-        without_autotune(tf.data.Dataset.from_tensor_slices(rows))
-        .map(without_autograph(batch), num_parallel_calls=2)
-        .prefetch(4)
-    )
+    # TensorFlow never forgets a function of NumPy. So that it forgets the plan, the function has a weak reference. The
+    # dataset has the strong one; its iterators and the datasets that are made of it refer to it.
+    weak = weakref.ref(padded_sides)
 
+    def call(number):
+        if (function := weak()) is None:
+            raise StopIteration  # silently: an iterator that has ended was reading ahead
+        return function(number)
 
-def padded(sentences: tf.RaggedTensor, rows, count, xla: bool):
-    """Returns int32[count, time]: the sentences `rows`, then empty ones, padded to the longest, or with `xla` to a
-    multiple of eight."""
-    taken = tf.gather(sentences, rows)
-    longest = tf.maximum(tf.reduce_max(taken.row_lengths()), 1)
-    if xla:
-        longest = -(-longest // 8) * 8
-    return taken.to_tensor(PADDING, shape=tf.stack([tf.cast(count, tf.int64), longest]))
+    def batch(number):
+        rows, source, target = tf.numpy_function(call, [number], [tf.int64, tf.int32, tf.int32])
+        rows = tf.ensure_shape(rows, [None])
+        source, target = (tf.ensure_shape(side, [None, None]) for side in (source, target))
+        return {"source": source, "target": target, "rows": rows, "real": tf.cast(rows != FILLER, tf.float32)}
+
+    found = without_autotune(tf.data.Dataset.range(len(plan)))
+    found = found.map(without_autograph(batch), num_parallel_calls=2).prefetch(4)
+    found.padded_sides = padded_sides
+    return found
 
 
 def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.common.data.loading import encode_texts
+from pipelines.common.data import corpora
+from pipelines.common.data.loading import TEXTS_AT_ONCE, encoded_batches
 from pipelines.translation.dataset import Encoded, Sentences
 from pipelines.translation.preprocessing import Preprocessing
 
@@ -89,8 +90,33 @@ def with_noise(encoded: Encoded, preprocessing: Preprocessing, *, share: float, 
     longer than the limits, or empty, remains as it is."""
     random = np.random.default_rng((seed, epoch, STREAM))
     rows = np.flatnonzero(random.random(len(encoded)) < share)
-    texts = [typed_by_someone(encoded.texts[row], random) for row in rows.tolist()]
-    noisy = Sentences(*encode_texts(texts, preprocessing.source.encode))
-    good = ~noisy.cut & (noisy.lengths > 0)
-    sources = encoded.sources.replaced(rows[good], noisy.take(np.flatnonzero(good)))
+    texts = (typed_by_someone(encoded.texts[row], random) for row in rows.tolist())
+
+    def write(append: corpora.Append) -> dict:
+        append("ids", np.zeros(0, np.int32))
+        splits = corpora.Splits(append, "splits")
+        done = 0
+
+        def add(end: int, chosen: np.ndarray, others: Sentences):
+            """Appends the sentences from `done` to `end`, with `others` in the places `chosen`."""
+            found = encoded.sources.take(np.arange(done, end)).replaced(chosen - done, others)
+            append("ids", found.ids)
+            splits.add(found.lengths)
+
+        for start, (ids, lengths, cut) in zip(
+            range(0, len(rows), TEXTS_AT_ONCE), encoded_batches(texts, preprocessing.source.encode), strict=True
+        ):
+            noisy = Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), cut)
+            chosen = rows[start : start + TEXTS_AT_ONCE]
+            good = ~cut & (lengths > 0)
+            add(chosen[-1] + 1, chosen[good], noisy.take(np.flatnonzero(good)))
+            done = chosen[-1] + 1
+        add(len(encoded), rows[:0], encoded.sources.take(rows[:0]))
+        corpora.release(encoded.sources.ids)
+        return {}
+
+    folder = encoded.folder
+    found = corpora.in_memory(write) if folder is None else corpora.in_temporary_files(folder, write)
+    splits = found.arrays["splits"]
+    sources = Sentences(found.arrays["ids"], splits, np.broadcast_to(False, len(splits) - 1))
     return dataclasses.replace(encoded, sources=sources)

@@ -1,9 +1,12 @@
 """Reads sentence pairs from parallel files, tables and tensorflow-datasets."""
 
+import contextlib
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from pipelines.common.cache_folders import identities
 from pipelines.common.data import sources
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.tables import read_cells, read_lines
@@ -25,6 +28,9 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self.sources, self.targets, strict=True)
 
     def take(self, rows: Iterable[int]) -> "Pairs":
         rows = list(rows)
@@ -111,46 +117,87 @@ def beginning_with(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path
 
 def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
     """Reads one part: "train", "validation", "test", or the stem of a file name, such as test_2016_flickr."""
-    if isinstance(where, str):
-        return read_tfds(where, part, data)
-    if where.is_file():
-        return read_table(where, data.quoting)
-    files = files_of(where, part, data, "" if part in PARTS else part)
-    if not files:
-        raise UserError(f"{where} has no part {part}: expected {part}.{data.source} and {part}.{data.target}")
-    return read_table(files[0], data.quoting) if len(files) == 1 else read_parallel(*files)
+    return Stream(where, part, data).read()
 
 
-def read_parallel(source: pathlib.Path, target: pathlib.Path) -> Pairs:
-    """Reads two files, of which line n of one is the translation of line n of the other."""
-    pairs = Pairs(*([line.rstrip("\r\n") for line in read_lines(path)] for path in (source, target)))
-    if len(pairs.sources) != len(pairs.targets):
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """One part, as an iterable of (source, target) that is read anew whenever it is iterated; see `read`."""
+
+    where: pathlib.Path | str
+    part: str
+    data: DataConfig
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.where, str):
+            return stream_tfds(self.where, self.part, self.data)
+        files = self.files()
+        return stream_table(files[0], self.data.quoting) if len(files) == 1 else stream_parallel(*files)
+
+    def read(self) -> Pairs:
+        """Returns all pairs in memory."""
+        pairs = Pairs([], [])
+        for source, target in self:
+            pairs.sources.append(source)
+            pairs.targets.append(target)
+        return pairs
+
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """Returns (source file, target file) or (table,); () for a data set of tensorflow-datasets."""
+        if isinstance(self.where, str):
+            return ()
+        if self.where.is_file():
+            return (self.where,)
+        files = files_of(self.where, self.part, self.data, "" if self.part in PARTS else self.part)
+        if not files:
+            expected = f"expected {self.part}.{self.data.source} and {self.part}.{self.data.target}"
+            raise UserError(f"{self.where} has no part {self.part}: {expected}")
+        return files
+
+    def key(self) -> dict:
+        """Returns what the pairs depend on, in JSON values: the files by name, size and time, and how they are read."""
+        if isinstance(self.where, str):
+            info = sources.prepare_tfds(self.where.removeprefix(sources.TFDS), self.data.manual_dir).info
+            found: list = [info.full_name, self.part, info.splits[self.part].num_examples if info.splits else None]
+        else:
+            found = [list(identity) for identity in identities(self.files())]
+        return {"data": found, "languages": [self.data.source, self.data.target], "quoting": self.data.quoting}
+
+
+def stream_parallel(source: pathlib.Path, target: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of two files, of which line n of one is the translation of line n of the other."""
+    counts = [0, 0]
+    with contextlib.closing(read_lines(source)) as sources, contextlib.closing(read_lines(target)) as targets:
+        for pair in itertools.zip_longest(sources, targets):
+            for side, line in enumerate(pair):
+                counts[side] += line is not None
+            if counts[0] == counts[1]:
+                yield pair[0].rstrip("\r\n"), pair[1].rstrip("\r\n")
+    if counts[0] != counts[1]:
         raise UserError(
-            f"{source} has {len(pairs.sources):,} lines and {target} has {len(pairs.targets):,}: expected as many, a"
-            " sentence and its translation on the same line"
+            f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}: expected as many, a sentence and its"
+            " translation on the same line"
         )
-    if not pairs.sources:
+    if not counts[0]:
         raise UserError(f"{source} is empty: expected a sentence a line")
-    return pairs
 
 
-def read_table(path: pathlib.Path, quoting: bool) -> Pairs:
-    """Reads lines of source, tab, target. A source on several lines has several translations."""
-    pairs = Pairs([], [])
+def stream_table(path: pathlib.Path, quoting: bool) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of lines of source, tab, target. A source on several lines has several translations."""
+    empty = True
     for number, cells in read_cells(path, quoting=quoting):
         if len(cells) != 2:
             raise UserError(
                 f"{path}, line {number}: {len(cells)} columns, expected 2: a sentence, a tab, its translation"
             )
-        pairs.sources.append(cells[0])
-        pairs.targets.append(cells[1])
-    if not pairs.sources:
+        empty = False
+        yield cells[0], cells[1]
+    if empty:
         raise UserError(f"{path} is empty: expected a sentence, a tab and its translation a line")
-    return pairs
 
 
-def read_tfds(name: str, part: str, data: DataConfig) -> Pairs:
-    """Reads a translation set of tensorflow-datasets, whose features are named after the languages."""
+def stream_tfds(name: str, part: str, data: DataConfig) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of a translation set of tensorflow-datasets, whose features are named after the languages."""
     builder = sources.prepare_tfds(name.removeprefix(sources.TFDS), data.manual_dir)
     languages = list(builder.info.features)
     for language in (data.source, data.target):
@@ -158,8 +205,5 @@ def read_tfds(name: str, part: str, data: DataConfig) -> Pairs:
             raise UserError(f"{name} has the languages {', '.join(languages)}: expected {language}")
     if builder.info.splits and part not in builder.info.splits:
         raise UserError(f"{name} has no part {part}: it has {', '.join(builder.info.splits)}")
-    pairs = Pairs([], [])
-    for row in without_autotune(builder.as_dataset(split=part)).as_numpy_iterator():
-        pairs.sources.append(row[data.source].decode(errors="replace"))
-        pairs.targets.append(row[data.target].decode(errors="replace"))
-    return pairs
+    for row in without_autotune(builder.as_dataset(split=part)).as_numpy_iterator():  # shard by shard
+        yield row[data.source].decode(errors="replace"), row[data.target].decode(errors="replace")

@@ -1,5 +1,6 @@
 """Conversion between sentences and token ids, the same in training, evaluation and the exported graph."""
 
+import hashlib
 from collections.abc import Iterable
 
 import tensorflow as tf
@@ -22,6 +23,13 @@ class Preprocessing(tf.Module):
         self.restore_case, self.limits = restore_case, limits
         self.source = tokenizer.Tokenizer(source, restore_case=restore_case, **limits)
         self.target = tokenizer.Tokenizer(target, **limits)
+
+    def key(self) -> dict:
+        """Returns what the ids of a text depend on, in JSON values."""
+        digests = [
+            hashlib.sha256(side.vocabulary.to_text().encode()).hexdigest() for side in (self.source, self.target)
+        ]
+        return {"vocabularies": digests, "restore_case": self.restore_case, **self.limits}
 
 
 def learn_vocabulary(

@@ -1,5 +1,7 @@
 """Trains a run from scratch, fine-tunes it from another run, or resumes it."""
 
+import dataclasses
+import itertools
 import sys
 
 import numpy as np
@@ -10,8 +12,8 @@ from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
 from pipelines.common.config import flag
-from pipelines.common.data import word_vectors
-from pipelines.common.data.loading import text_batches
+from pipelines.common.data import corpora, word_vectors
+from pipelines.common.data.loading import streamed
 from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
@@ -37,8 +39,11 @@ from pipelines.translation.model import (
     make_preprocessing,
 )
 from pipelines.translation.noise import with_noise
-from pipelines.translation.pairs import Pairs
+from pipelines.translation.pairs import Pairs, Stream
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
+
+CACHE = "cache"  # beside the run: token ids of training pairs
+SUBWORD_PAIRS = 1_000_000  # that subwords are learned from, at most
 
 
 def train(config: Config, preset: str | None = None) -> dict:
@@ -51,35 +56,40 @@ def train(config: Config, preset: str | None = None) -> dict:
     if base:
         refuse_changes(config.model, base.config.model)
         refuse_changes(config.text, base.config.text, ("level", "lower_case"))
-    pairs = dataset.load(config.data)
-    if "validation" not in pairs:
+    pairs, held_out = dataset.open_parts(config.data)
+    if "validation" not in held_out:
         raise UserError(
             f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
         )
     # The target vocabulary is written last: if it exists, both files are complete.
     stored = (run.path / TARGET_VOCABULARY_FILE).is_file()
-    vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs["train"], base)
+    vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs, base)
     preprocessing = make_preprocessing(config, *vocabularies)
-    encoded = encode_parts(config, pairs, preprocessing, base)
+    encoded = encode_parts(config, pairs, held_out["validation"], preprocessing, base)
     vectors = read_vectors(run, config, preprocessing)
     with run.create():
         for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
             with atomic_write(run.path / name) as file:
                 file.write(vocabulary.to_text())
-        summary = fit(run, config, encoded, pairs["validation"], preprocessing, base, vectors)
+        summary = fit(run, config, encoded, held_out["validation"], preprocessing, base, vectors)
     report(run)
     return summary
 
 
-def learn_vocabularies(config: Config, pairs: Pairs, base: Trained | None) -> list[Vocabulary]:
-    """Returns the vocabularies of source and target: in fine-tuning those of the base run, with new words appended."""
+def learn_vocabularies(config: Config, pairs: Pairs | Stream, base: Trained | None) -> list[Vocabulary]:
+    """Returns the vocabularies of source and target: in fine-tuning those of the base run, with new words appended.
+
+    Words are counted in all pairs. Subwords are learned from SUBWORD_PAIRS of them at most, in equal distances.
+    """
+    count = sum(1 for _ in pairs)  # a bad row is found here, before anything is learned
+    distance = -(-count // SUBWORD_PAIRS) if config.text.level == "subword" else 1
     vocabularies = []
-    for side in ("source", "target"):
+    for number, side in enumerate(("source", "target")):
         field = f"{side}_vocabulary"
-        texts = text_batches(getattr(pairs, f"{side}s"))
+        texts = (pair[number] for pair in itertools.islice(pairs, 0, None, distance))
         try:
             found = learn_vocabulary(
-                texts,
+                streamed(texts),
                 size=getattr(config.vocabulary, field),
                 min_count=config.vocabulary.min_count,
                 **vars(config.text),
@@ -101,16 +111,20 @@ def read_vectors(run: Run, config: Config, preprocessing: Preprocessing) -> dict
 
 
 def encode_parts(
-    config: Config, pairs: dict[str, Pairs], preprocessing: Preprocessing, base: Trained | None
+    config: Config, train: Pairs | Stream, validation: Pairs, preprocessing: Preprocessing, base: Trained | None
 ) -> dict[str, dataset.Encoded]:
-    """Converts the parts to token ids. In fine-tuning, mixes pairs of the base run into the training part."""
+    """Converts the parts to token ids, those of training into the cache beside the run. In fine-tuning, mixes pairs of
+    the base run into them."""
+    cache = config.run.parent / CACHE
     encoded = {
-        part: dataset.encode(pairs[part], preprocessing, config.data.max_ratio) for part in ("train", "validation")
+        "train": dataset.encode_on_disk(config.data, train, preprocessing, cache),
+        "validation": dataset.encode(validation, preprocessing, config.data.max_ratio),
     }
     for part, found in encoded.items():
-        report_dropped(config, part, found, len(pairs[part]))
+        report_dropped(config, part, found)
     if base and config.data.mixture:
-        old = dataset.encode(dataset.load(base.config.data)["train"], preprocessing, config.data.max_ratio)
+        data = dataclasses.replace(base.config.data, max_ratio=config.data.max_ratio)
+        old = dataset.encode_on_disk(data, dataset.open_parts(data)[0], preprocessing, cache)
         encoded["train"] = dataset.mix(encoded["train"], old, config.data.mixture, config.training.seed)
     return encoded
 
@@ -131,7 +145,7 @@ def fit(
         copy_weights(model, base.model)
     elif not config.regularization.initial_range:  # which applies to all weights, this bias included
         targets = encoded["train"].targets
-        model.softmax.initialize_bias(targets.ids, len(targets))
+        model.softmax.initialize_bias(corpora.slices(targets.ids), len(targets))
     for number, (side, found) in enumerate(vectors.items()):
         getattr(model, f"{side}_embedding").set_weights([found.embeddings(options.seed + number)])
         print(found.coverage(getattr(encoded["train"], f"{side}s").ids), file=sys.stderr)
@@ -194,8 +208,9 @@ def frozen_embeddings(
     return [ParameterGroup(weights, options.learning_rate, vectors.freeze_vectors)] if weights else []
 
 
-def report_dropped(config: Config, part: str, found: dataset.Encoded, all_pairs: int):
+def report_dropped(config: Config, part: str, found: dataset.Encoded):
     """Prints how many pairs were left out, and why, to standard error. Raises UserError if none is left."""
+    all_pairs = len(found) + sum(found.dropped.values())
     if found.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
         print(f"{part}: left out {reasons}, of {all_pairs:,} pairs", file=sys.stderr)

@@ -64,9 +64,9 @@ def variant(preset_name: str, name: str, to: Path) -> Config:
 
 def epochs(config: Config, minutes: float) -> float:
     """Returns the number of epochs that fit into the time."""
-    pairs = dataset.load(config.data)
-    preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs["train"], None))
-    encoded = encode_parts(config, pairs, preprocessing, None)["train"]
+    pairs, held_out = dataset.open_parts(config.data)
+    preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs, None))
+    encoded = encode_parts(config, pairs, held_out["validation"], preprocessing, None)["train"]
     limits = {
         "batch_pairs": config.data.batch_pairs,
         "batch_tokens": config.data.batch_tokens,

@@ -1,7 +1,10 @@
 """Loading, as all pipelines do it: tf.data without autotuning and AutoGraph, texts in batches, vocabularies, labels."""
 
+import collections
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -37,12 +40,51 @@ def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
+def batched(items: Iterable, size: int) -> Iterator[list]:
+    """Yields lists of so many items; the last may have fewer."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def streamed(texts: Iterable[str]) -> Iterator[tf.Tensor]:
+    """Yields a stream of texts in tensors, string[batch]."""
+    return (tf.constant(batch, tf.string) for batch in batched(texts, TEXTS_AT_ONCE))
+
+
 def text_batches(texts: list[str]) -> tf.data.Dataset:
     """Returns a dataset of the texts, string[batch] an element."""
     return without_autotune(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string))).batch(TEXTS_AT_ONCE)
 
 
-def encode_texts(texts: list[str], encode: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def in_order(function: Callable, items: Iterable) -> Iterator:
+    """Yields function(item) for each item, computed on all cores, a few items ahead of what is taken."""
+    pending: collections.deque = collections.deque()
+    with ThreadPoolExecutor(CORES) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * CORES:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def encoded_batches(texts: Iterable[str], encode: Callable) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Encodes a stream of texts, with `encode` as in `encode_texts`.
+
+    Yields for each TEXTS_AT_ONCE of them their tokens, int32[tokens], one text after the other; int64[texts], their
+    lengths; and bool[texts], whether they were cut.
+    """
+    graph = tf.function(lambda texts: encode(texts), [tf.TensorSpec([None], tf.string)], autograph=False)
+
+    def encoded(batch: list[str]):
+        tokens, cut = graph(tf.constant(batch, tf.string))
+        return tokens.values.numpy(), tokens.row_lengths().numpy(), cut.numpy()
+
+    return in_order(encoded, batched(texts, TEXTS_AT_ONCE))
+
+
+def encode_texts(texts: Iterable[str], encode: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Encodes texts once, so that an epoch does not have to.
 
     Args:
@@ -52,12 +94,9 @@ def encode_texts(texts: list[str], encode: Callable) -> tuple[np.ndarray, np.nda
         int32[tokens], the tokens of all texts, one text after the other; int64[texts + 1], where each text begins and
         ends; bool[texts], whether it was cut.
     """
-    ids, lengths, cut = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], [np.zeros(0, bool)]
-    for tokens, was_cut in text_batches(texts).map(without_autograph(encode), num_parallel_calls=CORES):
-        ids.append(tokens.values.numpy())
-        lengths.append(tokens.row_lengths().numpy())
-        cut.append(was_cut.numpy())
-    return np.concatenate(ids), np.cumsum(np.concatenate(lengths)), np.concatenate(cut)
+    none = np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, bool)
+    ids, lengths, cut = map(np.concatenate, zip(none, *encoded_batches(texts, encode), strict=True))
+    return ids, np.cumsum(lengths), cut
 
 
 def load_vocabulary(path) -> Vocabulary:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from layers.text import MARK
+from pipelines.common.data.corpora import slices
 from pipelines.common.data.tables import read_byte_lines
 from pipelines.common.errors import UserError
 
@@ -50,7 +51,7 @@ class WordVectors:
         Args:
             ids: int[n], the words of the training texts, one text after the other.
         """
-        running = self.found[ids].mean() if len(ids) else 0.0
+        running = sum(int(self.found[part].sum()) for part in slices(ids)) / max(len(ids), 1)
         return (
             f"{self.path}: vectors for {self.found.sum():,} of the {len(self.found):,} words of the vocabulary"
             f" ({self.found.mean():.1%}), which are {running:.1%} of the words of the training texts"

@@ -11,8 +11,6 @@ mean reading the whole data set at every start. As a consequence, files copied w
 
 import collections.abc
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -24,13 +22,12 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 import numpy as np
 
-from pipelines.common import files
+from pipelines.common import cache_folders, files
+from pipelines.common.cache_folders import Identity
 from pipelines.common.errors import UserError
 
 FORMAT = 1  # version of the files; part of every key
 SECONDS_BETWEEN_LINES = 30
-
-Identity = tuple[str, int, int]  # name, bytes, modification time in nanoseconds
 
 
 class Features(collections.abc.Mapping):
@@ -149,8 +146,7 @@ class Cache:
 
     def __init__(self, folder: pathlib.Path, key: dict, log: Callable[[str], None]):
         self.key = {**key, "format": FORMAT}
-        text = json.dumps(self.key, sort_keys=True)
-        self.path = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = cache_folders.folder_of(folder, self.key)
         self.log = log
 
     def read(self, repair: bool = False) -> dict[Identity, np.ndarray]:
@@ -193,23 +189,9 @@ class Cache:
             raise UserError(f"{array_file} cannot be read back as it was written: the disk is damaged")
         return stored
 
-    @contextlib.contextmanager
     def locked(self):
-        """Creates the folder and locks it against other processes, after waiting for one that writes to it. (The system
-        releases the lock of a killed process.)"""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "a")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UserError(f"the feature cache {self.path} cannot be written: {error.strerror or error}") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.log(f"another process is computing features into {self.path}: waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            files.write_json(self.path / "key.json", self.key)  # for people
-            yield
+        """Creates the folder and locks it, see `cache_folders.locked`."""
+        return cache_folders.locked(self.path, self.key, "feature cache", "computing features into", self.log)
 
 
 def read_shard(index_file: pathlib.Path) -> dict[Identity, np.ndarray] | None:
