@@ -188,7 +188,7 @@ def test_live_labels_of_a_webcam(open_page):
     page.get_by_role("button", name="Live labels").click()
     camera = page.locator("#video-camera")
     camera.get_by_role("button").first.click()  # allows the camera
-    camera.get_by_role("button", name=re.compile("record|stream", re.IGNORECASE)).first.click()
+    camera.get_by_role("button", name=re.compile("capture|record")).first.click()
     wait_for(page, "#video-live-label .live")
     assert page.locator("#video-live-label").inner_text().split()[0] in ("left", "right")
     time.sleep(1)
