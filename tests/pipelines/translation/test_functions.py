@@ -15,9 +15,9 @@ from tests import device_programs
 
 SENTENCES = ["A red star.", "", "THIS house isn't blue!", "A «grey» door_ and a Door …"]
 VARIANTS = {
-    "attention": {"attention": "general", "attention_input": True, "bidirectional": True},
-    "context": {"context": "max", "reverse": True, "cell": "rnn", "residual": True},
-    "subword": {"level": "subword", "restore_case": True, "attention": "dot"},
+    "attention": {"attention": "general", "attention_input": True, "context": "none"},
+    "context": {"context": "mean", "bidirectional": False, "cell": "rnn"},
+    "subword": {"level": "subword", "restore_case": True, "attention": "dot", "context": "none"},
 }
 
 
