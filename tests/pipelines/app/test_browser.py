@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra app: pip install 'unfold[app]'")
 pytest.importorskip("playwright", reason="needs the package playwright: pip install playwright")
 
-pytestmark = pytest.mark.extra
+# Gradio's queue sets this option of pandas, in newer versions of which it is deprecated.
+pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS = 300  # the machine may be busy
 CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]

@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra app: pip install 'unfold[app]'")
 
+# Gradio's queue sets this option of pandas, in newer versions of which it is deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
 JSON = {"Content-Type": "application/json"}
 
 
