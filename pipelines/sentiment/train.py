@@ -73,7 +73,8 @@ def train(config: Config, preset: str | None = None) -> dict:
             warm_start.copy_weights(learned, model, vocabulary)
         if vectors:
             model.get_layer("embedding").set_weights([vectors.embeddings(config.training.seed)])
-        summary = fit(run, model, config, reviews, preprocessing, names, vectors, teachers)
+        at_start = model.get_weights() if config.transfer.base_share else None
+        summary = fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
     report(run)
     return summary
 
@@ -97,6 +98,11 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
     for part, found in reviews.items():
         if not len(found):
             raise UserError(f"--data {config.data.location} has no reviews in the part {part}")
+    if config.transfer.base_share and base and sorted(names) != sorted(base.names):
+        raise UserError(
+            f"--base-share needs the labels of the run {config.base}, {', '.join(base.names)}, but the data has"
+            f" {', '.join(names)}: expected the same labels, or --base-share 0"
+        )
     present = np.unique(dataset.label_ids(reviews["train"], names))
     if len(present) < 2:
         raise UserError(
@@ -138,11 +144,13 @@ def fit(
     names: tuple[str, ...],
     vectors: WordVectors | None = None,
     teachers: Sequence[Trained] = (),
+    at_start: list[np.ndarray] | None = None,
 ) -> dict:
     """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported.
 
     Args:
         teachers: those of --label-pieces; not needed if the run has the labels of pieces already.
+        at_start: the weights of the model before training, for --base-share.
     """
     options = config.training
     train, validation = (
@@ -159,8 +167,17 @@ def fit(
         augmentation.beliefs = self_training.piece_beliefs(run, teachers, reviews, augmentation, config, names)
     with_pieces = config.augmentation.pieces > 0 or config.loss.calibrate_lengths
     held_out = Validation(model, validation, preprocessing.vocabulary, config, with_pieces)
-    at_end = {"calibrate": held_out.calibrate, "calibrate_lengths": held_out.calibrate_lengths}
     weights = metrics.class_weights(train.labels, len(names)) if config.loss.class_weights else np.ones(len(names))
+
+    def at_end() -> dict:
+        found = {}
+        if at_start:
+            average_weights(model, at_start, config.transfer.base_share)
+            found["average"] = held_out.scores()
+        for field, calibrate in (("calibrate", held_out.calibrate), ("calibrate_lengths", held_out.calibrate_lengths)):
+            if getattr(config.loss, field):
+                found |= calibrate()
+        return found
 
     def data(epoch: int) -> tf.data.Dataset:
         return dataset.batches(
@@ -182,7 +199,7 @@ def fit(
         monitor="val_accuracy",
         mode="max",
         parameter_groups=warm_start.parameter_groups(config.transfer, options, model),
-        at_end=next((fit for field, fit in at_end.items() if getattr(config.loss, field)), None),
+        at_end=at_end,
     ).train()
 
 
@@ -268,6 +285,16 @@ def copy_weights(base: Trained, model: keras.Model, vocabulary: Vocabulary, name
         model.get_layer("head").set_weights([kernel[:, columns], bias[columns]])
 
 
+def average_weights(model: keras.Model, others: list[np.ndarray], share: float):
+    """Sets the weights of the model to share * others + (1 - share) * its own.
+
+    With the weights before fine-tuning, this keeps more of what the model knew: Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models", equation 1.
+    """
+    pairs = zip(model.get_weights(), others, strict=True)
+    model.set_weights([share * other + (1 - share) * own for own, other in pairs])
+
+
 def report(run: Run):
     """Prints the scores of a finished run."""
     summary = run.summary
@@ -275,8 +302,11 @@ def report(run: Run):
         f"{run.path}: finished, validation accuracy {summary['best_score']:.4f} after epoch {summary['best_epoch']} of"
         f" {summary['epochs']}, {summary['seconds']:.0f} s"
     )
+    if "average" in summary:
+        found = summary["average"]
+        print(f"averaged with the run before: loss {found['val_loss']:.4f}, accuracy {found['val_accuracy']:.4f}")
     if "calibration" in summary:
-        found, before = summary["calibration"], summary["scores"]
+        found, before = summary["calibration"], summary.get("average", summary["scores"])
         names = load_labels(run.path / LABELS_FILE)
         by_length = isinstance(found["scale"], list)
         points = zip(found["scale"], found["bias"], strict=True) if by_length else [(found["scale"], found["bias"])]

@@ -284,6 +284,35 @@ def test_fine_tuning_starts_from_the_weights_of_the_run(shared, tmp_path, comman
     np.testing.assert_allclose(logits(after)[:, ::-1], logits(before), atol=1e-6)
 
 
+def test_the_average_with_the_weights_before_fine_tuning(shared, tmp_path, command, make, capsys):
+    make_reviews, write_csv = make
+    data = write_csv(
+        tmp_path / "reviews.csv", [row | {"text": row["text"] + " brandnew"} for row in make_reviews(40, 5)]
+    )
+    tune = ["fine-tune", "--from", shared.run, "--data", data, "--epochs", "1"]
+    runs = {share: tmp_path / f"share-{share}" for share in ("0", "0.25", "start")}
+    assert command(*tune, "--run", runs["start"], "--learning-rate", "1e-12") == 0
+    assert command(*tune, "--run", runs["0"]) == 0
+    capsys.readouterr()
+    assert command(*tune, "--run", runs["0.25"], "--base-share", "0.25") == 0
+    start, end, found = (weights(runs[share]) for share in ("start", "0", "0.25"))
+    assert not same(start, end)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, 0.25 * start[name] + 0.75 * end[name], atol=1e-5)
+    scores = json.loads((runs["0.25"] / "status.json").read_text())["average"]
+    told = f"averaged with the run before: loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.4f}"
+    assert told in capsys.readouterr().out
+
+
+def test_the_average_needs_the_same_labels(shared, tmp_path, command, make, capsys):
+    make_reviews, write_csv = make
+    data = write_csv(tmp_path / "moods.csv", make_reviews(60, 4, names=("sad", "happy", "calm")))
+    tune = ["fine-tune", "--from", shared.run, "--data", data, "--run", tmp_path / "run", "--base-share", "0.5"]
+    assert command(*tune) == 2
+    told = "--base-share needs the labels of the run"
+    assert told in (error := capsys.readouterr().err) and "calm, happy, sad: expected the same labels" in error
+
+
 def test_the_default_configuration_of_fine_tuning(shared):
     config = from_json(Config, json.loads((shared.run / "config.json").read_text())["config"])
     tuned = config.for_fine_tuning(shared.run)
