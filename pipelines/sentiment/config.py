@@ -173,6 +173,10 @@ class TransferConfig:
     """The teachers also read the pieces (--pieces) of all training reviews, in the share that --piece-softness says.
     They are calibrated for it on pieces of validation reviews."""
 
+    mixture: float = 0.0
+    """Share of the training and validation reviews that are drawn from those of the run that fine-tuning starts from,
+    which it then forgets less. Needs the same labels."""
+
     base_share: float = 0.0
     """Share of the weights of the run that fine-tuning starts from, in their average with the weights after training
     (Wortsman et al. 2022). The higher, the less is forgotten, and the less learned. Needs the same labels."""
@@ -187,7 +191,7 @@ class TransferConfig:
 
     def __post_init__(self):
         check(self, "layer_decay", 0 < self.layer_decay <= 1, "above 0 and at most 1")
-        check(self, "base_share", 0 <= self.base_share < 1, "at least 0 and below 1")
+        check_shares(self, "mixture", "base_share")
         check_at_least(self, unfreeze_every=0, freeze_vectors=0)
         check(self, "freeze_vectors", not self.freeze_vectors or self.vectors is not None, "0 without --vectors")
         if self.vectors and self.init_from:
@@ -234,8 +238,9 @@ class Config:
         labels_pieces = self.transfer.teachers and self.augmentation.pieces
         expected = "False without --teachers and --pieces"
         check(self.transfer, "label_pieces", not self.transfer.label_pieces or bool(labels_pieces), expected)
-        without_base = self.transfer.base_share and not self.base
-        check(self.transfer, "base_share", not without_base, "0 in train: it is an option of fine-tune")
+        for field in ("mixture", "base_share"):
+            starts_new = not self.base and getattr(self.transfer, field)
+            check(self.transfer, field, not starts_new, "0 in train: it is an option of fine-tune")
         for field in ("init_from", "vectors"):
             start = getattr(self.transfer, field)
             if self.base and start:
@@ -253,7 +258,8 @@ class Config:
             data=reset(self.data, "manual_dir", "text_column", "label_column", "group_column", "label_names"),
             loss=reset(self.loss, "class_weights", "calibrate", "calibrate_lengths"),
             transfer=reset(
-                self.transfer, "init_from", "vectors", "freeze_vectors", "teachers", "label_pieces", "base_share"
+                self.transfer,
+                *("init_from", "vectors", "freeze_vectors", "teachers", "label_pieces", "mixture", "base_share"),
             ),
         )
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from layers.text import UNKNOWN, Vocabulary
+from layers.text import Vocabulary
 from pipelines.common import metrics
 from pipelines.common.config import flag
 from pipelines.common.data.loading import load_labels, load_vocabulary, text_batches
@@ -19,14 +19,14 @@ from pipelines.common.runs import Run
 from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
-from pipelines.sentiment import dataset, self_training, warm_start
+from pipelines.sentiment import dataset, fine_tuning, self_training, warm_start
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model import model as language_model
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.length_calibration import KNOTS
-from pipelines.sentiment.model import CALIBRATION_LAYERS, LABELS_FILE, Trained, load_trained, make_model
+from pipelines.sentiment.model import LABELS_FILE, Trained, load_trained, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
 from pipelines.sentiment.reviews import Reviews, join
 from pipelines.sentiment.validation import Validation
@@ -57,6 +57,8 @@ def train(config: Config, preset: str | None = None) -> dict:
         vocabulary, names = load_vocabulary(run.path / VOCABULARY_FILE), load_labels(run.path / LABELS_FILE)
     else:
         vocabulary = make_vocabulary(config, reviews, base, learned)
+    if base and config.transfer.mixture:
+        reviews |= fine_tuning.draw_mixture(config, base, reviews)
     vectors = warm_start.read_vectors(config, vocabulary)
     with run.create():
         if not stored:
@@ -68,7 +70,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         preprocessing = Preprocessing(vocabulary, **vars(config.text))
         model = strategies.build(config.training, lambda: make_model(config, vocabulary, names))
         if base:
-            copy_weights(base, model, vocabulary, names)
+            fine_tuning.copy_weights(base, model, vocabulary, names)
         if learned:
             warm_start.copy_weights(learned, model, vocabulary)
         if vectors:
@@ -98,11 +100,12 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
     for part, found in reviews.items():
         if not len(found):
             raise UserError(f"--data {config.data.location} has no reviews in the part {part}")
-    if config.transfer.base_share and base and sorted(names) != sorted(base.names):
-        raise UserError(
-            f"--base-share needs the labels of the run {config.base}, {', '.join(base.names)}, but the data has"
-            f" {', '.join(names)}: expected the same labels, or --base-share 0"
-        )
+    for field in ("mixture", "base_share"):
+        if base and getattr(config.transfer, field) and sorted(names) != sorted(base.names):
+            raise UserError(
+                f"{flag(field)} needs the labels of the run {config.base}, {', '.join(base.names)}, but the data has"
+                f" {', '.join(names)}: expected the same labels, or {flag(field)} 0"
+            )
     present = np.unique(dataset.label_ids(reviews["train"], names))
     if len(present) < 2:
         raise UserError(
@@ -153,9 +156,11 @@ def fit(
         at_start: the weights of the model before training, for --base-share.
     """
     options = config.training
-    train, validation = (
-        dataset.encode_labelled(reviews[part], preprocessing, names) for part in ("train", "validation")
-    )
+    encoded = {part: dataset.encode_labelled(reviews[part], preprocessing, names) for part in ("train", "validation")}
+    for part, mixture in fine_tuning.MIXTURES.items():
+        if mixture in reviews:
+            encoded[part] += dataset.encode_labelled(reviews[mixture], preprocessing, names)
+    train, validation = encoded.values()
     if "unlabelled" in reviews:
         train += self_training.encode_pseudo_labelled(run, reviews["unlabelled"], preprocessing, names)
     if vectors:
@@ -172,7 +177,7 @@ def fit(
     def at_end() -> dict:
         found = {}
         if at_start:
-            average_weights(model, at_start, config.transfer.base_share)
+            fine_tuning.average_weights(model, at_start, config.transfer.base_share)
             found["average"] = held_out.scores()
         for field, calibrate in (("calibrate", held_out.calibrate), ("calibrate_lengths", held_out.calibrate_lengths)):
             if getattr(config.loss, field):
@@ -265,34 +270,6 @@ def perturbation(gradient, embeddings, padding_mask):
     mean_square = tf.reduce_sum(tf.square(embeddings * mask), axis=[1, 2], keepdims=True) / tf.maximum(elements, 1)
     norm = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
     return tf.sqrt(mean_square) * gradient / tf.maximum(norm, 1e-12)
-
-
-def copy_weights(base: Trained, model: keras.Model, vocabulary: Vocabulary, names: tuple[str, ...]):
-    """Copies the weights of the base run into the model.
-
-    A new word has the embedding of the unknown word, as which the base read it. The head is copied if the labels are
-    the same, in any order; otherwise it stays as it was initialized. A calibration by length is not copied.
-    """
-    for layer in base.model.layers:
-        if layer.name not in ("embedding", "head", *CALIBRATION_LAYERS):
-            model.get_layer(layer.name).set_weights(layer.get_weights())
-    (known,) = base.model.get_layer("embedding").get_weights()
-    new = np.repeat(known[UNKNOWN : UNKNOWN + 1], len(vocabulary) - len(known), axis=0)
-    model.get_layer("embedding").set_weights([np.concatenate([known, new])])
-    if sorted(names) == sorted(base.names):
-        columns = [base.names.index(name) for name in names]
-        kernel, bias = base.model.get_layer("head").get_weights()
-        model.get_layer("head").set_weights([kernel[:, columns], bias[columns]])
-
-
-def average_weights(model: keras.Model, others: list[np.ndarray], share: float):
-    """Sets the weights of the model to share * others + (1 - share) * its own.
-
-    With the weights before fine-tuning, this keeps more of what the model knew: Wortsman et al. 2022, "Robust
-    fine-tuning of zero-shot models", equation 1.
-    """
-    pairs = zip(model.get_weights(), others, strict=True)
-    model.set_weights([share * other + (1 - share) * own for own, other in pairs])
 
 
 def report(run: Run):

@@ -60,6 +60,7 @@ def test_a_language_model_that_splits_negation_makes_the_classifier_split_it():
         ({"vocabulary_size": 2}, "--vocabulary-size is 2, but must be at least 3"),
         ({"base_share": 1.0, "base": "run"}, "--base-share is 1.0, but must be at least 0 and below 1"),
         ({"base_share": 0.5}, "--base-share is 0.5, but must be 0 in train: it is an option of fine-tune"),
+        ({"mixture": 0.5}, "--mixture is 0.5, but must be 0 in train: it is an option of fine-tune"),
         ({"layer_decay": 0.0}, "--layer-decay is 0.0, but must be above 0 and at most 1"),
         ({"init_from": "lm", "base": "run"}, "--init-from is lm, but fine-tune starts from the run run: expected one"),
         ({"pieces": 1.0}, "--pieces is 1.0, but must be at least 0 and below 1"),

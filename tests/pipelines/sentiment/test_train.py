@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.common.config import from_json
+from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, fine_tuning
 from pipelines.sentiment import train as sentiment_train
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import build_model, load_trained
@@ -304,12 +304,38 @@ def test_the_average_with_the_weights_before_fine_tuning(shared, tmp_path, comma
     assert told in capsys.readouterr().out
 
 
-def test_the_average_needs_the_same_labels(shared, tmp_path, command, make, capsys):
+def test_a_mixture_with_the_reviews_of_the_run_before(shared):
+    base = load_trained(Run.open(shared.run, "sentiment"))
+    config = replace(base.config.for_fine_tuning(shared.run), mixture=0.75)
+    own = dataset.load(base.config.data)
+    new = {"train": own["train"].take(range(10)), "validation": own["validation"].take(range(2))}
+    found = fine_tuning.draw_mixture(config, base, new)
+    assert [len(found[name]) for name in fine_tuning.MIXTURES.values()] == [30, 6]
+    for part, name in fine_tuning.MIXTURES.items():
+        label = dict(zip(own[part].texts, dataset.label_ids(own[part], base.names), strict=True))
+        assert [base.names[label[text]] for text in found[name].texts] == found[name].labels
+    many = {part: own["train"].take([0] * 10**5) for part in new}
+    found = fine_tuning.draw_mixture(config, base, many)
+    assert len(found["mixture in train"]) == len(own["train"])
+
+
+def test_fine_tuning_with_a_mixture(shared, tmp_path, command, make):
+    make_reviews, write_csv = make
+    data = write_csv(tmp_path / "reviews.csv", make_reviews(40, 5))
+    tune = ["fine-tune", "--from", shared.run, "--data", data, "--epochs", "1"]
+    for name, options in {"alone": [], "mixed": ["--mixture", "0.5"]}.items():
+        assert command(*tune, "--run", tmp_path / name, *options) == 0
+    steps = [json.loads((tmp_path / name / "status.json").read_text())["steps"] for name in ("alone", "mixed")]
+    assert steps[1] > steps[0]
+
+
+@pytest.mark.parametrize("option", ["--base-share", "--mixture"])
+def test_the_average_and_the_mixture_need_the_same_labels(shared, tmp_path, command, make, capsys, option):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "moods.csv", make_reviews(60, 4, names=("sad", "happy", "calm")))
-    tune = ["fine-tune", "--from", shared.run, "--data", data, "--run", tmp_path / "run", "--base-share", "0.5"]
+    tune = ["fine-tune", "--from", shared.run, "--data", data, "--run", tmp_path / "run", option, "0.5"]
     assert command(*tune) == 2
-    told = "--base-share needs the labels of the run"
+    told = f"{option} needs the labels of the run"
     assert told in (error := capsys.readouterr().err) and "calm, happy, sad: expected the same labels" in error
 
 
