@@ -12,7 +12,7 @@ pytest := $(python) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 demo: $(stamp)  ## answers with the released models; trains, evaluates, exports and uses models on the embedded sample
 	$(python) -m pipelines.sentiment predict --model sentiment/imdb --picture $(runs)/sentiment.png \
 	    "Not a bad film." \
-	    "Two hours of my life I will never get back."
+	    "The plot is thin, but the two leads make it worth every minute."
 	$(python) -m pipelines.translation predict --model translation/multi30k-de-en --picture $(runs)/translation.png \
 	    "Zwei Hunde rennen am Strand." \
 	    "ein mann mit hut repariert sein fahrrad"

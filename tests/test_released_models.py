@@ -13,6 +13,12 @@ TRANSLATIONS = {  # of the demo, of the picture in the README, and of saved_mode
     "ein mann mit hut repariert sein fahrrad": "A man in a hat is fixing his bike.",
     "Zwei kleine Hunde spielen am Strand mit einem roten Ball.": "Two small dogs play with a red ball on the beach.",
 }
+REVIEWS = {  # of the demo and of the READMEs
+    "Not a bad film.": "positive",
+    "What a film!": "positive",
+    "The film was not good.": "negative",
+    "The plot is thin, but the two leads make it worth every minute.": "positive",
+}
 
 
 @pytest.fixture
@@ -28,6 +34,13 @@ def predict(root, tmp_path):
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
+
+
+@pytest.mark.extra
+def test_reviews(predict):
+    *answers, empty = predict("sentiment", "imdb", *REVIEWS, "")
+    assert {answer["text"]: answer["label"] for answer in answers} == REVIEWS
+    assert empty["probability"] == 0.5
 
 
 @pytest.mark.extra

@@ -20,9 +20,16 @@ DATA_SETS = {
 }
 
 
-def release(path: pathlib.Path, to: pathlib.Path | None, kind: str, split: str, limits: pathlib.Path | None):
+def release(
+    path: pathlib.Path,
+    to: pathlib.Path | None,
+    kind: str,
+    split: str,
+    limits: pathlib.Path | None,
+    base_data: bool = False,
+):
     """Writes the release of a run and returns its folder; see pipelines/common/release.py."""
-    return releases.release(DESCRIPTION, path, to, kind, split, limits)
+    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
 
 
 def scores(found: dict) -> list[Score]:

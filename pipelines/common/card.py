@@ -55,7 +55,17 @@ class Score:
 SAMPLE = DataSet("the artificial data that is part of Unfold", "Apache-2.0", "", licence="apache-2.0")
 
 
-def text(description, name: str, run: Run, config, public: str | None, weights: dict, scores: dict, faults: str) -> str:
+def text(
+    description,
+    name: str,
+    run: Run,
+    config,
+    public: str | None,
+    weights: dict,
+    scores: dict,
+    faults: str,
+    tuned_on: str,
+) -> str:
     """Returns the card of a release.
 
     Args:
@@ -67,6 +77,7 @@ def text(description, name: str, run: Run, config, public: str | None, weights: 
         weights: the format and the SHA-256 of the weights.
         scores: format of the weights -> what evaluate returned, first of the run.
         faults: limits and known faults.
+        tuned_on: the name of the data of fine-tuning.
     """
     known = {"sample": SAMPLE, **description.data_sets}
     data = known.get(public or "", DataSet(config.data.location, "not known", "", licence="unknown"))
@@ -78,7 +89,7 @@ def text(description, name: str, run: Run, config, public: str | None, weights: 
         f"# {name}": description.about(config),
         "## Use": use(description, name, config),
         "## Data": data_section(public, config, data),
-        "## Training": training(description, run, config),
+        "## Training": training(description, run, config, tuned_on),
         "## Scores": score_table(description, name, config, found["split"], shown),
         "## Limits and known faults": faults or "None are listed.",
         "## Versions": ", ".join(f"{package} {version}" for package, version in stored.get("versions", {}).items()),
@@ -134,13 +145,13 @@ def data_section(public: str | None, config, data: DataSet) -> str:
     return f"`{public}`: {data.title}. Terms: {data.terms}. They hold for these weights as well.{source}"
 
 
-def training(description, run: Run, config) -> str:
+def training(description, run: Run, config, tuned_on: str) -> str:
     """Returns the command that trained the run, the time and the machine."""
     summary = run.summary
     program = f"python -m pipelines.{description.pipeline}"
     base = getattr(config, "base", None)
     if base is not None:
-        command = [program, "fine-tune --from", shlex.quote(str(base)), "--data", shlex.quote(config.data.location)]
+        command = [program, "fine-tune --from", shlex.quote(str(base)), "--data", shlex.quote(tuned_on)]
     else:
         preset = run.preset if run.preset and run.preset in description.presets else "sample"
         command = [program, description.train, preset, *options(config, description.presets[preset][1])]

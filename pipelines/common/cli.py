@@ -243,6 +243,9 @@ class Release:
     split: str = "test"
     """Part of the data of the run that both the run and the release are evaluated on."""
 
+    base_data: bool = False
+    """Of a fine-tuned run: the data of the release is that of the run that it started from, not that of fine-tuning."""
+
     limits: pathlib.Path | None = None
     """Text file (Markdown) with limits and known faults, for README.md of the release."""
 

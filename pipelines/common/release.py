@@ -74,6 +74,7 @@ def release(
     kind: str = "int8",
     split: str = "test",
     limits: pathlib.Path | None = None,
+    base_data: bool = False,
 ) -> pathlib.Path:
     """Writes the release of a run, completely or not at all, and returns its folder.
 
@@ -84,6 +85,7 @@ def release(
         kind: the format of the weights, one of weights.FORMATS.
         split: the part of the data.
         limits: a Markdown file with limits and known faults.
+        base_data: of a fine-tuned run, use the data of the run that it started from.
 
     Raises:
         UserError: The run is not finished or is a release, its data cannot be read, or `to` is not empty.
@@ -96,6 +98,9 @@ def release(
         to = named.with_name(f"{named.name}-release")
     refuse_other_files(to)
     config = from_json(description.kind, run.config)
+    tuned_on = config.data.location
+    if base_data:
+        config = dataclasses.replace(config, data=data_of_base(description, config))
     name = name_of(to, description.pipeline)
     public = description.public_name(config.data.location)
     shared = portable(config, public, to)
@@ -105,20 +110,28 @@ def release(
         fitted = scratch / "float32"  # evaluation fits the confidence of a run that has none
         scores = {}
         for each in dict.fromkeys(("float32", kind)):
-            write_run(description, run, scratch / each, each, run.config, fitted)
+            write_run(description, run, scratch / each, each, as_json(config), fitted)
             print(f"{path}, weights in {each}:", file=sys.stderr)
             with contextlib.redirect_stdout(sys.stderr):
                 scores[each] = description.evaluate(scratch / each, split)
         weights = write_run(description, run, folder, kind, as_json(shared), fitted)
         shutil.rmtree(scratch)
         files.write_json(folder / "metrics.json", {**scores[kind], "data": shared.data.location})
-        text = card.text(description, name, run, shared, public, weights, scores, faults)
+        tuned_on = description.public_name(tuned_on) or f"{ABSENT}/{pathlib.PurePath(tuned_on).name}"
+        text = card.text(description, name, run, shared, public, weights, scores, faults, tuned_on)
         with files.atomic_write(folder / "README.md") as file:
             file.write(text)
         files.sync_tree(folder)
         os.replace(folder, to)
         files.sync_folder(to.parent)
     return to
+
+
+def data_of_base(description: Description, config):
+    """Returns the configuration of the data of the run that fine-tuning started from; UserError if there was none."""
+    if config.base is None:
+        raise UserError("--base-data is for a fine-tuned run, but this one was not fine-tuned")
+    return from_json(description.kind, Run.open(config.base, description.task).config).data
 
 
 def refuse(run: Run):

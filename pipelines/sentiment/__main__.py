@@ -130,7 +130,7 @@ def release(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.sentiment.release import release
 
-    print(release(options.run, options.to, options.weights, options.split, options.limits))
+    print(release(options.run, options.to, options.weights, options.split, options.limits, options.base_data))
 
 
 @dataclasses.dataclass(frozen=True)

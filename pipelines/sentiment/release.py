@@ -26,12 +26,19 @@ DATA_SETS = {
 }
 
 
-def release(path: pathlib.Path, to: pathlib.Path | None, kind: str, split: str, limits: pathlib.Path | None):
+def release(
+    path: pathlib.Path,
+    to: pathlib.Path | None,
+    kind: str,
+    split: str,
+    limits: pathlib.Path | None,
+    base_data: bool = False,
+):
     """Writes the release of a classifier or of a language model and returns its folder; see
     pipelines/common/release.py."""
     if is_language_model(path):
         return language_model.release(path, to, kind, limits, DATA_SETS)
-    return releases.release(DESCRIPTION, path, to, kind, split, limits)
+    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
 
 
 def scores(found: dict) -> list[Score]:

@@ -123,7 +123,7 @@ def release(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.translation.release import release
 
-    print(release(options.run, options.to, options.weights, options.split, options.limits))
+    print(release(options.run, options.to, options.weights, options.split, options.limits, options.base_data))
 
 
 @dataclasses.dataclass(frozen=True)

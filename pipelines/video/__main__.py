@@ -107,7 +107,7 @@ def release(arguments: list[str]):
     with cli.quiet_imports():
         from pipelines.video.release import release
 
-    print(release(options.run, options.to, options.weights, options.split, options.limits))
+    print(release(options.run, options.to, options.weights, options.split, options.limits, options.base_data))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,3 +141,20 @@ def test_a_kill_leaves_nothing_half_made(shared, released, tmp_path, use):
     assert not to.exists() and list(to.parent.glob(left)), log.read_text()
     killing.finish("pipelines.sentiment", arguments, log)
     assert to.is_dir() and not list(to.parent.glob(left))
+
+
+@pytest.mark.extra
+def test_the_release_of_a_fine_tuned_run_with_the_data_of_the_run_before(shared, command, capsys, tmp_path, make):
+    make_reviews, write_csv = make
+    tuned, to = tmp_path / "tuned", tmp_path / "small"
+    new = write_csv(tmp_path / "new.csv", make_reviews(40, 5))
+    tune = ["fine-tune", "--from", shared.run, "--data", new, "--run", tuned, "--epochs", "1", "--mixture", "0.5"]
+    assert command(*tune) == 0
+    assert command("release", "--run", tuned, "--to", to, "--base-data") == 0
+    config = json.loads((to / "config.json").read_text())["config"]
+    assert (Path(config["data"]["location"]).name, config["data"]["group_column"]) == (shared.data.name, "film")
+    card = (to / "README.md").read_text()
+    assert "--data not-included/new.csv" in card and f"{shared.data.name}" in card
+    capsys.readouterr()
+    assert command("release", "--run", shared.run, "--to", tmp_path / "other", "--base-data") == 2
+    assert "--base-data is for a fine-tuned run, but this one was not fine-tuned" in capsys.readouterr().err
