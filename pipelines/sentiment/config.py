@@ -335,7 +335,7 @@ PRESETS["imdb-self-trained"] = (
     ),
 )
 PRESETS["imdb-pieces"] = (
-    "As imdb-pretrained, and from pieces of reviews.",
+    "As imdb-pretrained, and from pieces of reviews: 10 minutes, 91.6 % of the validation reviews.",
     replace(
         PRESETS["imdb-pretrained"][1],
         run=pathlib.Path("saved_models/sentiment/imdb-pieces"),
@@ -347,7 +347,7 @@ PRESETS["imdb-pieces"] = (
     ),
 )
 PRESETS["imdb-reads"] = (
-    "Also the unlabelled reviews, as imdb and imdb-pieces label them: for reviews, sentences and phrases.",
+    "For reviews, sentences and phrases; also from unlabelled reviews, with teachers: 28 minutes, 92.5 % of the test.",
     replace(
         PRESETS["imdb-pieces"][1],
         run=pathlib.Path("saved_models/sentiment/imdb-reads"),
