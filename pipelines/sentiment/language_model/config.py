@@ -152,7 +152,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "imdb": (
-        "All film reviews of Maas et al. 2011 but those of the test, 71,000 of them, in both directions: 42 to 80 minutes.",
+        "All film reviews of Maas et al. 2011 but those of the test, 71,000, in both directions: 42 to 80 minutes.",
         Config(
             run=pathlib.Path("saved_models/sentiment/imdb-language-model"),
             data=DataConfig(location="imdb", group_column="movie"),
