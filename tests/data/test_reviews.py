@@ -94,8 +94,8 @@ def test_a_bag_of_words_or_of_word_pairs_fails(reviews, order):
 
 
 def test_the_sentences_of_the_demo_are_in_no_file(root, reviews):
-    demo = (root / "Makefile").read_text("utf-8").split("pipelines.sentiment predict")[1].split("$(python)")[0]
-    sentences = re.findall(r'^\t    "([A-Z][^"]+)"', demo, flags=re.MULTILINE)
+    demo = (root / "Makefile").read_text("utf-8").split("pipelines.sentiment predict --model $(runs)/")[1]
+    sentences = re.findall(r'^\t    "([A-Z][^"]+)"', demo.split("$(python)")[0], flags=re.MULTILINE)
     assert len(sentences) >= 3
     texts = "\n".join(row["text"].lower() for rows in reviews.values() for row in rows)
     assert [sentence for sentence in sentences if sentence.lower() in texts] == []
