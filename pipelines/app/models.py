@@ -110,7 +110,7 @@ class Models:
 
     @property
     def busy(self) -> bool:
-        """Whether a model is being loaded or called."""
+        """Returns whether a model is being loaded or called."""
         locks = [*self.loading.values(), *self.calls.values()]
         return self.thread.is_alive() or any(lock.locked() for lock in locks)
 

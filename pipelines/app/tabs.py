@@ -1,4 +1,4 @@
-"""What the tabs share: the choice of a model, the sentence about a fault, and examples that a click runs."""
+"""Parts that all tabs share: the choice of a model, the sentence about a fault, and examples that a click runs."""
 
 import logging
 import traceback

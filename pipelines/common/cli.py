@@ -244,7 +244,7 @@ class Release:
     """Part of the data of the run that both the run and the release are evaluated on."""
 
     base_data: bool = False
-    """Of a fine-tuned run: the data of the release is that of the run that it started from, not that of fine-tuning."""
+    """Evaluate a fine-tuned run on the data of the run that it started from, and describe it by them."""
 
     limits: pathlib.Path | None = None
     """Text file (Markdown) with limits and known faults, for README.md of the release."""

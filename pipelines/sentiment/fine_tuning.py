@@ -1,4 +1,4 @@
-"""Fine-tuning: starts from another run, and keeps what that has learned."""
+"""Fine-tuning: copies the weights of another run, mixes in its reviews, and averages the weights with its own."""
 
 import dataclasses
 

@@ -59,7 +59,7 @@ def answer(classify, texts: list[str]) -> list[dict]:
 
 @dataclasses.dataclass(frozen=True)
 class Explained:
-    """What explains the label of a text.
+    """The explanation of the label of a text.
 
     Attributes:
         words: list of strings [time].

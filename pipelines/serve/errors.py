@@ -1,4 +1,4 @@
-"""What a refused request is answered. Does not import TensorFlow: guard.py does without it."""
+"""The body of a refusal. This module does not import TensorFlow, so that guard.py can use it without."""
 
 import json
 

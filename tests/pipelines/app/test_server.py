@@ -1,4 +1,4 @@
-"""What the page refuses: other hosts, other paths, files of the machine, large bodies."""
+"""Requests that the page refuses: other hosts, other paths, files of the machine, large bodies."""
 
 import json
 import re

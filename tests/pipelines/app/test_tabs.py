@@ -1,4 +1,4 @@
-"""What the tabs compute, with the tiny runs."""
+"""The answers of the tabs, with the tiny runs."""
 
 import re
 
