@@ -21,6 +21,7 @@ from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.decoder import feature_decoder, feature_spec
 from pipelines.captioning.distortions import DISTORTIONS
 from pipelines.captioning.model import CaptioningModel, Trained, load_trained
+from pipelines.captioning.options import Evaluate
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.captioning.scores import all_scores, novel, scores_of_each
 from pipelines.common.config import replace
@@ -39,37 +40,21 @@ COLUMNS = (
 )  # of the table of distortions
 
 
-def evaluate(
-    run_path: pathlib.Path,
-    data: str | None,
-    part: str,
-    beam_sizes: tuple[int, ...],
-    length_penalty: float | None,
-    quoting: bool = False,
-    robust: bool = False,
-) -> dict:
+def evaluate(options: Evaluate) -> dict:
     """Prints a table of scores, and writes metrics.json, captions.tsv, contact_sheet.png and reliability.png into the
     run; with `robust` also a second table and robustness.png.
 
     The captions in the files, their confidence, and the captions of distorted images are of the last beam size. Returns
     the scores.
-
-    Args:
-        data: Images with captions. None: the data of the run.
-        part: "train", "validation", "test" or NAME of a file captions_NAME. Ignored if `data` is a captions file.
-        beam_sizes: The beam sizes to compare. Empty: that of the run.
-        length_penalty: None: that of the run.
-        quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
-        robust: Whether to score distorted images as well, see distortions.py.
     """
-    run = Run.open(run_path, "captioning")
+    run, data, part = Run.open(options.run, "captioning"), options.data, options.split
     trained = load_trained(run)
     trained = dataclasses.replace(trained, confidence=learn_if_missing(run.path, trained))
     config = trained.config
     if data:
-        config = replace(config, location=data, quoting=quoting or config.data.quoting)
+        config = replace(config, location=data, quoting=options.quoting or config.data.quoting)
     location = config.data.location
-    penalty = config.search.length_penalty if length_penalty is None else length_penalty
+    penalty = config.search.length_penalty if options.length_penalty is None else options.length_penalty
     captioned = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
     images = dataset.with_features(captioned, trained.model.encoder, config)
     dataset.report_left_out(part, images)
@@ -91,7 +76,7 @@ def evaluate(
     training = training_images(trained.config, trained.model)
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
-    for beam_size in beam_sizes or (config.search.beam_size,):
+    for beam_size in options.beam_size or (config.search.beam_size,):
         decode = decoder.batched_with_evidence(beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
         texts, numbers = decode(images.features)
@@ -116,7 +101,7 @@ def evaluate(
             png=run.path / "reliability.png",
             places=3,
         )
-    if robust:
+    if options.robust:
         scores["robust"] = measure_distortions(trained, images, decode, texts)
         show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{location}, {part}")
     write_json(run.metrics_file, scores)

@@ -13,23 +13,26 @@ from pipelines.captioning.functions import functions
 from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
+from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.runs import Run
-from pipelines.common.serving.formats import folder_name, write_functions
+from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
 
 
-def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
+def export(options: Export) -> pathlib.Path:
     """Writes the export of one run, or of several whose probabilities it averages, and returns its folder.
 
-    Args:
-        to: The folder. None: `export` in the folder of the first run.
+    For other runtimes than TensorFlow it is the functions `encode` and `step`.
 
     Raises:
-        UserError: A run is not trained, or several do not share their vocabulary.
+        UserError: A run is not trained, or several do not share their vocabulary; for other runtimes, they take images
+            of different sizes.
     """
-    members = load_members(runs)
-    for path, member in zip(runs, members, strict=True):
+    members = load_members(options.run)
+    if options.format != SAVED_MODEL:
+        return write_functions(options.folder, functions(members), options.format, options.weights)
+    for path, member in zip(options.run, members, strict=True):
         if member.confidence is None:
             report_missing(path, "captioning")
     resources = [part for member in members for part in (member.model, member.preprocessing)]
@@ -38,23 +41,7 @@ def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> path
         inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("image", "caption")]
         explain = Explanation(members[0]).explain
         signatures["explain"] = tf.function(explain, input_signature=inputs, autograph=False)
-    return write_saved_model(to or Run.open(runs[0], "captioning").export, signatures, resources)
-
-
-def export_functions(
-    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
-) -> pathlib.Path:
-    """Writes the functions `encode` and `step` of one run, or of several, for another runtime. Returns their folder.
-
-    Args:
-        format, weights: See `write_functions`.
-        to: The folder. None: such as `export-litert` in the folder of the first run.
-
-    Raises:
-        UserError: As `export` does; also if several runs take images of different sizes.
-    """
-    given = functions(load_members(runs))
-    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+    return write_saved_model(options.folder, signatures, resources)
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:

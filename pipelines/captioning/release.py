@@ -6,9 +6,11 @@ from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.dataset import NAMED
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import VOCABULARY_FILE
+from pipelines.captioning.options import Evaluate
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
+from pipelines.common.options import Release
 
 DATA_SETS = {
     "flickr8k": DataSet(
@@ -20,16 +22,9 @@ DATA_SETS = {
 }
 
 
-def release(
-    path: pathlib.Path,
-    to: pathlib.Path | None,
-    kind: str,
-    split: str,
-    limits: pathlib.Path | None,
-    base_data: bool = False,
-):
+def release(options: Release) -> pathlib.Path:
     """Writes the release of a run and returns its folder; see pipelines/common/release.py."""
-    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
+    return releases.release(DESCRIPTION, options)
 
 
 def scores(found: dict) -> list[Score]:
@@ -59,7 +54,7 @@ DESCRIPTION = releases.Description(
     presets=PRESETS,
     train="train",
     files=(VOCABULARY_FILE,),
-    evaluate=lambda run, split: evaluate(run, None, split, (), None),
+    evaluate=lambda run, split: evaluate(Evaluate(run, split=split, beam_size=())),
     scores=scores,
     measured="`python -m pipelines.captioning evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),

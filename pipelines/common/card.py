@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pathlib
 import shlex
+from typing import Any
 
 from pipelines.common.config import flag, groups
 from pipelines.common.files import read_json
@@ -55,111 +56,141 @@ class Score:
 SAMPLE = DataSet("the artificial data that is part of Unfold", "Apache-2.0", "", licence="apache-2.0")
 
 
-def text(
-    description,
-    name: str,
-    run: Run,
-    config,
-    public: str | None,
-    weights: dict,
-    scores: dict,
-    faults: str,
-    tuned_on: str,
-) -> str:
-    """Returns the card of a release.
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """The card of a release.
 
-    Args:
+    Attributes:
         description: a release.Description.
         name: name of the release.
         run: the run that was trained.
         config: its configuration, without paths of the machine.
         public: the name of its data; None for data of one's own.
-        weights: the format and the SHA-256 of the weights.
-        scores: format of the weights -> what evaluate returned, first of the run.
-        faults: limits and known faults.
         tuned_on: the name of the data of fine-tuning.
+        weights: the format and the SHA-256 of the weights.
+        found: format of the weights -> what evaluate returned, first of the run.
+        faults: limits and known faults.
     """
-    known = {"sample": SAMPLE, **description.data_sets}
-    data = known.get(public or "", DataSet(config.data.location, "not known", "", licence="unknown"))
-    shown = {kind: description.scores(found) for kind, found in scores.items()}
-    found = scores[weights["format"]]
-    matter = front_matter(description, name, config, public, data, shown[weights["format"]], found["split"])
-    stored = read_json(run.config_file)
-    sections = {
-        f"# {name}": description.about(config),
-        "## Use": use(description, name, config),
-        "## Data": data_section(public, config, data),
-        "## Training": training(description, run, config, tuned_on),
-        "## Scores": score_table(description, name, config, found["split"], shown),
-        "## Limits and known faults": faults or "None are listed.",
-        "## Versions": ", ".join(f"{package} {version}" for package, version in stored.get("versions", {}).items()),
-        "## Weights": f"`{run.weights_file.name}`: {weights['format']}, SHA-256 `{weights['sha256']}`",
-    }
-    body = "\n".join(f"{title}\n\n{section}\n" for title, section in sections.items())
-    return f"---\n{yaml(matter)}---\n\n{body}"
 
+    description: Any
+    name: str
+    run: Run
+    config: Any
+    public: str | None
+    tuned_on: str
+    weights: dict
+    found: dict[str, dict]
+    faults: str
 
-def front_matter(
-    description, name: str, config, public: str | None, data: DataSet, scores: list[Score], split: str
-) -> dict:
-    """Returns the fields that the hub reads."""
-    licence: dict = {"license": data.licence}
-    if data.licence == "other":
-        licence |= {"license_name": "terms-of-the-data", "license_link": data.source}
-    languages = description.languages(config)
-    metrics = [
-        {"type": score.metric, "name": score.name, "value": round(score.value, score.places)} for score in scores
-    ]
-    result = {
-        "task": {"type": description.hub_task},
-        "dataset": {"type": data.hub or public or config.data.location, "name": data.title, "split": split},
-        "metrics": metrics,
-    }
-    return {
-        **({"language": languages} if languages else {}),
-        **licence,
-        "library_name": "unfold",
-        "pipeline_tag": description.hub_task,
-        "tags": ["keras", "tensorflow", *description.tags],
-        **({"datasets": [data.hub]} if data.hub else {}),
-        "metrics": list(dict.fromkeys(score.metric for score in scores)),
-        "model-index": [{"name": name, "results": [result]}],
-    }
+    @property
+    def data(self) -> DataSet:
+        """The data that the run was trained on."""
+        known = {"sample": SAMPLE, **self.description.data_sets}
+        return known.get(self.public or "", DataSet(self.config.data.location, "not known", "", licence="unknown"))
 
+    @property
+    def split(self) -> str:
+        """The part of the data that the scores are of."""
+        return self.found[self.weights["format"]]["split"]
 
-def use(description, name: str, config) -> str:
-    lines = [
-        f"python -m pipelines.{description.pipeline} {each.replace('NAME', name)}" for each in description.use(config)
-    ]
-    where = "\n".join(["```", *lines, "```"])
-    return (
-        f"The folder is a run of Unfold. If it is `saved_models/{name}` in a checkout, its name suffices;"
-        f" otherwise give its path. The first use makes its export, a SavedModel that needs only TensorFlow.\n\n{where}"
-    )
+    @property
+    def scores(self) -> dict[str, list[Score]]:
+        """The scores that are shown, format of the weights -> scores."""
+        return {kind: self.description.scores(found) for kind, found in self.found.items()}
 
+    def text(self) -> str:
+        """Returns README.md."""
+        stored = read_json(self.run.config_file)
+        file, weights = self.run.weights_file.name, self.weights
+        versions = [f"{package} {version}" for package, version in stored.get("versions", {}).items()]
+        sections = {
+            f"# {self.name}": self.description.about(self.config),
+            "## Use": self.use(),
+            "## Data": self.terms(),
+            "## Training": self.training(),
+            "## Scores": self.score_table(),
+            "## Limits and known faults": self.faults or "None are listed.",
+            "## Versions": ", ".join(versions),
+            "## Weights": f"`{file}`: {weights['format']}, SHA-256 `{weights['sha256']}`",
+        }
+        body = "\n".join(f"{title}\n\n{section}\n" for title, section in sections.items())
+        return f"---\n{yaml(self.front_matter())}---\n\n{body}"
 
-def data_section(public: str | None, config, data: DataSet) -> str:
-    if public is None:
-        return f"`{pathlib.PurePath(config.data.location).name}`, which is not public. Its terms are not known."
-    source = f" Source: <{data.source}>." if data.source else ""
-    return f"`{public}`: {data.title}. Terms: {data.terms}. They hold for these weights as well.{source}"
+    def front_matter(self) -> dict:
+        """Returns the fields that the hub reads."""
+        data, description = self.data, self.description
+        licence: dict = {"license": data.licence}
+        if data.licence == "other":
+            licence |= {"license_name": "terms-of-the-data", "license_link": data.source}
+        languages = description.languages(self.config)
+        scores = self.scores[self.weights["format"]]
+        metrics = [
+            {"type": score.metric, "name": score.name, "value": round(score.value, score.places)} for score in scores
+        ]
+        dataset = data.hub or self.public or self.config.data.location
+        result = {
+            "task": {"type": description.hub_task},
+            "dataset": {"type": dataset, "name": data.title, "split": self.split},
+            "metrics": metrics,
+        }
+        return {
+            **({"language": languages} if languages else {}),
+            **licence,
+            "library_name": "unfold",
+            "pipeline_tag": description.hub_task,
+            "tags": ["keras", "tensorflow", *description.tags],
+            **({"datasets": [data.hub]} if data.hub else {}),
+            "metrics": list(dict.fromkeys(score.metric for score in scores)),
+            "model-index": [{"name": self.name, "results": [result]}],
+        }
 
+    def use(self) -> str:
+        """Returns how the release is used, with examples of commands."""
+        program = f"python -m pipelines.{self.description.pipeline}"
+        lines = [f"{program} {each.replace('NAME', self.name)}" for each in self.description.use(self.config)]
+        where = "\n".join(["```", *lines, "```"])
+        return (
+            f"The folder is a run of Unfold. If it is `saved_models/{self.name}` in a checkout, its name suffices;"
+            f" otherwise give its path. The first use makes its export, a SavedModel that needs only TensorFlow."
+            f"\n\n{where}"
+        )
 
-def training(description, run: Run, config, tuned_on: str) -> str:
-    """Returns the command that trained the run, the time and the machine."""
-    summary = run.summary
-    program = f"python -m pipelines.{description.pipeline}"
-    base = getattr(config, "base", None)
-    if base is not None:
-        command = [program, "fine-tune --from", shlex.quote(str(base)), "--data", shlex.quote(tuned_on)]
-    else:
-        preset = run.preset if run.preset and run.preset in description.presets else "sample"
-        command = [program, description.train, preset, *options(config, description.presets[preset][1])]
-    rest = " `config.json` has all options." if base is not None else ""
-    epoch = f"The weights are those of epoch {summary['best_epoch']} of {summary['epochs']}."
-    machine = f" on {summary['machine']}" if "machine" in summary else ""
-    minutes = f"{summary['seconds'] / 60:.1f} minutes{machine}."
-    return f"```\n{' '.join(command)}\n```\n\n{minutes} {epoch}{rest}"
+    def terms(self) -> str:
+        """Returns what the data is, and the terms of its use."""
+        if self.public is None:
+            name = pathlib.PurePath(self.config.data.location).name
+            return f"`{name}`, which is not public. Its terms are not known."
+        data = self.data
+        source = f" Source: <{data.source}>." if data.source else ""
+        return f"`{self.public}`: {data.title}. Terms: {data.terms}. They hold for these weights as well.{source}"
+
+    def training(self) -> str:
+        """Returns the command that trained the run, the time and the machine."""
+        run, summary = self.run, self.run.summary
+        program = f"python -m pipelines.{self.description.pipeline}"
+        base = getattr(self.config, "base", None)
+        if base is not None:
+            command = [program, "fine-tune --from", shlex.quote(str(base)), "--data", shlex.quote(self.tuned_on)]
+        else:
+            presets = self.description.presets
+            preset = run.preset if run.preset and run.preset in presets else "sample"
+            command = [program, self.description.train, preset, *options(self.config, presets[preset][1])]
+        rest = " `config.json` has all options." if base is not None else ""
+        epoch = f"The weights are those of epoch {summary['best_epoch']} of {summary['epochs']}."
+        machine = f" on {summary['machine']}" if "machine" in summary else ""
+        minutes = f"{summary['seconds'] / 60:.1f} minutes{machine}."
+        return f"```\n{' '.join(command)}\n```\n\n{minutes} {epoch}{rest}"
+
+    def score_table(self) -> str:
+        """Returns a table of the scores before and after rounding."""
+        kinds = list(self.scores)
+        lines = [f"| `{self.config.data.location}`, {self.split} | {' | '.join(kinds)} |"]
+        lines.append(f"| --- |{' --- |' * len(kinds)}")
+        for row in zip(*self.scores.values(), strict=True):
+            lines.append(f"| {row[0].name} | {' | '.join(map(str, row))} |")
+        rounded = " float32 is before rounding." if len(kinds) > 1 else ""
+        measured = self.description.measured.replace("NAME", self.name).replace("SPLIT", self.split)
+        return "\n".join([*lines, "", f"Measured by {measured}.{rounded}"])
 
 
 def options(config, default) -> list[str]:
@@ -178,19 +209,6 @@ def options(config, default) -> list[str]:
                 values = value if isinstance(value, tuple) else (value,)
                 found += [name, *(shlex.quote(str(each)) for each in values)]
     return found
-
-
-def score_table(description, name: str, config, split: str, shown: dict[str, list[Score]]) -> str:
-    """Returns a table of the scores before and after rounding."""
-    before, after = next(iter(shown.values())), list(shown.values())[-1]
-    kinds = list(shown)
-    lines = [f"| `{config.data.location}`, {split} | {' | '.join(kinds)} |", f"| --- |{' --- |' * len(kinds)}"]
-    for one, other in zip(before, after, strict=True):
-        values = [one] if len(kinds) == 1 else [one, other]
-        lines.append(f"| {one.name} | {' | '.join(map(str, values))} |")
-    rounded = " float32 is before rounding." if len(kinds) > 1 else ""
-    measured = description.measured.replace("NAME", name).replace("SPLIT", split)
-    return "\n".join([*lines, "", f"Measured by {measured}.{rounded}"])
 
 
 def yaml(value: dict, indent: int = 0) -> str:

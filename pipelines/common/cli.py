@@ -13,7 +13,6 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal
 
 import tyro
 
@@ -194,65 +193,6 @@ def parse(task: str, command: str, parser, arguments: list[str], default=None):
     """Returns an instance of the dataclass `parser` with the values of the arguments, else those of `default`."""
     options = {} if default is None else {"default": default}
     return tyro.cli(parser, prog=f"{program(task)} {command}".strip(), args=arguments, registry=PATHS, **options)
-
-
-SAVED_MODEL: Final = "saved_model"
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Export a run as a SavedModel, or for LiteRT or ONNX; several runs, as one that averages their probabilities."""
-
-    run: tuple[named_runs.ExistingRun, ...]
-    """Run, or several runs with the same vocabulary and labels."""
-
-    to: pathlib.Path | None = None
-    """Folder of the export. Default: in the folder of the first run, export/ or such as export-litert-int8/."""
-
-    format: Literal["saved_model", "litert", "onnx"] = SAVED_MODEL
-    """A SavedModel, or the numeric functions of the model for another runtime, see docs/devices.md."""
-
-    weights: Literal["float32", "float16", "int8"] = "float32"
-    """Format of the weights, for litert and onnx."""
-
-
-def parse_export(task: str, arguments: list[str], parser=Export):
-    """Returns an instance of `parser`, `Export` or a subclass with more fields: the arguments of `export`, where a task
-    can average several runs."""
-    options = parse(task, "export", parser, arguments)
-    if not options.run:
-        raise UserError("export needs --run DIR: a trained run")
-    if options.format == SAVED_MODEL and options.weights != "float32":
-        raise UserError(f"--weights {options.weights} is for litert and onnx: expected --format with one of them")
-    return options
-
-
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """Write a small, documented folder of a finished run, which is a run like any other."""
-
-    run: named_runs.ExistingRun
-    """Run that was trained."""
-
-    to: pathlib.Path | None = None
-    """Folder of the release, new or empty. Default: that of the run, with -release added to its name."""
-
-    weights: Literal["int8", "float16", "float32"] = "int8"
-    """Format of the weights: rounded to int8, with a scale for each output channel, to float16, or as they are."""
-
-    split: str = "test"
-    """Part of the data of the run that both the run and the release are evaluated on."""
-
-    base_data: bool = False
-    """Evaluate a fine-tuned run on the data of the run that it started from, and describe it by them."""
-
-    limits: pathlib.Path | None = None
-    """Text file (Markdown) with limits and known faults, for README.md of the release."""
-
-
-def parse_release(task: str, arguments: list[str]) -> Release:
-    """Parses the arguments of `release`."""
-    return parse(task, "release", Release, arguments)
 
 
 def parse_fine_tuning(task: str, kind, arguments: list[str], data: str):

@@ -12,11 +12,13 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from pipelines.common import card, confidence, files, named_runs
-from pipelines.common.card import DataSet, Score
+from pipelines.common import confidence, files, named_runs
+from pipelines.common.card import Card, DataSet, Score
 from pipelines.common.config import from_json, map_paths, replace, reset
 from pipelines.common.errors import UserError
+from pipelines.common.options import Release
 from pipelines.common.runs import Run, as_json
 from pipelines.common.weights import round_weights, sha256
 
@@ -55,7 +57,7 @@ class Description:
     presets: dict
     train: str
     files: tuple[str, ...]
-    evaluate: Callable[[pathlib.Path, str], dict]
+    evaluate: Callable[[pathlib.Path, Any], dict]
     scores: Callable[[dict], list[Score]]
     measured: str
     public_name: Callable[[str], str | None]
@@ -67,60 +69,50 @@ class Description:
     use: Callable[..., tuple[str, ...]]
 
 
-def release(
-    description: Description,
-    path: pathlib.Path,
-    to: pathlib.Path | None = None,
-    kind: str = "int8",
-    split: str = "test",
-    limits: pathlib.Path | None = None,
-    base_data: bool = False,
-) -> pathlib.Path:
+def release(description: Description, options: Release) -> pathlib.Path:
     """Writes the release of a run, completely or not at all, and returns its folder.
 
     The run and its rounded weights are evaluated on the same data, whose tables go to standard error.
 
-    Args:
-        to: the folder of the release. None: that of the run, with -release added to its name.
-        kind: the format of the weights, one of weights.FORMATS.
-        split: the part of the data.
-        limits: a Markdown file with limits and known faults.
-        base_data: of a fine-tuned run, use the data of the run that it started from.
-
     Raises:
-        UserError: The run is not finished or is a release, its data cannot be read, or `to` is not empty.
+        UserError: The run is not finished or is a release, its data cannot be read, or the folder is not empty.
     """
-    run = Run.open(path, description.task)
+    run, to = Run.open(options.run, description.task), options.folder
     refuse(run)
-    faults = read_limits(limits)
-    if to is None:
-        named = path if path.name not in ("", "..") else path.resolve()
-        to = named.with_name(f"{named.name}-release")
+    faults = read_limits(options.limits)
     refuse_other_files(to)
     config = from_json(description.kind, run.config)
     tuned_on = config.data.location
-    if base_data:
+    if options.base_data:
         config = dataclasses.replace(config, data=data_of_base(description, config))
-    name = name_of(to, description.pipeline)
     public = description.public_name(config.data.location)
     shared = portable(config, public, to)
     with files.partial_folder(to) as folder:
         # Evaluated with the configuration of the run, whose data is on this machine.
         scratch = folder / "scratch"
         fitted = scratch / "float32"  # evaluation fits the confidence of a run that has none
-        scores = {}
-        for each in dict.fromkeys(("float32", kind)):
-            write_run(description, run, scratch / each, each, as_json(config), fitted)
-            print(f"{path}, weights in {each}:", file=sys.stderr)
+        scores: dict[str, dict] = {}
+        for kind in dict.fromkeys(("float32", options.weights)):
+            write_run(description, run, scratch / kind, kind, as_json(config), fitted)
+            print(f"{options.run}, weights in {kind}:", file=sys.stderr)
             with contextlib.redirect_stdout(sys.stderr):
-                scores[each] = description.evaluate(scratch / each, split)
-        weights = write_run(description, run, folder, kind, as_json(shared), fitted)
+                scores[kind] = description.evaluate(scratch / kind, options.split)
+        weights = write_run(description, run, folder, options.weights, as_json(shared), fitted)
         shutil.rmtree(scratch)
-        files.write_json(folder / "metrics.json", {**scores[kind], "data": shared.data.location})
-        tuned_on = description.public_name(tuned_on) or f"{ABSENT}/{pathlib.PurePath(tuned_on).name}"
-        text = card.text(description, name, run, shared, public, weights, scores, faults, tuned_on)
+        files.write_json(folder / "metrics.json", {**scores[options.weights], "data": shared.data.location})
+        card = Card(
+            description=description,
+            name=name_of(to, description.pipeline),
+            run=run,
+            config=shared,
+            public=public,
+            tuned_on=description.public_name(tuned_on) or f"{ABSENT}/{pathlib.PurePath(tuned_on).name}",
+            weights=weights,
+            found=scores,
+            faults=faults,
+        )
         with files.atomic_write(folder / "README.md") as file:
-            file.write(text)
+            file.write(card.text())
         files.sync_tree(folder)
         os.replace(folder, to)
         files.sync_folder(to.parent)

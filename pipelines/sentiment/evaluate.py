@@ -17,24 +17,19 @@ from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import DataConfig
 from pipelines.sentiment.model import load_trained
+from pipelines.sentiment.options import Evaluate
 from pipelines.sentiment.text_config import TextConfig
 
 
-def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
+def evaluate(options: Evaluate) -> dict:
     """Scores a run, prints a table, and writes metrics.json, confusion_matrix.png and reliability.png into the run.
 
-    Args:
-        part: "train", "validation" or "test".
-        changes: fields of the run's DataConfig to replace. With `location`, the reviews are those of other data, of
-            which a file is scored as a whole.
-
-    Returns:
-        The content of metrics.json.
+    Returns the content of metrics.json. A file of other data is scored as a whole.
     """
-    run = Run.open(run_path, "sentiment")
+    run, part = Run.open(options.run, "sentiment"), options.split
     trained = load_trained(run)
-    data = dataclasses.replace(trained.config.data, **changes)
-    reviews = dataset.load_all(data, part) if "location" in changes else dataset.load_part(data, part)
+    data = dataclasses.replace(trained.config.data, **options.data_changes)
+    reviews = dataset.load_all(data, part) if options.location is not None else dataset.load_part(data, part)
     texts = dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
     logits = predict_logits(make_predictor(trained.model), texts, data)
     probabilities = metrics.softmax(logits)
@@ -43,7 +38,7 @@ def evaluate(run_path: pathlib.Path, part: str, **changes) -> dict:
         **reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == texts.labels),
         "cut": texts.cut,
         "data": data.location,
-        "split": "all" if "location" in changes and pathlib.Path(data.location).is_file() else part,
+        "split": "all" if options.location is not None and pathlib.Path(data.location).is_file() else part,
     }
     print(table(scores))
     write_json(run.metrics_file, scores)

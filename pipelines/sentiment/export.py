@@ -13,8 +13,9 @@ from layers.lstm import LSTM
 from layers.text import PADDING, pad
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
+from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.runs import Run
-from pipelines.common.serving.formats import folder_name, write_functions
+from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.functions import functions
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
@@ -26,49 +27,42 @@ PREFIXES_PER_BATCH = 32  # bounds the memory
 TEXTS = tf.TensorSpec([None], tf.string, name="text")
 
 
-def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the export of one run, or of several whose probabilities it averages. Returns its folder.
+def export(options: Export) -> pathlib.Path:
+    """Writes the export of one run, or of several whose probabilities it averages, and returns its folder.
 
-    Args:
-        runs: classifiers, or one language model.
-        to: the folder. None: `export` in the folder of the first run.
+    For other runtimes than TensorFlow it is the function `classify`.
 
     Raises:
         UserError: A run is not trained; several do not have the same labels and the same limits of text, or are
-            language models.
+            language models; for other runtimes, the vocabularies differ or the run is a language model.
     """
+    runs = options.run
     if is_language_model(runs[0]):
+        if options.format != SAVED_MODEL:
+            raise UserError(f"{runs[0]} is a language model: expected --format saved_model, or a classifier")
         if len(runs) > 1:
             raise UserError(f"{runs[0]} is a language model: expected one --run, as only classifiers can be averaged")
-        return export_language_model(runs[0], to)
-    classifier = Classifier(load_members(runs))
+        return export_language_model(runs[0], options.folder)
+    members = load_members(runs)
+    if options.format != SAVED_MODEL:
+        refuse_other_vocabularies(options, members)
+        return write_functions(options.folder, functions(members), options.format, options.weights)
+    classifier = Classifier(members)
     return write_saved_model(
-        to or Run.open(runs[0], "sentiment").export,
+        options.folder,
         {"serving_default": classifier.classify, "explain": classifier.explain},
         classifier.resources,
     )
 
 
-def export_functions(
-    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
-) -> pathlib.Path:
-    """Writes the function `classify` of one run, or of several, for another runtime. Returns its folder.
-
-    Args:
-        format, weights: see `write_functions`.
-        to: the folder. None: such as `export-litert` in the folder of the first run.
-
-    Raises:
-        UserError: As `export` does; also for a language model, and for several vocabularies.
-    """
-    if is_language_model(runs[0]):
-        raise UserError(f"{runs[0]} is a language model: expected --format saved_model, or a classifier")
-    members = load_members(runs)
-    for path, member in zip(runs[1:], members[1:], strict=True):
-        if member.preprocessing.vocabulary.words != members[0].preprocessing.vocabulary.words:
-            raise UserError(f"{runs[0]} and {path} cannot be averaged in {format}: their vocabularies differ")
-    given = functions(members)
-    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+def refuse_other_vocabularies(options: Export, members: Sequence[Trained]):
+    """Raises UserError unless all runs have one vocabulary: the ids of the words are an input of the functions."""
+    first, *others = [member.preprocessing.vocabulary.words for member in members]
+    for path, words in zip(options.run[1:], others, strict=True):
+        if words != first:
+            raise UserError(
+                f"{options.run[0]} and {path} cannot be averaged in {options.format}: their vocabularies differ"
+            )
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:

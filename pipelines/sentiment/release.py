@@ -8,11 +8,13 @@ import pathlib
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
+from pipelines.common.options import Release
 from pipelines.sentiment.config import PRESETS, Config
 from pipelines.sentiment.evaluate import evaluate
 from pipelines.sentiment.export import is_language_model
 from pipelines.sentiment.language_model import release as language_model
 from pipelines.sentiment.model import LABELS_FILE
+from pipelines.sentiment.options import Evaluate
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE
 from pipelines.sentiment.reviews import NAMED
 
@@ -26,19 +28,12 @@ DATA_SETS = {
 }
 
 
-def release(
-    path: pathlib.Path,
-    to: pathlib.Path | None,
-    kind: str,
-    split: str,
-    limits: pathlib.Path | None,
-    base_data: bool = False,
-):
+def release(options: Release) -> pathlib.Path:
     """Writes the release of a classifier or of a language model and returns its folder; see
     pipelines/common/release.py."""
-    if is_language_model(path):
-        return language_model.release(path, to, kind, limits, DATA_SETS)
-    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
+    if is_language_model(options.run):
+        return language_model.release(options, DATA_SETS)
+    return releases.release(DESCRIPTION, options)
 
 
 def scores(found: dict) -> list[Score]:
@@ -66,7 +61,7 @@ DESCRIPTION = releases.Description(
     presets=PRESETS,
     train="train",
     files=(VOCABULARY_FILE, LABELS_FILE),
-    evaluate=evaluate,
+    evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
     measured="`python -m pipelines.sentiment evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),

@@ -9,6 +9,7 @@ from pipelines.captioning.__main__ import make_export as export_captioning
 from pipelines.common import named_runs
 from pipelines.common.errors import UserError
 from pipelines.common.files import data_files, read_json
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.serving.first_use import GRAPH
 from pipelines.sentiment.__main__ import make_export as export_sentiment
@@ -25,14 +26,14 @@ class Task:
         run_task: the task in config.json of its runs.
         pipeline: the package whose command exports runs.
         outputs: those of serving_default.
-        export: export([run]) makes the export of a run.
+        export: function of the options of the command export, which it executes.
         batches: whether the answer to a row does not depend on the other rows. (Samples do: one seed is for all.)
     """
 
     run_task: str
     pipeline: str
     outputs: frozenset[str]
-    export: Callable[[Sequence[pathlib.Path]], object]
+    export: Callable[[Export], object]
     batches: bool = True
 
 

@@ -24,43 +24,26 @@ from pipelines.translation.config import DataConfig
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.distortions import DISTORTIONS
 from pipelines.translation.model import TranslationModel, load_trained
+from pipelines.translation.options import Evaluate
 
 COLUMNS = (Column("bleu", "BLEU", places=2), Column("chrf", "chrF", places=2))  # of the table of distortions
 LENGTHS = (0, 6, 9, 12, 15, 19, 24)  # lower limits of the bars of the picture, in words of the source
 
 
-def evaluate(
-    run_path: pathlib.Path,
-    data: str | None,
-    part: str,
-    beam_sizes: tuple[int, ...],
-    length_penalty: float | None,
-    quoting: bool = False,
-    replace_unknown: bool | None = None,
-    robust: bool = False,
-) -> dict:
+def evaluate(options: Evaluate) -> dict:
     """Prints a table of scores, and writes metrics.json, translations.tsv, bleu_by_length.png and reliability.png into
     the run; with `robust` also a second table and robustness.png.
 
     The translations in the files, their confidence, and those of distorted sentences are of the last beam size. Returns
     the scores.
-
-    Args:
-        data: Sentence pairs. None: the data of the run.
-        part: "train", "validation", "test" or the stem of a file. Ignored if `data` is a table.
-        beam_sizes: The beam sizes to compare. Empty: that of the run.
-        length_penalty: None: that of the run.
-        replace_unknown: See `make_decoder`.
-        quoting: Whether quotation marks enclose fields of tab-separated `data`, even if they do not in that of the run.
-        robust: Whether to score distorted sentences as well, see distortions.py.
     """
-    run = Run.open(run_path, "translation")
+    run, data, part = Run.open(options.run, "translation"), options.data, options.split
     trained = learn_if_missing(run.path, load_trained(run))
     config = trained.config
-    penalty = config.search.length_penalty if length_penalty is None else length_penalty
+    penalty = config.search.length_penalty if options.length_penalty is None else options.length_penalty
     source = config.data
     if data:
-        source = dataclasses.replace(source, location=data, quoting=quoting or source.quoting)
+        source = dataclasses.replace(source, location=data, quoting=options.quoting or source.quoting)
     pairs = dataset.load_all(source, part) if data else dataset.load_part(source, part)
     encoded = dataset.encode(pairs, trained.preprocessing, config.data.max_ratio)
     sources, references = pairs.by_source()
@@ -73,8 +56,8 @@ def evaluate(
         "perplexity": float(np.exp(Perplexity(trained.model)(encoded, source))),
         "beams": {},
     }
-    decoder = make_decoder([trained], replace_unknown)
-    for beam_size in beam_sizes or (config.search.beam_size,):
+    decoder = make_decoder([trained], options.replace_unknown)
+    for beam_size in options.beam_size or (config.search.beam_size,):
         decode = decoder.batched_with_evidence(sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
         texts, numbers = decode(sources)
@@ -95,7 +78,7 @@ def evaluate(
             png=run.path / "reliability.png",
             places=2,
         )
-    if robust:
+    if options.robust:
         scores["robust"] = measure_distortions(decode, sources, texts, references)
         show(scores["robust"], DISTORTIONS, COLUMNS, run.path / "robustness.png", f"{source.location}, {part}")
     write_json(run.metrics_file, scores)

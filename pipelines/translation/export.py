@@ -10,8 +10,9 @@ from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
+from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.runs import Run
-from pipelines.common.serving.formats import folder_name, write_functions
+from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.functions import functions
@@ -19,20 +20,21 @@ from pipelines.translation.model import Trained, TranslationModel, load_trained
 from pipelines.translation.preprocessing import Preprocessing
 
 
-def export(
-    runs: Sequence[pathlib.Path], to: pathlib.Path | None = None, replace_unknown: bool | None = None
-) -> pathlib.Path:
+def export(options: Export, replace_unknown: bool | None = None) -> pathlib.Path:
     """Writes the export of one run, or of several whose probabilities it averages, and returns its folder.
 
+    For other runtimes than TensorFlow it is the functions `encode` and `step`.
+
     Args:
-        to: The folder. None: `export` in the folder of the first run.
         replace_unknown: See `make_decoder`.
 
     Raises:
         UserError: A run is not trained, or several do not share their vocabularies and options of the text.
     """
-    members = load_members(runs)
-    for path, member in zip(runs, members, strict=True):
+    members = load_members(options.run)
+    if options.format != SAVED_MODEL:
+        return write_functions(options.folder, functions(members), options.format, options.weights)
+    for path, member in zip(options.run, members, strict=True):
         if member.confidence is None:
             report_missing(path, "translation")
     explanation = Explanation(members[0])
@@ -40,23 +42,7 @@ def export(
     explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
     signatures = {**make_decoder(members, replace_unknown).signatures(), "explain": explain}
     resources = [*(member.model for member in members), members[0].preprocessing, explanation.gate_layer]
-    return write_saved_model(to or Run.open(runs[0], "translation").export, signatures, resources)
-
-
-def export_functions(
-    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
-) -> pathlib.Path:
-    """Writes the functions `encode` and `step` of one run, or of several, for another runtime. Returns their folder.
-
-    Args:
-        format, weights: See `write_functions`.
-        to: The folder. None: such as `export-litert` in the folder of the first run.
-
-    Raises:
-        UserError: As `export` does.
-    """
-    given = functions(load_members(runs))
-    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+    return write_saved_model(options.folder, signatures, resources)
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:

@@ -5,10 +5,12 @@ import pathlib
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
+from pipelines.common.options import Release
 from pipelines.translation.config import PRESETS, Config
 from pipelines.translation.dataset import NAMED
 from pipelines.translation.evaluate import evaluate
 from pipelines.translation.model import SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE
+from pipelines.translation.options import Evaluate
 from pipelines.translation.source_words import SEEN_FILE
 
 DATA_SETS = {
@@ -30,16 +32,9 @@ DATA_SETS = {
 LANGUAGES = {"de": "German", "en": "English", "fr": "French"}
 
 
-def release(
-    path: pathlib.Path,
-    to: pathlib.Path | None,
-    kind: str,
-    split: str,
-    limits: pathlib.Path | None,
-    base_data: bool = False,
-):
+def release(options: Release) -> pathlib.Path:
     """Writes the release of a run and returns its folder; see pipelines/common/release.py."""
-    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
+    return releases.release(DESCRIPTION, options)
 
 
 def scores(found: dict) -> list[Score]:
@@ -70,7 +65,7 @@ DESCRIPTION = releases.Description(
     presets=PRESETS,
     train="train",
     files=(SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE, SEEN_FILE),
-    evaluate=lambda run, split: evaluate(run, None, split, (), None),
+    evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
     measured="`python -m pipelines.translation evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,7 @@ from pipelines.video.dataset import Tracks
 from pipelines.video.distortions import FEATURE_DISTORTIONS, VIDEO_DISTORTIONS, ChangedArrays, changed_clips
 from pipelines.video.inputs import ArrayInputs, Inputs, PixelInputs
 from pipelines.video.model import FrameClassifier, Trained, load_trained
+from pipelines.video.options import Evaluate
 
 WINDOW = 256  # frames that a unidirectional model reads at a time
 MAX_DRAWN = 6  # videos in the picture
@@ -32,38 +33,27 @@ COLUMNS = tuple(Column(key, name) for key, name in (("accuracy", "accuracy"), ("
                 ("edit", "edit"), ("f1@10", "F1@10"), ("f1@25", "F1@25"), ("f1@50", "F1@50")))  # fmt: skip
 
 
-def evaluate(
-    run_paths: Sequence[pathlib.Path],
-    data: str | None,
-    part: str,
-    changes: dict,
-    average: bool = False,
-    robust: bool = False,
-) -> dict:
+def evaluate(options: Evaluate) -> dict:
     """Scores runs on the same videos: prints a table, and writes metrics.json, confusion_matrix.png and timelines.png
     into each run; with `robust` also robustness.png, and a table for each run. Returns the scores of the first run.
 
-    Args:
-        data: labelled videos; None: the data each run was trained with.
-        part: "train", "validation" or "test"; data without parts is scored as a whole.
-        changes: fields of the configuration of how to read the data and of the evaluation, with their new values.
-        average: also score the mean of the probabilities of all runs; written to average.json of the first.
-        robust: also score distorted videos, see distortions.py.
+    The mean of the probabilities of all runs is written to average.json of the first.
 
     Raises:
         UserError: A run is not trained, the data cannot be read, or averaged runs differ in their labels or frames.
     """
+    paths, part = [options.run, *options.beside], options.split
     scores_of: dict[str, dict] = {}
     first: tuple[Trained, Tracks] | None = None
     sums: list[np.ndarray] = []
     try:
-        for path in run_paths:
+        for path in paths:
             run = Run.open(path, "video")
             trained = load_trained(run)
             trained = dataclasses.replace(trained, temperature=temperature_of(path, trained))
-            config = replace(trained.config, **({"location": data} if data else {}), **changes)
+            config = replace(trained.config, **options.changes)
             trained = dataclasses.replace(trained, config=config)
-            videos = dataset.load_all(config.data, part) if data else dataset.load_part(config.data, part)
+            videos = dataset.load_all(config.data, part) if options.data else dataset.load_part(config.data, part)
             result, tracks, probabilities = score(trained, videos, part)
             if trained.temperature is not None:
                 png = run.path / "reliability.png"
@@ -73,20 +63,20 @@ def evaluate(
             confusion = np.array(result["confusion"])
             draw_confusion_matrix(confusion, trained.names, run.path / "confusion_matrix.png")
             draw(tracks, videos, probabilities, trained, run.path / "timelines.png")
-            if robust:
+            if options.robust:
                 rows, distortions = measure_distortions(trained, tracks, videos, result)
                 show(rows, distortions, COLUMNS, run.path / "robustness.png", f"{path.name}, {part}")
                 result["robust"] = rows
                 write_json(run.metrics_file, result)
             if first is None:
                 first, sums = (trained, tracks), probabilities
-            elif average:
-                require_same_frames(first, (trained, tracks), run_paths[0], path)
+            elif options.average:
+                require_same_frames(first, (trained, tracks), options.run, path)
                 sums = [total + each for total, each in zip(sums, probabilities, strict=True)]
-        if average and first is not None:
-            mean = [total / len(run_paths) for total in sums]
+        if options.average and first is not None:
+            mean = [total / len(paths) for total in sums]
             scores_of["average"] = score_probabilities(*first, mean, part)
-            write_json(run_paths[0] / "average.json", scores_of["average"])
+            write_json(options.run / "average.json", scores_of["average"])
     finally:
         if scores_of:  # shown even if they cannot be written
             print(table(scores_of))

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from pipelines.common.confidence import report_missing
 from pipelines.common.errors import UserError
+from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.runs import Run
-from pipelines.common.serving.formats import folder_name, write_functions
+from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
 from pipelines.video.confidence import average, confidence_of
@@ -16,35 +17,18 @@ from pipelines.video.functions import functions, mean_probabilities, state_sizes
 from pipelines.video.model import Trained, load_trained
 
 
-def export(runs: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> pathlib.Path:
+def export(options: Export) -> pathlib.Path:
     """Writes the export of one run, or of several whose probabilities it averages; returns its folder.
 
-    Args:
-        to: the folder; None: `export` in the folder of the first run.
+    For other runtimes than TensorFlow it is their `functions`.
 
     Raises:
         UserError: A run is not trained, or several do not have the same labels and inputs.
     """
-    members = load_members(runs)
-    exported = Exported(members)
-    to = to or Run.open(runs[0], "video").export
-    return write_saved_model(to, exported.signatures, [member.model for member in members])
-
-
-def export_functions(
-    runs: Sequence[pathlib.Path], format: str, weights: str, to: pathlib.Path | None = None
-) -> pathlib.Path:
-    """Writes the `functions` of one run, or of several, for another runtime. Returns their folder.
-
-    Args:
-        format, weights: see `write_functions`.
-        to: the folder; None: such as `export-litert` in the folder of the first run.
-
-    Raises:
-        UserError: As `export` does.
-    """
-    given = functions(load_members(runs))
-    return write_functions(to or runs[0] / folder_name(format, weights), given, format, weights)
+    members = load_members(options.run)
+    if options.format != SAVED_MODEL:
+        return write_functions(options.folder, functions(members), options.format, options.weights)
+    return write_saved_model(options.folder, Exported(members).signatures, [member.model for member in members])
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:

@@ -5,10 +5,12 @@ import pathlib
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
+from pipelines.common.options import Release
 from pipelines.video.config import PRESETS, Config
 from pipelines.video.dataset import NAMED
 from pipelines.video.evaluate import evaluate
 from pipelines.video.model import FEATURES_FILE, LABELS_FILE
+from pipelines.video.options import Evaluate
 
 SALADS = DataSet(
     "50 Salads (Stein and McKenna 2013; features of Lea et al. 2016)",
@@ -33,16 +35,9 @@ DATA_SETS = {
 }
 
 
-def release(
-    path: pathlib.Path,
-    to: pathlib.Path | None,
-    kind: str,
-    split: str,
-    limits: pathlib.Path | None,
-    base_data: bool = False,
-):
+def release(options: Release) -> pathlib.Path:
     """Writes the release of a run and returns its folder; see pipelines/common/release.py."""
-    return releases.release(DESCRIPTION, path, to, kind, split, limits, base_data)
+    return releases.release(DESCRIPTION, options)
 
 
 def scores(found: dict) -> list[Score]:
@@ -75,7 +70,7 @@ DESCRIPTION = releases.Description(
     presets=PRESETS,
     train="train",
     files=(LABELS_FILE, FEATURES_FILE),
-    evaluate=lambda run, split: evaluate([run], None, split, {}),
+    evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
     measured="`python -m pipelines.video evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),

@@ -21,6 +21,7 @@ from pipelines.captioning import batches, dataset
 from pipelines.captioning.config import PRESETS, Config
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import make_preprocessing
+from pipelines.captioning.options import Evaluate
 from pipelines.captioning.train import build, encode, learn, make_loss, prepare_images, train
 from pipelines.common.config import replace
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
@@ -74,7 +75,7 @@ def main():
     for name in options.only:
         config = begun_or_planned(variant(name, options), "captioning", epochs, options.minutes)
         summary = train(config)
-        scores = evaluate(config.run, None, "validation", (), None)
+        scores = evaluate(Evaluate(config.run, split="validation", beam_size=()))
         (found,) = scores["beams"].values()
         bleu = " | ".join(f"{100 * found[f'bleu{n}']:.1f}" for n in range(1, 5))
         lines.append(

@@ -31,6 +31,7 @@ from PIL import Image
 
 from pipelines.captioning import export as captioning
 from pipelines.captioning.__main__ import main as captioning_command
+from pipelines.common.options import Export
 from pipelines.common.serving.formats import RUNTIMES
 from pipelines.common.vision.videos import Video
 from pipelines.sentiment import export as sentiment
@@ -136,14 +137,14 @@ def measure(task: str, run: Path, number: int, folder: Path):
         names, function = traced[name]
         return {key: value.numpy() for key, value in function(*[inputs[each] for each in names]).items()}
 
-    module.export([run], folder / "saved_model")
+    module.export(Export((run,), folder / "saved_model"))
     size = sum(each.stat().st_size for each in (folder / "saved_model").rglob("*") if each.is_file())
     expected = score(task, by_tensorflow(task, folder / "saved_model", calls), references)
     spent = milliseconds(given, tensorflow)
     print(f"| {task} | saved_model | float32 | {size / 1e6:.2f} | {spent} | {expected:.1f} |", flush=True)
     for format, runtime in RUNTIMES.items():
         for weights in ("float32", "float16", "int8"):
-            path = module.export_functions([run], format, weights, folder / f"{format}-{weights}")
+            path = module.export(Export((run,), folder / f"{format}-{weights}", format, weights))
             files = json.loads((path / "model.json").read_text("utf-8"))["functions"]
             loaded = {name: runtime.load(path / each["file"]) for name, each in files.items()}
             spent = milliseconds(given, lambda name, inputs, loaded=loaded: loaded[name](inputs))

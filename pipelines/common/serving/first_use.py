@@ -3,18 +3,17 @@
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from pipelines.common.errors import UserError
 from pipelines.common.files import lock_folder
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 
 GRAPH = "saved_model.pb"  # the file that makes a folder a SavedModel
 
 
-def require_export(
-    model: pathlib.Path, task: str, export: Callable[[Sequence[pathlib.Path]], object], pipeline: str | None = None
-):
+def require_export(model: pathlib.Path, task: str, export: Callable[[Export], object], pipeline: str | None = None):
     """Makes the export of a run that has none, once, also if several processes need it at the same time.
 
     An export that is older than the weights of the run is used as it is, and standard error says so: it may have been
@@ -23,7 +22,7 @@ def require_export(
     Args:
         model: a run, or an export, for which nothing is done.
         task: the task of the run.
-        export: export([model]) writes the export into the run.
+        export: function of the options of the command export, which it executes.
         pipeline: the package whose command line exports it, for messages. None: that of the name of the task.
 
     Raises:
@@ -46,7 +45,7 @@ def require_export(
     try:
         if not (run.export / GRAPH).is_file():
             print(f"{model} has no export yet: making it, in {run.export}", file=sys.stderr, flush=True)
-            export([model])
+            export(Export((model,)))
     finally:
         if lock is not None:
             os.close(lock)

@@ -68,11 +68,6 @@ class Functions:
     answers: Callable[[Call], Iterable[np.ndarray]]
 
 
-def folder_name(format: str, weights: str) -> str:
-    """Returns the name of the folder in that of a run, unless another is given."""
-    return f"export-{format}" if weights == "float32" else f"export-{format}-{weights}"
-
-
 def write_functions(path, given: Functions, format: str, weights: str) -> pathlib.Path:
     """Writes functions to the folder `path` and returns it. A folder of functions that exists there is replaced.
 

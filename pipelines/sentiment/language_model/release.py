@@ -1,10 +1,12 @@
 """Describes the release of a language model, which is scored by its perplexity on the validation texts."""
 
+import dataclasses
 import pathlib
 
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
+from pipelines.common.options import Release
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
 from pipelines.sentiment.language_model.config import PRESETS, TASK, Config
@@ -15,13 +17,7 @@ from pipelines.sentiment.preprocessing import VOCABULARY_FILE
 from pipelines.sentiment.reviews import NAMED
 
 
-def release(
-    path: pathlib.Path,
-    to: pathlib.Path | None,
-    kind: str,
-    limits: pathlib.Path | None,
-    data_sets: dict[str, DataSet],
-):
+def release(options: Release, data_sets: dict[str, DataSet]) -> pathlib.Path:
     """Writes the release of a run of the command pretrain and returns its folder."""
     description = releases.Description(
         task=TASK,
@@ -41,7 +37,7 @@ def release(
         about=about,
         use=lambda config: ('generate --run NAME --prefix "The film"', "train imdb --init-from NAME"),
     )
-    return releases.release(description, path, to, kind, "validation", limits)
+    return releases.release(description, dataclasses.replace(options, split="validation", base_data=False))
 
 
 def evaluate(path: pathlib.Path, split: str) -> dict:

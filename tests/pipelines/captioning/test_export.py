@@ -13,6 +13,7 @@ from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.export import export
 from pipelines.captioning.model import CaptioningModel, Trained, load_trained
 from pipelines.common.errors import UserError
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from tests.pipelines.captioning.conftest import draw_image
 
@@ -242,8 +243,8 @@ def test_runs_that_write_other_words_are_no_ensemble(shared, tmp_path):
     words[4], words[5] = words[5], words[4]
     path.write_text("\n".join(words))
     with pytest.raises(UserError, match="cannot be averaged: their vocabularies differ"):
-        export([shared.run, tmp_path / "run"], tmp_path / "export")
+        export(Export((shared.run, tmp_path / "run"), tmp_path / "export"))
     assert not (tmp_path / "export").exists()
-    assert export([shared.run, shared.run], tmp_path / "twice") == tmp_path / "twice"
+    assert export(Export((shared.run, shared.run), tmp_path / "twice")) == tmp_path / "twice"
     with pytest.raises(UserError, match="does not exist"):
-        export([tmp_path / "none"])
+        export(Export((tmp_path / "none",)))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.captioning.export import export_functions
+from pipelines.captioning.export import export
+from pipelines.common.options import Export
 from pipelines.common.serving import exports
 from pipelines.common.serving.decoding_options import DecodingOptions
 from tests import device_programs
@@ -28,7 +29,7 @@ def photos(folder) -> list:
 def test_the_program_captions_as_the_saved_model(shared, attending, tmp_path, format, which):
     device_programs.require(format)
     run = {"shared": shared.run, "attending": attending}[which]
-    folder = export_functions([run], format, "float32", tmp_path / "caption")
+    folder = export(Export((run,), tmp_path / "caption", format))
     described = json.loads((folder / "model.json").read_text("utf-8"))
     assert described["image_size"] == 32 and described["fit"] == ("crop" if which == "attending" else "squeeze")
     assert described["comparison"]["same"] == described["comparison"]["answers"] > 10

@@ -10,6 +10,7 @@ from layers.text import pad
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.weights import save_weights
 from pipelines.sentiment import export as sentiment_export
@@ -204,4 +205,4 @@ def test_several_runs_are_averaged(shared, other, tmp_path, command, trained):
 def test_runs_that_differ_are_not_averaged(shared, other, tmp_path):
     (other / "labels.json").write_text('["bad", "good"]')
     with pytest.raises(UserError, match="cannot be averaged: their labels are"):
-        export([shared.run, other], tmp_path / "export")
+        export(Export((shared.run, other), tmp_path / "export"))

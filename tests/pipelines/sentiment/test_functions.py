@@ -3,8 +3,9 @@ import shutil
 
 import pytest
 
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
-from pipelines.sentiment.export import export_functions
+from pipelines.sentiment.export import export
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from tests import device_programs
 
@@ -46,7 +47,7 @@ def test_an_average_in_onnx_of_several_texts_at_once(shared, tmp_path):
     from pipelines.sentiment.model import load_trained
 
     device_programs.require("onnx")
-    folder = export_functions([shared.run, shared.run], "onnx", "float32", tmp_path / "mean")
+    folder = export(Export((shared.run, shared.run), tmp_path / "mean", "onnx"))
     trained = load_trained(Run.open(shared.run, "sentiment"))
     ids = pad(trained.preprocessing(tf.constant(TEXTS))[0])
     found = onnx_files.load(folder / "classify.onnx")({"ids": ids.numpy()})["probabilities"]

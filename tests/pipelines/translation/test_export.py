@@ -10,6 +10,7 @@ import tensorflow as tf
 from layers.text import END, START, UNKNOWN, pad
 from layers.tokenizer import Tokenizer
 from pipelines.common.errors import UserError
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.export import export
@@ -265,7 +266,7 @@ def test_runs_with_other_vocabularies_are_not_an_ensemble(shared, command, tmp_p
 
 def test_an_untrained_run(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        export([tmp_path / "none"])
+        export(Export((tmp_path / "none",)))
 
 
 def test_the_tokenizer_of_the_export_is_the_one_of_training(trained):

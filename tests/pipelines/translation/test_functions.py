@@ -6,12 +6,13 @@ import pytest
 
 from layers.text import END
 from pipelines.common.config import from_json, replace
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.serving import exports
 from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.common.weights import save_weights
 from pipelines.translation.config import Config
-from pipelines.translation.export import export, export_functions
+from pipelines.translation.export import export
 from pipelines.translation.model import load_vocabularies, make_model, make_preprocessing
 from tests import device_programs
 
@@ -55,12 +56,12 @@ def greedy(folder, sentences) -> list[str]:
 def test_the_program_translates_as_the_saved_model(shared, tmp_path, format, name):
     device_programs.require(format)
     run = variant(shared.run, tmp_path / "run", **VARIANTS[name]) if name else shared.run
-    folder = export_functions([run], format, "float32", tmp_path / "translate")
+    folder = export(Export((run,), tmp_path / "translate", format))
     described = json.loads((folder / "model.json").read_text("utf-8"))
     assert set(described["functions"]) == {"encode", "step"}
     assert described["comparison"]["same"] == described["comparison"]["answers"] > 30
     found = device_programs.run(folder, "translate.py", folder, *SENTENCES)
-    expected = greedy(export([run], tmp_path / "saved"), SENTENCES)
+    expected = greedy(export(Export((run,), tmp_path / "saved")), SENTENCES)
     assert [each["translation"] for each in found] == expected
     assert expected[0] and not expected[1]
 
@@ -69,14 +70,14 @@ def test_the_program_translates_as_the_saved_model(shared, tmp_path, format, nam
 def test_an_average_in_onnx(shared, tmp_path):
     device_programs.require("onnx")
     runs = [shared.run, variant(shared.run, tmp_path / "run", **VARIANTS["attention"])]
-    folder = export_functions(runs, "onnx", "int8", tmp_path / "mean")
+    folder = export(Export(runs, tmp_path / "mean", "onnx", "int8"))
     described = json.loads((folder / "model.json").read_text("utf-8"))
     states = set(described["functions"]["encode"]["outputs"])
     assert {"h_1", "c_2", "h_1_of_2", "context_of_2", "memory_keys_of_2", "memory_mask_of_2"} <= states
     new = {name.removeprefix("new_") for name in described["functions"]["step"]["outputs"]} - {"log_probabilities"}
     assert states - new == {"context", "memory_keys_of_2", "memory_mask_of_2", "memory_values_of_2"}
     found = device_programs.run(folder, "translate.py", folder, *SENTENCES[:1])
-    assert found[0]["translation"] == greedy(export(runs, tmp_path / "saved"), SENTENCES[:1])[0]
+    assert found[0]["translation"] == greedy(export(Export(runs, tmp_path / "saved")), SENTENCES[:1])[0]
 
 
 def test_replace_unknown_is_for_saved_models(shared, command, capsys):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.vision import videos
 from pipelines.video.export import export
@@ -85,7 +86,7 @@ def alone(shared, make, padded, tmp_path_factory):
         name: make.variant(shared.run, folder / name, **changes) if changes else shared.run
         for name, changes in VARIANTS.items()
     }
-    exports = [export([run], folder / "moved" / name) for name, run in runs.items()]
+    exports = [export(Export((run,), folder / "moved" / name)) for name, run in runs.items()]
     answer = subprocess.run(
         [sys.executable, "-c", ALONE, folder / "given.npz", *exports], capture_output=True, text=True, cwd=folder,
         timeout=300,
@@ -175,4 +176,4 @@ def test_windows_continue_from_the_state_of_the_previous_one(loaded, padded):
 
 def test_a_run_that_is_not_trained(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        export([tmp_path / "none"])
+        export(Export((tmp_path / "none",)))

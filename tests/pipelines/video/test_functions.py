@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.vision.videos import Video
-from pipelines.video.export import export_functions
+from pipelines.video.export import export
 from pipelines.video.model import load_trained
 from tests import device_programs
 
@@ -47,7 +48,7 @@ def test_the_program_labels_features(shared, make, command, capsys, tmp_path):
     device_programs.require("litert")
     run = feature_run(shared, tmp_path / "run")
     np.save(tmp_path / "video.npy", np.random.default_rng(1).normal(size=(7, 20)).astype(np.float32))
-    folder = export_functions([run], "litert", "float32")
+    folder = export(Export((run,), format="litert"))
     assert folder == run / "export-litert"
     found = device_programs.run(folder, "label.py", folder, tmp_path / "video.npy")
     capsys.readouterr()
@@ -84,7 +85,7 @@ def feature_run(shared, folder):
 def test_an_average_of_two_runs(shared, make, tmp_path):
     device_programs.require("onnx")
     other = make.variant(shared.run, tmp_path / "other", projection=4)
-    folder = export_functions([shared.run, other], "onnx", "float32", tmp_path / "mean")
+    folder = export(Export((shared.run, other), tmp_path / "mean", "onnx"))
     described = json.loads((folder / "model.json").read_text("utf-8"))
     assert {"h_1", "c_1", "h_1_of_2", "c_1_of_2"} == set(described["state"])
     size = load_trained(Run.open(other, "video")).model.feature_size

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from pipelines.common.options import Export
 from pipelines.common.runs import Run
 from pipelines.common.vision import videos
 from pipelines.video.export import export
@@ -25,7 +26,7 @@ def lines(capsys):
 def both_ways(shared, make, tmp_path_factory):
     """A bidirectional run with random weights."""
     folder = make.variant(shared.run, tmp_path_factory.mktemp("both") / "run", bidirectional=True)
-    export([folder])
+    export(Export((folder,)))
     return folder
 
 
@@ -77,7 +78,7 @@ def test_frames_that_change_in_size(shared, command, lines, make, tmp_path):
 def test_the_rate_of_the_model_and_the_rate_of_the_file(shared, command, lines, make, tmp_path):
     """A model of 5 frames a second reads every second frame; the labelled video keeps the file's own rate."""
     run = make.variant(shared.run, tmp_path / "run", fps=5.0)
-    export([run])
+    export(Export((run,)))
     clip = make.clip(tmp_path / "a.mp4", make.moving([2] * 9, size=(48, 64)))
     assert command("predict", "--model", run, clip, "--video", tmp_path / "out.mp4") == 0
     (answer,) = lines()

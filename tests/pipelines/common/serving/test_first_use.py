@@ -16,13 +16,13 @@ def run(tmp_path):
     return run
 
 
-def export(runs):
-    (model,) = runs
+def export(options):
+    (model,) = options.run
     (model / "export").mkdir()
     (model / "export" / GRAPH).touch()
 
 
-def refuse(runs):
+def refuse(options):
     raise AssertionError("there is an export already")
 
 
