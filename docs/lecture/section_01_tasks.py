@@ -8,16 +8,16 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
 from layers.text import normalize, split_words
-from pipelines.captioning.config import PRESETS as CAPTIONING
 from pipelines.captioning.dataset import load as load_captions
+from pipelines.captioning.presets import PRESETS as CAPTIONING
 from pipelines.common.pictures.drawing import INK, PALETTE, pale, picture
 from pipelines.common.vision.videos import Video
-from pipelines.sentiment.config import PRESETS as SENTIMENT
 from pipelines.sentiment.dataset import load as load_reviews
-from pipelines.translation.config import PRESETS as TRANSLATION
+from pipelines.sentiment.presets import PRESETS as SENTIMENT
 from pipelines.translation.dataset import load_part as load_pairs
-from pipelines.video.config import PRESETS as VIDEO
+from pipelines.translation.presets import PRESETS as TRANSLATION
 from pipelines.video.dataset import load as load_videos
+from pipelines.video.presets import PRESETS as VIDEO
 
 FIGURES = ("01_tasks.png",)
 QUOTES = (

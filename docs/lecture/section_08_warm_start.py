@@ -19,11 +19,12 @@ from pipelines.common.runs import Run
 from pipelines.common.serving import exports
 from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.sentiment import dataset
-from pipelines.sentiment.config import PRESETS as CLASSIFIER
 from pipelines.sentiment.language_model import export as language_model_export
 from pipelines.sentiment.language_model import train as language_model_train
-from pipelines.sentiment.language_model.config import PRESETS, TASK
+from pipelines.sentiment.language_model.config import TASK
 from pipelines.sentiment.language_model.model import load_trained
+from pipelines.sentiment.language_model.presets import PRESETS
+from pipelines.sentiment.presets import PRESETS as CLASSIFIER
 
 FIGURES = ("08_warm_start.png",)
 GIVEN = (1, 10, 50, 200)  # true steps

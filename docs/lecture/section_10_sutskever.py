@@ -11,7 +11,8 @@ import numpy as np
 
 from pipelines.common.pictures.drawing import BLUE, INK, PALETTE
 from pipelines.common.pictures.panels import draw_line, panels
-from pipelines.translation.config import PRESETS, ModelConfig
+from pipelines.translation.config import ModelConfig
+from pipelines.translation.presets import PRESETS
 
 FIGURES = ("10_sutskever.png",)
 QUOTES = (

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from pipelines.captioning.config import PRESETS, Config
+from pipelines.captioning.config import Config
 from pipelines.captioning.options import Evaluate, Predict
+from pipelines.captioning.presets import PRESETS
 from pipelines.common import cli
 from pipelines.common.options import Export, Release
 from pipelines.common.serving.first_use import require_export

@@ -2,11 +2,12 @@
 
 import pathlib
 
-from pipelines.captioning.config import PRESETS, Config
+from pipelines.captioning.config import Config
 from pipelines.captioning.dataset import NAMED
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import VOCABULARY_FILE
 from pipelines.captioning.options import Evaluate
+from pipelines.captioning.presets import PRESETS
 from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name

@@ -105,6 +105,15 @@ def replace(config, **fields):
     return dataclasses.replace(config, **changes, **fields)
 
 
+def fine_tuned(config, base: pathlib.Path, **groups):
+    """Returns the default configuration of fine-tuning from the run `base`, which has the given configuration.
+
+    Args:
+        groups: the groups that differ from those of the run.
+    """
+    return dataclasses.replace(config, base=base, run=base.with_name(f"{base.name}-finetuned"), **groups)
+
+
 def reset(group, *fields: str):
     """Returns the group of a configuration with the named fields at their defaults."""
     default = type(group)()

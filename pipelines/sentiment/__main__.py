@@ -9,9 +9,11 @@ from pipelines.common.errors import UserError
 from pipelines.common.options import Export, Release
 from pipelines.common.runs import Run
 from pipelines.common.serving.first_use import require_export
-from pipelines.sentiment.config import PRESETS, Config
+from pipelines.sentiment.config import Config
 from pipelines.sentiment.language_model import config as language_model
+from pipelines.sentiment.language_model.presets import PRESETS as LANGUAGE_MODELS
 from pipelines.sentiment.options import Evaluate, Generate, Predict
+from pipelines.sentiment.presets import PRESETS
 
 TASK = "sentiment"
 
@@ -52,7 +54,7 @@ def adapt_presets(arguments: list[str]) -> dict:
 
 def pretrain(arguments: list[str]):
     """Train a language model on all texts of a data set, for --init-from and generate."""
-    preset, config = cli.parse_preset(TASK, "pretrain", language_model.PRESETS, arguments)
+    preset, config = cli.parse_preset(TASK, "pretrain", LANGUAGE_MODELS, arguments)
     with cli.quiet_imports():
         from pipelines.sentiment.language_model.train import train
 

@@ -9,13 +9,14 @@ from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
-from pipelines.sentiment.config import PRESETS, Config
+from pipelines.sentiment.config import Config
 from pipelines.sentiment.evaluate import evaluate
 from pipelines.sentiment.export import is_language_model
 from pipelines.sentiment.language_model import release as language_model
 from pipelines.sentiment.model import LABELS_FILE
 from pipelines.sentiment.options import Evaluate
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE
+from pipelines.sentiment.presets import PRESETS
 from pipelines.sentiment.reviews import NAMED
 
 DATA_SETS = {

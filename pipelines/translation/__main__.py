@@ -7,8 +7,9 @@ from pipelines.common import cli
 from pipelines.common.options import Export as CommonExport
 from pipelines.common.options import Release
 from pipelines.common.serving.first_use import require_export
-from pipelines.translation.config import PRESETS, Config
+from pipelines.translation.config import Config
 from pipelines.translation.options import Evaluate, Export, Predict
+from pipelines.translation.presets import PRESETS
 
 TASK = "translation"
 

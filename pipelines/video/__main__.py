@@ -6,8 +6,9 @@ from pathlib import Path
 from pipelines.common import cli
 from pipelines.common.options import Export, Release
 from pipelines.common.serving.first_use import require_export
-from pipelines.video.config import PRESETS, Config
+from pipelines.video.config import Config
 from pipelines.video.options import Evaluate, Predict
+from pipelines.video.presets import PRESETS
 
 TASK = "video"
 

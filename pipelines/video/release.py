@@ -6,11 +6,12 @@ from pipelines.common import release as releases
 from pipelines.common.card import DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
-from pipelines.video.config import PRESETS, Config
+from pipelines.video.config import Config
 from pipelines.video.dataset import NAMED
 from pipelines.video.evaluate import evaluate
 from pipelines.video.model import FEATURES_FILE, LABELS_FILE
 from pipelines.video.options import Evaluate
+from pipelines.video.presets import PRESETS
 
 SALADS = DataSet(
     "50 Salads (Stein and McKenna 2013; features of Lea et al. 2016)",

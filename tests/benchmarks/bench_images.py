@@ -25,9 +25,9 @@ import tensorflow as tf
 from PIL import Image
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.captioning.config import PRESETS
 from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.model import Trained, make_model, make_preprocessing
+from pipelines.captioning.presets import PRESETS
 from pipelines.common.serving import exports
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import images

@@ -28,8 +28,9 @@ from pipelines.common.config import replace
 from pipelines.common.training import strategies
 from pipelines.common.training.updates import Updates
 from pipelines.sentiment.dataset import Texts
-from pipelines.sentiment.language_model.config import PRESETS, Config
+from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.model import make_model
+from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.language_model.train import make_step, make_streams
 from tests.benchmarks.timing import machine_flops
 

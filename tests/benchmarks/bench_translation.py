@@ -29,8 +29,9 @@ from layers import losses
 from layers.text import END, START
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.updates import Updates
-from pipelines.translation.config import PRESETS, Config, LossConfig, RegularizationConfig
+from pipelines.translation.config import Config, LossConfig, RegularizationConfig
 from pipelines.translation.model import TranslationModel
+from pipelines.translation.presets import PRESETS
 from pipelines.translation.train import make_loss
 
 try:

@@ -18,10 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
 
 from pipelines.captioning import batches, dataset
-from pipelines.captioning.config import PRESETS, Config
+from pipelines.captioning.config import Config
 from pipelines.captioning.evaluate import evaluate
 from pipelines.captioning.model import make_preprocessing
 from pipelines.captioning.options import Evaluate
+from pipelines.captioning.presets import PRESETS
 from pipelines.captioning.train import build, encode, learn, make_loss, prepare_images, train
 from pipelines.common.config import replace
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit

@@ -55,8 +55,8 @@ def start_training(folder: Path, batches: int) -> dict:
     from pipelines.common.data.loading import load_vocabulary
     from pipelines.common.training.updates import Updates
     from pipelines.translation import dataset
-    from pipelines.translation.config import PRESETS
     from pipelines.translation.model import make_preprocessing
+    from pipelines.translation.presets import PRESETS
     from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss
 
     config = replace(PRESETS["sample"][1], location=str(folder), run=folder / "run", layers=1, units=32)

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
-from pipelines.sentiment.config import PRESETS
 from pipelines.sentiment.language_model import config as language_model
 from pipelines.sentiment.language_model import model as language_model_model
+from pipelines.sentiment.presets import PRESETS
 from pipelines.sentiment.reviews import Reviews
 from tests.benchmarks.commands import call
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipelines.captioning import __main__ as captioning
 from pipelines.captioning import dataset
 from pipelines.captioning.captions import Captioned
-from pipelines.captioning.config import PRESETS
+from pipelines.captioning.presets import PRESETS
 from tests.benchmarks.commands import call
 
 TOPIC = (re.compile(r"\bdogs?\b"), re.compile(r"\bsnow"))

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pipelines.translation import __main__ as translation
 from pipelines.translation import dataset
-from pipelines.translation.config import PRESETS
+from pipelines.translation.presets import PRESETS
 from tests.benchmarks.commands import call
 
 EPOCHS = 20

@@ -23,8 +23,9 @@ from pipelines.common.config import replace
 from pipelines.common.data.loading import text_batches
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
-from pipelines.sentiment.language_model.config import PRESETS, TASK, Config
+from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
+from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.language_model.train import fit, make_streams
 from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
 from tests.benchmarks.bench_losses import memory_kilobytes

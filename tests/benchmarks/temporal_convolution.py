@@ -19,8 +19,8 @@ import tensorflow as tf
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pipelines.video import dataset, scores
-from pipelines.video.config import PRESETS
 from pipelines.video.inputs import ArrayInputs
+from pipelines.video.presets import PRESETS
 from pipelines.video.temporal import standardize_video
 from pipelines.video.train import frame_loss
 

@@ -9,10 +9,11 @@ from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.common.runs import Run
 from pipelines.sentiment import dataset
-from pipelines.sentiment.language_model.config import PRESETS, TASK, Config
+from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
 from pipelines.sentiment.language_model.evaluate import make_perplexity
 from pipelines.sentiment.language_model.model import load_trained
+from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE
 from pipelines.sentiment.reviews import NAMED
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.captioning.config import PRESETS, CNNConfig, Config, ModelConfig
+from pipelines.captioning.config import CNNConfig, Config, ModelConfig
 from pipelines.captioning.model import CaptioningModel, make_model, make_preprocessing
+from pipelines.captioning.presets import PRESETS
 from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pipelines.common.card import options, yaml
 from pipelines.common.config import replace
-from pipelines.sentiment.config import PRESETS
+from pipelines.sentiment.presets import PRESETS
 
 NESTED = {
     "license": "other",

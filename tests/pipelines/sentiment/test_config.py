@@ -6,9 +6,10 @@ from layers.text import RESERVED, Vocabulary
 from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
-from pipelines.sentiment.config import PRESETS, Config
-from pipelines.sentiment.language_model.config import PRESETS as LANGUAGE_MODELS
+from pipelines.sentiment.config import Config
+from pipelines.sentiment.language_model.presets import PRESETS as LANGUAGE_MODELS
 from pipelines.sentiment.model import make_model
+from pipelines.sentiment.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)

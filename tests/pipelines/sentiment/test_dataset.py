@@ -11,8 +11,9 @@ from layers.text import PADDING, RESERVED, Vocabulary
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
-from pipelines.sentiment.config import PRESETS, Config, DataConfig
+from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.preprocessing import Preprocessing
+from pipelines.sentiment.presets import PRESETS
 from pipelines.sentiment.reviews import Reviews, read_tfds
 from pipelines.sentiment.train import choose_names
 

@@ -6,8 +6,9 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
-from pipelines.translation.config import PRESETS, Config
+from pipelines.translation.config import Config
 from pipelines.translation.model import make_model, make_preprocessing
+from pipelines.translation.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)

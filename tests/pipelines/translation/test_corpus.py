@@ -13,9 +13,10 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.common.data import batching
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset, noise, train
-from pipelines.translation.config import PRESETS, DataConfig, TextConfig
+from pipelines.translation.config import DataConfig, TextConfig
 from pipelines.translation.pairs import Stream
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.translation.presets import PRESETS
 
 LIMITS = {"level": "word", "lower_case": False, "max_characters": 60, "max_tokens": 9}
 

@@ -9,8 +9,9 @@ import pytest
 from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
-from pipelines.video.config import PRESETS, Config, ModelConfig, RegularizationConfig
+from pipelines.video.config import Config, ModelConfig, RegularizationConfig
 from pipelines.video.model import FrameClassifier, make_model
+from pipelines.video.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)

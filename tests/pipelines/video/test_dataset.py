@@ -8,9 +8,10 @@ from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.video import dataset
 from pipelines.video.clips import Clip, Segment, Video
-from pipelines.video.config import PRESETS, Config, DataConfig
+from pipelines.video.config import Config, DataConfig
 from pipelines.video.dataset import Track, Tracks
 from pipelines.video.inputs import Inputs
+from pipelines.video.presets import PRESETS
 
 
 class Numbers(Inputs):

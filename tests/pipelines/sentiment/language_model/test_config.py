@@ -5,7 +5,8 @@ import pytest
 from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
-from pipelines.sentiment.language_model.config import PRESETS, Config
+from pipelines.sentiment.language_model.config import Config
+from pipelines.sentiment.language_model.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.sentiment.language_model.config import PRESETS
 from pipelines.sentiment.language_model.model import LanguageModel, make_model
+from pipelines.sentiment.language_model.presets import PRESETS
 
 
 def make(**changes) -> LanguageModel:
