@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import keras
 
-from layers.attention_pooling import AttentionPooling
 from layers.cells import CELLS
+from layers.pooling import AttentionPooling, PoolOverTime
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels, load_vocabulary
@@ -46,35 +46,6 @@ class WordDropout(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="unfold")
-class PoolOverTime(keras.layers.Layer):
-    """Mean or maximum over the time steps that are not padding: float[batch, time, units], bool[batch, time] ->
-    float[batch, units]. If all steps are padding, the result is zero."""
-
-    def __init__(self, how: str, **kwargs):
-        super().__init__(**kwargs)
-        if how not in ("mean", "max"):
-            raise ValueError(f"how is {how!r}, expected 'mean' or 'max'")
-        self.how = how
-        self.supports_masking = True
-
-    def compute_mask(self, inputs, previous_mask=None):
-        return None  # the result has no time
-
-    def call(self, states, padding_mask):
-        mask = padding_mask[:, :, None]
-        if self.how == "mean":
-            mask = keras.ops.cast(mask, "float32")  # in half precision, counts above 256 would be rounded
-            total = keras.ops.sum(keras.ops.cast(states, "float32") * mask, axis=1)
-            return keras.ops.cast(total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1), states.dtype)
-        lowest = keras.ops.cast(-6e4, states.dtype)  # below any state, and finite in float16
-        highest = keras.ops.max(keras.ops.where(mask, states, lowest), axis=1)
-        return keras.ops.where(keras.ops.any(mask, axis=1), highest, keras.ops.zeros_like(highest))
-
-    def get_config(self):
-        return {**super().get_config(), "how": self.how}
 
 
 @keras.saving.register_keras_serializable(package="unfold")

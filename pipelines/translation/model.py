@@ -20,6 +20,7 @@ import tensorflow as tf
 from layers.attention import Attention
 from layers.bloom import BloomFilter
 from layers.cells import CELLS
+from layers.pooling import pool_over_time
 from layers.recurrent_decoder import RecurrentDecoder
 from layers.text import PADDING, UNKNOWN, Vocabulary
 from layers.word_softmax import WordSoftmax
@@ -268,25 +269,6 @@ class TranslationModel(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}
-
-
-def pool_over_time(outputs, mask, how: str):
-    """Returns the last, mean or maximum output where the mask is True: float[batch, units], zeros for an empty row.
-
-    Args:
-        outputs: float[batch, time, units].
-        mask: bool[batch, time].
-        how: "last", "mean" or "max".
-    """
-    weights = tf.cast(mask[:, :, None], outputs.dtype)
-    is_nonempty = tf.reduce_max(weights, axis=1)  # [batch, 1]
-    if how == "last":
-        last = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1) - 1, 0)
-        return tf.gather(outputs, last, batch_dims=1) * is_nonempty
-    if how == "mean":
-        return tf.reduce_sum(outputs * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1)
-    masked = tf.where(mask[:, :, None], outputs, outputs.dtype.min)
-    return tf.reduce_max(masked, axis=1) * is_nonempty
 
 
 @dataclasses.dataclass(frozen=True)

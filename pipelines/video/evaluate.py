@@ -21,11 +21,11 @@ from pipelines.common.runs import Run
 from pipelines.video import confidence, dataset, scores
 from pipelines.video.annotations import open_clip
 from pipelines.video.clips import Video
-from pipelines.video.dataset import Tracks
 from pipelines.video.distortions import FEATURE_DISTORTIONS, VIDEO_DISTORTIONS, ChangedArrays, changed_clips
 from pipelines.video.inputs import ArrayInputs, Inputs, PixelInputs
 from pipelines.video.model import FrameClassifier, Trained, load_trained
 from pipelines.video.options import Evaluate
+from pipelines.video.tracks import Tracks, make_tracks, moments
 
 WINDOW = 256  # frames that a unidirectional model reads at a time
 MAX_DRAWN = 6  # videos in the picture
@@ -92,7 +92,7 @@ def temperature_of(run: pathlib.Path, trained: Trained) -> float | None:
     try:
         videos = dataset.load_part(data, "validation")
         inputs = dataset.make_inputs(videos, trained.config, trained.model, trained.preprocessing)
-        tracks = dataset.make_tracks(videos, inputs, trained.names, data, "validation")
+        tracks = make_tracks(videos, inputs, trained.names, data, "validation")
     except UserError as error:
         report_unfitted(run, error)
         return None
@@ -125,12 +125,12 @@ def report_confidence(
     )
 
 
-def score(trained: Trained, videos: list[Video], part: str) -> tuple[dict, dataset.Tracks, list[np.ndarray]]:
+def score(trained: Trained, videos: list[Video], part: str) -> tuple[dict, Tracks, list[np.ndarray]]:
     """Returns the scores of one run, the videos with their labels, and their probabilities."""
     config, data, names = trained.config, trained.config.data, trained.names
     inputs = dataset.make_inputs(videos, config, trained.model, trained.preprocessing)
     inputs.report(f"--data {data.location}")
-    tracks = dataset.make_tracks(videos, inputs, names, data, part)
+    tracks = make_tracks(videos, inputs, names, data, part)
     probabilities = Labeller(trained.model)(tracks, data.batch_videos, data.batch_frames)
     return score_probabilities(trained, tracks, probabilities, part), tracks, probabilities
 
@@ -159,7 +159,7 @@ def measure_distortions(trained: Trained, tracks: Tracks, videos: list[Video], u
     label = Labeller(trained.model)
     clips = {clip.name: clip for video in videos for clip in video.clips}.values()
     arrays = tracks.inputs if isinstance(tracks.inputs, ArrayInputs) else None
-    deviation = dataset.moments(tracks)[1] if arrays else np.zeros(0)
+    deviation = moments(tracks)[1] if arrays else np.zeros(0)
 
     def score(distortion: Distortion) -> dict:
         if arrays:
@@ -167,7 +167,7 @@ def measure_distortions(trained: Trained, tracks: Tracks, videos: list[Video], u
             changed = changed_clips(videos, distortion.change)
         else:
             inputs, changed = PixelInputs(clips, data, trained.preprocessing, distortion.change), videos
-        found = dataset.make_tracks(changed, inputs, trained.names, data, unchanged["split"])
+        found = make_tracks(changed, inputs, trained.names, data, unchanged["split"])
         return score_probabilities(trained, found, label(found, data.batch_videos, data.batch_frames), "")
 
     def of_table(scores: dict) -> dict:

@@ -14,10 +14,10 @@ from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import confidence, dataset, scores
 from pipelines.video.clips import Video
 from pipelines.video.config import Config
-from pipelines.video.dataset import Tracks, moments
 from pipelines.video.evaluate import Labeller
 from pipelines.video.model import FEATURES_FILE, LABELS_FILE, FrameClassifier, Trained, load_trained, make_model
 from pipelines.video.preprocessing import Preprocessing
+from pipelines.video.tracks import Tracks, make_tracks, moments
 
 MAX_DIFFERENCE = 4.0  # of the log-probabilities of neighbouring frames in the smoothing term
 
@@ -95,7 +95,7 @@ def read_tracks(
     both = [video for part in parts for video in videos[part]]
     inputs = dataset.make_inputs(both, config, model, Preprocessing(**vars(config.frames)))
     inputs.report(f"--data {config.data.location}")
-    return {part: dataset.make_tracks(videos[part], inputs, names, config.data, part) for part in parts}
+    return {part: make_tracks(videos[part], inputs, names, config.data, part) for part in parts}
 
 
 def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Tracks], names: tuple[str, ...]) -> dict:

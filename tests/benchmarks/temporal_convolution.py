@@ -22,6 +22,7 @@ from pipelines.video import dataset, scores
 from pipelines.video.inputs import ArrayInputs
 from pipelines.video.presets import PRESETS
 from pipelines.video.temporal import standardize_video
+from pipelines.video.tracks import make_tracks
 from pipelines.video.train import frame_loss
 
 CHANNELS = 64
@@ -65,7 +66,7 @@ def main():
     tracks = {}
     for part in ("train", "test"):
         inputs = ArrayInputs([clip for video in parts[part] for clip in video.clips], data.fps, size)
-        tracks[part] = dataset.make_tracks(parts[part], inputs, names, data, part)
+        tracks[part] = make_tracks(parts[part], inputs, names, data, part)
     pool, training = config.model.pool, config.training
 
     def read(part: str) -> list[np.ndarray]:

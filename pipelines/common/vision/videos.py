@@ -22,7 +22,7 @@ from av.stream import Disposition
 
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_path, data_files
-from pipelines.common.vision import images
+from pipelines.common.vision import exif, images
 
 PICTURES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # of a frame, as in 8K video
@@ -195,7 +195,7 @@ def picture(path) -> np.ndarray:
     reason = content if isinstance(content, str) else images.refusal(content, MAX_PIXELS)
     if reason:
         raise Unreadable(path, reason)
-    return images.turn(images.read_pixels(content, MAX_PIXELS), images.orientation(content)).numpy()
+    return exif.turn(images.read_pixels(content, MAX_PIXELS), exif.orientation(content)).numpy()
 
 
 def resample(frames: Iterable, rate: Fraction, own: Fraction) -> Iterator[np.ndarray]:

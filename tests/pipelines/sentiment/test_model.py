@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from layers.attention_pooling import AttentionPooling
+from layers.pooling import AttentionPooling
 from layers.text import PADDING, UNKNOWN
-from pipelines.sentiment.model import PoolOverTime, WordDropout, attention_model, build_model, forward_layer
+from pipelines.sentiment.model import WordDropout, attention_model, build_model, forward_layer
 
 SIZES = {"vocabulary_size": 9, "classes": 3, "units": 4, "layers": 1, "embedding_units": 5}
 SIZES |= {"embedding_dropout": 0.3, "word_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1}
@@ -34,18 +34,6 @@ def test_padding_is_ignored_and_empty_reviews_are_finite(cell, bidirectional, po
     assert not np.allclose(answers[0], answers[1])
 
 
-def test_pooling():
-    states = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32) - 5
-    padding_mask = np.array([[True, False, True, False], [False] * 4])
-    expected = {"mean": (states[0, 0] + states[0, 2]) / 2, "max": np.maximum(states[0, 0], states[0, 2])}
-    for how, row in expected.items():
-        found = PoolOverTime(how)(states, padding_mask).numpy()
-        np.testing.assert_allclose(found[0], row, rtol=1e-6)
-        np.testing.assert_array_equal(found[1], 0)
-    with pytest.raises(ValueError, match="how is 'median', expected 'mean' or 'max'"):
-        PoolOverTime("median")
-
-
 def test_attention_weights_are_those_of_the_prediction():
     model = build(pooling=("attention", "max"))
     inner = keras.Model(model.input, [model.get_layer("recurrent_1").output[0], model.get_layer("review").output])
@@ -65,12 +53,6 @@ def test_the_other_poolings_are_initialized_as_before_there_was_attention():
     for name in ("embedding", "recurrent_1"):
         for own, other in zip(first.get_layer(name).get_weights(), second.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(own, other)
-
-
-def test_mean_of_many_steps_in_half_precision():
-    states = np.ones((1, 3000, 2), np.float32)
-    found = PoolOverTime("mean", dtype="mixed_bfloat16")(states, np.ones((1, 3000), bool))
-    np.testing.assert_array_equal(keras.ops.cast(found, "float32"), 1)
 
 
 def test_last_is_the_last_word_of_each_direction():

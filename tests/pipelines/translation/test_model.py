@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.text import END, START
-from pipelines.translation.model import TranslationModel, pool_over_time
+from pipelines.translation.model import TranslationModel
 
 SIZES = {"source_vocabulary": 20, "target_vocabulary": 30, "layers": 3, "units": 8, "embedding_units": 6, "seed": 3}
 SOURCE = np.array([[4, 5, 6, 7, 8], [9, 10, 11, 0, 0], [0, 0, 0, 0, 0]], np.int32)
@@ -118,16 +118,7 @@ def test_the_same_seed_gives_the_same_weights():
     assert not np.array_equal(one, other)
 
 
-def test_summaries_ignore_padding():
-    outputs = tf.random.stateless_normal([2, 3, 4], [0, 1]) - 3
-    kept = tf.constant([[True, True, False], [False, False, False]])
-    expected = {
-        "last": outputs[0, 1],
-        "mean": tf.reduce_mean(outputs[0, :2], axis=0),
-        "max": tf.reduce_max(outputs[0, :2], axis=0),
-    }
-    for how, row in expected.items():
-        np.testing.assert_allclose(pool_over_time(outputs, kept, how), [row, np.zeros(4)], rtol=1e-6)
+def test_contexts_that_are_refused():
     with pytest.raises(ValueError, match="context is 'first'"):
         build(context="first")
     with pytest.raises(ValueError, match="context is 'max', expected 'none' with attention"):

@@ -10,6 +10,7 @@ from pipelines.common.runs import Run
 from pipelines.video import confidence, dataset
 from pipelines.video.evaluate import Labeller
 from pipelines.video.model import load_trained
+from pipelines.video.tracks import make_tracks
 
 RANDOM = np.random.default_rng(2)
 
@@ -48,7 +49,7 @@ def test_training_fits_the_temperature_and_the_export_returns_the_confidence(sha
     data = trained.config.data
     videos = dataset.load_part(data, "validation")
     inputs = dataset.make_inputs(videos, trained.config, trained.model, trained.preprocessing)
-    tracks = dataset.make_tracks(videos, inputs, trained.names, data, "validation")
+    tracks = make_tracks(videos, inputs, trained.names, data, "validation")
     probabilities = Labeller(trained.model)(tracks, data.batch_videos, data.batch_frames)
     fitted = confidence.fit(probabilities, [track.labels for track in tracks.tracks])
     assert trained.temperature == pytest.approx(fitted, rel=1e-3)

@@ -9,9 +9,9 @@ from pipelines.common.runs import Run
 from pipelines.video import dataset
 from pipelines.video.clips import Clip, Segment, Video
 from pipelines.video.config import Config, DataConfig
-from pipelines.video.dataset import Track, Tracks
 from pipelines.video.inputs import Inputs
 from pipelines.video.presets import PRESETS
+from pipelines.video.tracks import Track, Tracks, make_tracks
 
 
 class Numbers(Inputs):
@@ -120,17 +120,17 @@ def test_tracks_of_joined_clips(capsys):
         Video("joined", (Clip("0", None, "a"), Clip("1", None, "b")), None, None, "line 2"),
         Video("lost", (Clip("2", None, "a"), Clip("3", None, "b")), None, None, "line 3"),
     ]
-    found = dataset.make_tracks(videos, inputs, ("a", "b"), DataConfig(), "train")
+    found = make_tracks(videos, inputs, ("a", "b"), DataConfig(), "train")
     (track,) = found.tracks
     assert (track.labels.tolist(), track.bounds, track.clips) == ([0] * 4 + [1] * 3, (0, 4, 7), ("0", "1"))
     np.testing.assert_array_equal(np.concatenate(list(found.chunks(0)))[:, 0], [0] * 4 + [1] * 3)
     with pytest.raises(UserError, match=r"0: the label is 'a', expected one of b, c"):
-        dataset.make_tracks(videos, inputs, ("b", "c"), DataConfig(), "train")
+        make_tracks(videos, inputs, ("b", "c"), DataConfig(), "train")
     inputs.rates["1"] = 25.0
     with pytest.raises(UserError, match=r"line 2: the clips of joined have 10 and 25 frames a second; .* --fps"):
-        dataset.make_tracks(videos, inputs, ("a", "b"), DataConfig(), "train")
+        make_tracks(videos, inputs, ("a", "b"), DataConfig(), "train")
     with pytest.raises(UserError, match="has no readable video in the part train"):
-        dataset.make_tracks(videos[1:], inputs, ("a", "b"), DataConfig(), "train")
+        make_tracks(videos[1:], inputs, ("a", "b"), DataConfig(), "train")
 
 
 def test_every_frame_is_in_one_batch():

@@ -17,6 +17,7 @@ from pipelines.video.distortions import (
 )
 from pipelines.video.inputs import ArrayInputs, PixelInputs
 from pipelines.video.preprocessing import Preprocessing
+from pipelines.video.tracks import make_tracks
 
 CHANGES = {each.name: each.change for each in VIDEO_DISTORTIONS}
 
@@ -56,7 +57,7 @@ def test_labels_follow_the_rate(make, tmp_path):
     labels = {}
     for name, change in {"as it is": lambda video: video, **CHANGES}.items():
         inputs = PixelInputs(clips, DataConfig(), Preprocessing(image_size=8, fit="squeeze"), change)
-        tracks = dataset.make_tracks(videos, inputs, ("left", "right"), DataConfig(), "test")
+        tracks = make_tracks(videos, inputs, ("left", "right"), DataConfig(), "test")
         assert [len(np.concatenate(list(tracks.chunks(row)))) for row in range(2)] == tracks.lengths.tolist()
         labels[name] = tracks.tracks[0].labels
     assert len(labels["dark"]) == 9
@@ -87,8 +88,8 @@ def test_every_other_frame_of_features_with_its_label(arrays, step):
     inputs = ChangedArrays(whole, FeatureChange(step=step), np.ones(3))
     names = ("left", "right")
     changed = changed_clips(videos, FeatureChange(step=step))
-    tracks = dataset.make_tracks(changed, inputs, names, DataConfig(background=""), "test")
-    before = dataset.make_tracks(videos, whole, names, DataConfig(background=""), "test")
+    tracks = make_tracks(changed, inputs, names, DataConfig(background=""), "test")
+    before = make_tracks(videos, whole, names, DataConfig(background=""), "test")
     for row, name in enumerate("ab"):
         np.testing.assert_array_equal(read(inputs, name), read(whole, name)[::step])
         np.testing.assert_array_equal(tracks.tracks[row].labels, before.tracks[row].labels[::step])

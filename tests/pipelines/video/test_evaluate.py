@@ -10,6 +10,7 @@ from pipelines.video import dataset
 from pipelines.video.config import Config
 from pipelines.video.evaluate import Labeller
 from pipelines.video.model import load_trained, make_model
+from pipelines.video.tracks import make_tracks
 
 
 def test_table_metrics_and_pictures(shared, command, capsys):
@@ -60,7 +61,7 @@ def test_long_videos_have_the_same_labels_as_in_a_batch(shared, cell, bidirectio
     model = make_model(config, trained.names)
     videos = dataset.load_part(config.data, "train")
     inputs = dataset.make_inputs(videos, config, model, trained.preprocessing)
-    tracks = dataset.make_tracks(videos, inputs, trained.names, config.data, "train")
+    tracks = make_tracks(videos, inputs, trained.names, config.data, "train")
     whole = Labeller(model)(tracks, 4, 1000)
     for number, answer in enumerate(whole):
         pixels = np.concatenate(list(tracks.chunks(number)))

@@ -17,6 +17,7 @@ from pipelines.video.config import Config, DataConfig
 from pipelines.video.inputs import ArrayInputs
 from pipelines.video.model import load_trained
 from pipelines.video.temporal import pool_frames, standardize_video
+from pipelines.video.tracks import make_tracks
 from pipelines.video.train import moments
 from tests import killing, shared_runs
 
@@ -86,7 +87,7 @@ def load(folder, **changes):
     videos = [video for part in parts.values() for video in part]
     names = dataset.name_labels(videos, data)
     inputs = ArrayInputs([clip for video in videos for clip in video.clips], data.fps, SIZE)
-    return {part: dataset.make_tracks(some, inputs, names, data, part) for part, some in parts.items()}, names
+    return {part: make_tracks(some, inputs, names, data, part) for part, some in parts.items()}, names
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

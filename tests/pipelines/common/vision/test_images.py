@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines.common.vision import images
+from pipelines.common.vision import exif, images
 
 LIMIT = 20_000_000
 GIVEN = {"size": 32, "fit": "squeeze", "pixel_limit": LIMIT}
@@ -26,7 +26,7 @@ def encoded(array, kind="PNG", mode=None, **options) -> bytes:
     return stream.getvalue()
 
 
-def exif(orientation, byte_order=">") -> bytes:
+def exif_data(orientation, byte_order=">") -> bytes:
     """Exif data with a directory of three entries, the middle one the orientation."""
     mark = b"MM" if byte_order == ">" else b"II"
     entries = [(0x0100, 4, 1, 60 << 16), (0x0112, 3, 1, orientation), (0x0131, 2, 4, 0)]
@@ -48,12 +48,12 @@ def with_pillow(content: bytes) -> np.ndarray:
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def upright(content):
-    return images.turn(images.read_pixels(content, LIMIT), images.orientation(content))
+    return exif.turn(images.read_pixels(content, LIMIT), exif.orientation(content))
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def orientation_of(content):
-    return images.orientation(content)
+    return exif.orientation(content)
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -149,7 +149,7 @@ def test_cmyk():
 @pytest.mark.parametrize("byte_order", "><")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(kind, byte_order, orientation):
-    content = encoded(RGB, kind, exif=exif(orientation, byte_order))
+    content = encoded(RGB, kind, exif=exif_data(orientation, byte_order))
     assert Image.open(io.BytesIO(content)).getexif()[0x0112] == orientation
     assert orientation_of(content) == orientation
     np.testing.assert_array_equal(upright(content), with_pillow(content))
@@ -170,7 +170,7 @@ def segment(marker: int, data: bytes) -> bytes:
 def test_orientation_is_found_after_other_segments():
     start, rest = EQUAL["jpeg"][:2], EQUAL["jpeg"][2:]
     before = segment(0xFFE2, b"ICC_PROFILE\0" + bytes(500)) + segment(0xFFE1, b"http://ns.adobe.com/xap/1.0/\0")
-    content = start + before + b"\xff\xff" + segment(0xFFE1, exif(6)) + rest
+    content = start + before + b"\xff\xff" + segment(0xFFE1, exif_data(6)) + rest
     assert orientation_of(content) == 6
     np.testing.assert_array_equal(upright(content), with_pillow(content))
 
@@ -178,8 +178,8 @@ def test_orientation_is_found_after_other_segments():
 @pytest.mark.parametrize(
     "data",
     [
-        exif(0), exif(9), exif(6)[:9], exif(6)[:20], b"Exif\0\0", b"Exif\0\0XX" + exif(6)[8:],
-        exif(6).replace(b"\0\0\0\x08", b"\xff\xff\xff\xff", 1), exif(6).replace(b"\x01\x12", b"\x01\x13", 1),
+        exif_data(0), exif_data(9), exif_data(6)[:9], exif_data(6)[:20], b"Exif\0\0", b"Exif\0\0XX" + exif_data(6)[8:],
+        exif_data(6).replace(b"\0\0\0\x08", b"\xff\xff\xff\xff", 1), exif_data(6).replace(b"\x01\x12", b"\x01\x13", 1),
     ],
 )  # fmt: skip
 def test_without_a_valid_orientation_an_image_stays_as_it_is(data):
@@ -188,7 +188,7 @@ def test_without_a_valid_orientation_an_image_stays_as_it_is(data):
 
 
 def test_the_letters_of_exif_in_the_pixels_are_ignored():
-    content = EQUAL["jpeg"] + segment(0xFFE1, exif(6))
+    content = EQUAL["jpeg"] + segment(0xFFE1, exif_data(6))
     assert orientation_of(content) == 1
 
 
@@ -274,7 +274,7 @@ def test_unreadable_images_of_a_batch_are_black_and_do_not_affect_others(bomb):
 
 def turned_images() -> list[bytes]:
     return [
-        encoded(RGB[:, : 30 + orientation], kind, exif=exif(orientation, byte_order))
+        encoded(RGB[:, : 30 + orientation], kind, exif=exif_data(orientation, byte_order))
         for kind in ("JPEG", "PNG")
         for byte_order in "><"
         for orientation in range(1, 9)
@@ -357,7 +357,7 @@ def test_frames_scale_as_single_images():
 def test_an_export_reads_the_same_pixels_in_bare_tensorflow_without_memory_for_a_bomb(tmp_path, bomb):
     """4000 x 3000 included; the bombs are read before it, so that their memory would show."""
     photo = np.kron(RGB[:30, :40], np.ones((100, 100, 1), np.uint8))
-    contents = [*EQUAL.values(), *DAMAGED.values(), *NO_IMAGE.values(), b"", encoded(photo, "JPEG", exif=exif(6))]
+    contents = [*EQUAL.values(), *DAMAGED.values(), *NO_IMAGE.values(), b"", encoded(photo, "JPEG", exif=exif_data(6))]
     contents += [encoded(SCENE), encoded(SMOOTH, "JPEG", mode="CMYK"), *turned_images()]
     (tmp_path / "contents").mkdir()
     for number, content in enumerate([*contents, bomb, too_large_jpeg()]):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers.attention_pooling import AttentionPooling
+from layers.pooling import AttentionPooling, PoolOverTime, pool_over_time
 from tests.layers.oracles import errors, finite_differences
 
 HOLES = np.array([[1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]], bool)
@@ -135,3 +135,27 @@ def test_bad_arguments():
         AttentionPooling(0)
     with pytest.raises(ValueError, match=r"the states have the shape \(2, 3\), expected \[batch, time, features\]"):
         AttentionPooling(2).build((2, 3))
+
+
+def test_padding_is_not_pooled():
+    states = tf.random.stateless_normal([2, 4, 3], [0, 1]) - 5
+    mask = tf.constant([[True, True, False, False], [False] * 4])
+    expected = {
+        "last": states[0, 1],
+        "mean": tf.reduce_mean(states[0, :2], axis=0),
+        "max": tf.reduce_max(states[0, :2], axis=0),
+    }
+    for how, row in expected.items():
+        np.testing.assert_allclose(pool_over_time(states, mask, how), [row, np.zeros(3)], rtol=1e-6)
+    for how in ("mean", "max"):
+        between = PoolOverTime(how)(states, tf.constant([[True, False, True, False], [False] * 4])).numpy()
+        np.testing.assert_allclose(between[0], getattr(tf, f"reduce_{how}")(states[0, ::2], axis=0), rtol=1e-6)
+        np.testing.assert_array_equal(between[1], 0)
+    with pytest.raises(ValueError, match="how is 'median', expected 'mean' or 'max'"):
+        PoolOverTime("median")
+
+
+def test_mean_of_many_steps_in_half_precision():
+    states = np.ones((1, 3000, 2), np.float32)
+    found = PoolOverTime("mean", dtype="mixed_bfloat16")(states, np.ones((1, 3000), bool))
+    np.testing.assert_array_equal(keras.ops.cast(found, "float32"), 1)
