@@ -21,7 +21,7 @@ from pipelines.captioning.config import Config, DataConfig
 from pipelines.captioning.preprocessing import Preprocessing
 from pipelines.common.data import sources
 from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
-from pipelines.common.data.splits import split
+from pipelines.common.data.splits import require_part, split
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_tsv
 from pipelines.common.vision import encoders, feature_cache
@@ -50,8 +50,7 @@ def load(data: DataConfig) -> dict[str, Captioned]:
     """
     where = locate(data)
     own = own_parts(where, data)
-    if "train" not in own:
-        raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
+    require_part("train", own, data.location)
     parts = {part: read(where, part, data) for part in own}
     if "validation" in parts and "test" not in parts:
         parts["validation"], parts["test"] = halves(parts["validation"], where, data)
@@ -70,8 +69,7 @@ def load_part(data: DataConfig, part: str) -> Captioned:
     if part not in PARTS or own_parts(where, data) == PARTS:
         return read(where, part, data)
     parts = load(data)
-    if part not in parts:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(parts)}")
+    require_part(part, parts, data.location)
     return parts[part]
 
 

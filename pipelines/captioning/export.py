@@ -12,9 +12,8 @@ from pipelines.captioning.decoder import image_decoder
 from pipelines.captioning.functions import functions
 from pipelines.captioning.model import Trained, load_trained
 from pipelines.common.confidence import report_missing
-from pipelines.common.errors import UserError
 from pipelines.common.options import SAVED_MODEL, Export
-from pipelines.common.runs import Run
+from pipelines.common.serving import members
 from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
@@ -29,29 +28,30 @@ def export(options: Export) -> pathlib.Path:
         UserError: A run is not trained, or several do not share their vocabulary; for other runtimes, they take images
             of different sizes.
     """
-    members = load_members(options.run)
+    trained = load_members(options.run)
     if options.format != SAVED_MODEL:
-        return write_functions(options.folder, functions(members), options.format, options.weights)
-    for path, member in zip(options.run, members, strict=True):
+        return write_functions(options.folder, functions(trained), options.format, options.weights)
+    for path, member in zip(options.run, trained, strict=True):
         if member.confidence is None:
             report_missing(path, "captioning")
-    resources = [part for member in members for part in (member.model, member.preprocessing)]
-    signatures = image_decoder(members).signatures()
-    if members[0].model.attends:
+    resources = [part for member in trained for part in (member.model, member.preprocessing)]
+    signatures = image_decoder(trained).signatures()
+    if trained[0].model.attends:
         inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("image", "caption")]
-        explain = Explanation(members[0]).explain
+        explain = Explanation(trained[0]).explain
         signatures["explain"] = tf.function(explain, input_signature=inputs, autograph=False)
     return write_saved_model(options.folder, signatures, resources)
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
     """Returns runs that share their vocabulary. Raises UserError if they do not, or one is not trained."""
-    opened = [Run.open(path, "captioning") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
-        if member.preprocessing.tokenizer.vocabulary.words != members[0].preprocessing.tokenizer.vocabulary.words:
-            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their vocabularies differ")
-    return members
+    return members.load_members(runs, "captioning", load_trained, difference)
+
+
+def difference(first: Trained, other: Trained) -> str | None:
+    """Returns "vocabularies differ" if they do."""
+    words = [each.preprocessing.tokenizer.vocabulary.words for each in (first, other)]
+    return "vocabularies differ" if words[0] != words[1] else None
 
 
 class Explanation:

@@ -9,7 +9,7 @@ from pipelines.captioning.model import VOCABULARY_FILE
 from pipelines.captioning.options import Evaluate
 from pipelines.captioning.presets import PRESETS
 from pipelines.common import release as releases
-from pipelines.common.card import DataSet, Score
+from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 
@@ -41,7 +41,7 @@ def scores(found: dict) -> list[Score]:
 
 
 def about(config: Config) -> str:
-    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}[config.model.cell]
+    layers = CELL_NAMES[config.model.cell]
     return (
         f"Writes a sentence about a photo: a CNN ({config.model.encoder}, images of {config.images.image_size} pixels)"
         f" and a recurrent decoder ({layers}, {config.model.units} units; the image as `--image {config.model.image}`)."
@@ -50,14 +50,11 @@ def about(config: Config) -> str:
 
 DESCRIPTION = releases.Description(
     task="captioning",
-    pipeline="captioning",
     kind=Config,
     presets=PRESETS,
-    train="train",
     files=(VOCABULARY_FILE,),
     evaluate=lambda run, split: evaluate(Evaluate(run, split=split, beam_size=())),
     scores=scores,
-    measured="`python -m pipelines.captioning evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),
     data_sets=DATA_SETS,
     hub_task="image-to-text",

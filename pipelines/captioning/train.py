@@ -25,6 +25,7 @@ from pipelines.captioning.model import (
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
 from pipelines.common.data.loading import load_vocabulary, text_batches
+from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
@@ -48,10 +49,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         refuse_changes(config.model, base.config.model)
         refuse_changes(config.images, base.config.images, ("image_size", "fit"))
     parts = dataset.load(config.data)
-    if "validation" not in parts:
-        raise UserError(
-            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
-        )
+    require_part("validation", parts, config.data.location, HELD_OUT)
     dataset.report_without_captions(parts)
     stored = run.path / VOCABULARY_FILE
     vocabulary = load_vocabulary(stored) if stored.is_file() else learn(config, parts["train"], base)

@@ -53,6 +53,7 @@ class Score:
         return f"{self.value:.{self.places}f}"
 
 
+CELL_NAMES = {"lstm": "LSTM", "rnn": "vanilla RNN", "none": "no recurrent layer"}  # --cell, for people
 SAMPLE = DataSet("the artificial data that is part of Unfold", "Apache-2.0", "", licence="apache-2.0")
 
 
@@ -189,7 +190,8 @@ class Card:
         for row in zip(*self.scores.values(), strict=True):
             lines.append(f"| {row[0].name} | {' | '.join(map(str, row))} |")
         rounded = " float32 is before rounding." if len(kinds) > 1 else ""
-        measured = self.description.measured.replace("NAME", self.name).replace("SPLIT", self.split)
+        command = f"`python -m pipelines.{self.description.pipeline} evaluate --run {self.name} --split {self.split}`"
+        measured = self.description.measured or command
         return "\n".join([*lines, "", f"Measured by {measured}.{rounded}"])
 
 

@@ -1,5 +1,7 @@
 """Scores of classifiers, and class weights, in NumPy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -81,3 +83,14 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Returns float[classes]: examples / (labels that occur * examples of the label). The mean weight is 1."""
     counts = np.bincount(labels, minlength=classes)
     return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+
+
+def edit_distance(one: Sequence, other: Sequence) -> int:
+    """Returns the least number of insertions, deletions and replacements that turn one sequence into the other
+    (Levenshtein 1966), computed row by row."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        diagonal, row[0] = row[0], i
+        for j, b in enumerate(other, start=1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    return row[-1]

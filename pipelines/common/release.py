@@ -34,14 +34,11 @@ class Description:
 
     Attributes:
         task: the task of its runs.
-        pipeline: the package below pipelines whose command line it is.
         kind: the class of its configuration.
         presets: its presets, name -> (description, configuration).
-        train: the command that trains a preset.
         files: names of the vocabulary and label files in its runs.
         evaluate: evaluate(run, split) writes the scores of a run on its own data and returns them.
         scores: scores(what evaluate returned) returns those that the card shows.
-        measured: the command that gives the same scores, in which NAME stands for the release and SPLIT for the part.
         public_name: public_name(--data) returns the name of a data set; None for data of one's own.
         data_sets: the public data sets, by name.
         hub_task: the task by its name on Hugging Face's hub, such as text-classification.
@@ -49,17 +46,17 @@ class Description:
         languages: languages(config) returns the codes of the languages; empty if they are not known.
         about: about(config) returns what the model does, in one paragraph.
         use: use(config) returns examples of commands, in which NAME stands for the release.
+        package: the package below pipelines whose command line it is; "": that with the name of the task.
+        train: the command that trains a preset.
+        measured: what gives the same scores; "": the command evaluate.
     """
 
     task: str
-    pipeline: str
     kind: type
     presets: dict
-    train: str
     files: tuple[str, ...]
     evaluate: Callable[[pathlib.Path, Any], dict]
     scores: Callable[[dict], list[Score]]
-    measured: str
     public_name: Callable[[str], str | None]
     data_sets: dict[str, DataSet]
     hub_task: str
@@ -67,6 +64,14 @@ class Description:
     languages: Callable[..., list[str]]
     about: Callable[..., str]
     use: Callable[..., tuple[str, ...]]
+    package: str = ""
+    train: str = "train"
+    measured: str = ""
+
+    @property
+    def pipeline(self) -> str:
+        """The package below pipelines whose command line it is."""
+        return self.package or self.task
 
 
 def release(description: Description, options: Release) -> pathlib.Path:

@@ -14,7 +14,7 @@ from layers.text import PADDING, pad
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
 from pipelines.common.options import SAVED_MODEL, Export
-from pipelines.common.runs import Run
+from pipelines.common.serving import members
 from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.functions import functions
@@ -43,11 +43,11 @@ def export(options: Export) -> pathlib.Path:
         if len(runs) > 1:
             raise UserError(f"{runs[0]} is a language model: expected one --run, as only classifiers can be averaged")
         return export_language_model(runs[0], options.folder)
-    members = load_members(runs)
+    trained = load_members(runs)
     if options.format != SAVED_MODEL:
-        refuse_other_vocabularies(options, members)
-        return write_functions(options.folder, functions(members), options.format, options.weights)
-    classifier = Classifier(members)
+        refuse_other_vocabularies(options, trained)
+        return write_functions(options.folder, functions(trained), options.format, options.weights)
+    classifier = Classifier(trained)
     return write_saved_model(
         options.folder,
         {"serving_default": classifier.classify, "explain": classifier.explain},
@@ -55,9 +55,9 @@ def export(options: Export) -> pathlib.Path:
     )
 
 
-def refuse_other_vocabularies(options: Export, members: Sequence[Trained]):
+def refuse_other_vocabularies(options: Export, trained: Sequence[Trained]):
     """Raises UserError unless all runs have one vocabulary: the ids of the words are an input of the functions."""
-    first, *others = [member.preprocessing.vocabulary.words for member in members]
+    first, *others = [member.preprocessing.vocabulary.words for member in trained]
     for path, words in zip(options.run[1:], others, strict=True):
         if words != first:
             raise UserError(
@@ -67,11 +67,18 @@ def refuse_other_vocabularies(options: Export, members: Sequence[Trained]):
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
     """Returns runs that predict the same labels. Raises UserError if they do not, or one is not trained."""
-    opened = [Run.open(path, "sentiment") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
-        refuse_other_answers(opened[0], members[0], run, member)
-    return members
+    return members.load_members(runs, "sentiment", load_trained, difference)
+
+
+def difference(first: Trained, other: Trained) -> str | None:
+    """Returns what differs in the words that two runs read or the labels that they predict; None if nothing does."""
+    for what, ours, theirs in (
+        ("labels", first.names, other.names),
+        ("limits of text", first.preprocessing.options, other.preprocessing.options),
+    ):
+        if ours != theirs:
+            return f"{what} are {ours} and {theirs}; expected the same"
+    return None
 
 
 def is_language_model(path: pathlib.Path) -> bool:
@@ -79,19 +86,6 @@ def is_language_model(path: pathlib.Path) -> bool:
     file = pathlib.Path(path) / "config.json"
     stored = read_json(file) if file.is_file() else None
     return isinstance(stored, dict) and stored.get("task") == LANGUAGE_MODEL
-
-
-def refuse_other_answers(first_run: Run, first: Trained, run: Run, member: Trained):
-    """Raises UserError if two runs do not read the same words and predict the same labels."""
-    for what, ours, theirs in (
-        ("labels", first.names, member.names),
-        ("limits of text", first.preprocessing.options, member.preprocessing.options),
-    ):
-        if ours != theirs:
-            raise UserError(
-                f"{first_run.path} and {run.path} cannot be averaged: their {what} are {ours} and {theirs};"
-                f" expected the same"
-            )
 
 
 class Classifier:

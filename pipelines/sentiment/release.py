@@ -6,7 +6,7 @@ The release of a language model is described in language_model/release.py.
 import pathlib
 
 from pipelines.common import release as releases
-from pipelines.common.card import DataSet, Score
+from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.sentiment.config import Config
@@ -47,7 +47,7 @@ def scores(found: dict) -> list[Score]:
 
 
 def about(config: Config) -> str:
-    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}[config.model.cell]
+    layers = CELL_NAMES[config.model.cell]
     directions = "in both directions" if config.model.bidirectional else "forwards"
     return (
         f"Labels a text, such as a review: {layers}, {config.model.layers} x {config.model.units} units {directions},"
@@ -57,14 +57,11 @@ def about(config: Config) -> str:
 
 DESCRIPTION = releases.Description(
     task="sentiment",
-    pipeline="sentiment",
     kind=Config,
     presets=PRESETS,
-    train="train",
     files=(VOCABULARY_FILE, LABELS_FILE),
     evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
-    measured="`python -m pipelines.sentiment evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),
     data_sets=DATA_SETS,
     hub_task="text-classification",

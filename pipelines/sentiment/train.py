@@ -12,6 +12,7 @@ from layers.text import Vocabulary
 from pipelines.common import metrics
 from pipelines.common.config import flag
 from pipelines.common.data.loading import load_labels, load_vocabulary, text_batches
+from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
@@ -86,10 +87,7 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
 
     Fine-tuning keeps the names of the base run if they fit the new labels.
     """
-    if "validation" not in reviews:
-        raise UserError(
-            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
-        )
+    require_part("validation", reviews, config.data.location, HELD_OUT)
     labelled = join(reviews["train"], reviews["validation"])
     names = dataset.name_labels(labelled, config.data.label_names)
     # Names that the layout of the data has are not replaced by those of the base by their place: ham is not negative.

@@ -13,8 +13,7 @@ from layers.text import PADDING
 from pipelines.common.data import corpora, sources
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import TEXTS_AT_ONCE, batched, in_order, without_autograph, without_autotune
-from pipelines.common.data.splits import split
-from pipelines.common.errors import UserError
+from pipelines.common.data.splits import require_part, split
 from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts, read
 from pipelines.translation.preprocessing import Preprocessing
@@ -125,8 +124,7 @@ def open_parts(data: DataConfig) -> tuple[Pairs | Stream, dict[str, Pairs]]:
     """Returns the training pairs, as a stream if nothing is split off them; and the other parts of `load`."""
     where = locate(data)
     own = own_parts(where, data)
-    if "train" not in own:
-        raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
+    require_part("train", own, data.location)
     stream = Stream(where, "train", data)
     stream.files()  # a missing one is refused before the others are read
     parts = {"validation": read(where, "validation", data)} if "validation" in own else {}
@@ -146,8 +144,7 @@ def load_part(data: DataConfig, part: str) -> Pairs:
     if part not in PARTS or (part in own and not (part == "train" and len(own) < len(PARTS))):
         return read(where, part, data)
     parts = load(data)
-    if part not in parts:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join({*own, *parts})}")
+    require_part(part, [*own, *(each for each in parts if each not in own)], data.location)
     return parts[part]
 
 
@@ -157,8 +154,8 @@ def load_all(data: DataConfig, part: str) -> Pairs:
     if isinstance(where, pathlib.Path) and where.is_file():
         return read(where, "train", data)
     own = own_parts(where, data)
-    if part in PARTS and part not in own:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(own)}")
+    if part in PARTS:
+        require_part(part, own, data.location)
     return read(where, part, data)
 
 

@@ -16,6 +16,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.evaluation.reliability import report
 from pipelines.common.evaluation.robustness import UNCHANGED, Column, Distortion, measure, show
 from pipelines.common.files import write_json, write_tsv
+from pipelines.common.metrics import edit_distance
 from pipelines.common.pictures.charts import draw_bars
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
@@ -190,15 +191,6 @@ def bleu_by_length(sources: list[str], texts: list[str], references: list[list[s
 def word_errors(text: str, references: list[str]) -> int:
     """Returns the edit distance in words to the closest reference (Levenshtein 1966)."""
     return min(edit_distance(text.split(), reference.split()) for reference in references)
-
-
-def edit_distance(first: list[str], second: list[str]) -> int:
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, start=1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(second, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]
 
 
 def write_translations(path: pathlib.Path, sources: list[str], texts: list[str], references: list[list[str]]):

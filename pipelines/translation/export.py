@@ -9,15 +9,13 @@ from layers.lstm import LSTM
 from layers.teacher_forcing import shifted
 from layers.text import PADDING, START, pad
 from pipelines.common.confidence import report_missing
-from pipelines.common.errors import UserError
 from pipelines.common.options import SAVED_MODEL, Export
-from pipelines.common.runs import Run
+from pipelines.common.serving import members
 from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.functions import functions
 from pipelines.translation.model import Trained, TranslationModel, load_trained
-from pipelines.translation.preprocessing import Preprocessing
 
 
 def export(options: Export, replace_unknown: bool | None = None) -> pathlib.Path:
@@ -31,38 +29,34 @@ def export(options: Export, replace_unknown: bool | None = None) -> pathlib.Path
     Raises:
         UserError: A run is not trained, or several do not share their vocabularies and options of the text.
     """
-    members = load_members(options.run)
+    trained = load_members(options.run)
     if options.format != SAVED_MODEL:
-        return write_functions(options.folder, functions(members), options.format, options.weights)
-    for path, member in zip(options.run, members, strict=True):
+        return write_functions(options.folder, functions(trained), options.format, options.weights)
+    for path, member in zip(options.run, trained, strict=True):
         if member.confidence is None:
             report_missing(path, "translation")
-    explanation = Explanation(members[0])
+    explanation = Explanation(trained[0])
     inputs = [tf.TensorSpec([None], tf.string, name=name) for name in ("source", "translation")]
     explain = tf.function(explanation.explain, input_signature=inputs, autograph=False)
-    signatures = {**make_decoder(members, replace_unknown).signatures(), "explain": explain}
-    resources = [*(member.model for member in members), members[0].preprocessing, explanation.gate_layer]
+    signatures = {**make_decoder(trained, replace_unknown).signatures(), "explain": explain}
+    resources = [*(member.model for member in trained), trained[0].preprocessing, explanation.gate_layer]
     return write_saved_model(options.folder, signatures, resources)
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
     """Returns runs that share vocabularies and options. Raises UserError if they do not, or one is not trained."""
-    opened = [Run.open(path, "translation") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened[1:], members[1:], strict=True):
-        if what := difference(members[0].preprocessing, member.preprocessing):
-            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
-    return members
+    return members.load_members(runs, "translation", load_trained, difference)
 
 
-def difference(first: Preprocessing, other: Preprocessing) -> str | None:
+def difference(first: Trained, other: Trained) -> str | None:
     """Returns what differs in how two runs convert text to tokens; None if nothing does."""
-    if first.source.vocabulary.words != other.source.vocabulary.words:
-        return "source vocabularies"
-    if first.target.vocabulary.words != other.target.vocabulary.words:
-        return "target vocabularies"
-    options = [(each.limits, each.restore_case) for each in (first, other)]
-    return "options of the text" if options[0] != options[1] else None
+    one, another = first.preprocessing, other.preprocessing
+    if one.source.vocabulary.words != another.source.vocabulary.words:
+        return "source vocabularies differ"
+    if one.target.vocabulary.words != another.target.vocabulary.words:
+        return "target vocabularies differ"
+    options = [(each.limits, each.restore_case) for each in (one, another)]
+    return "options of the text differ" if options[0] != options[1] else None
 
 
 class Explanation:

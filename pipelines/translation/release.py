@@ -3,7 +3,7 @@
 import pathlib
 
 from pipelines.common import release as releases
-from pipelines.common.card import DataSet, Score
+from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.translation.config import Config
@@ -51,7 +51,7 @@ def scores(found: dict) -> list[Score]:
 
 def about(config: Config) -> str:
     source, target = (LANGUAGES.get(code, code) for code in (config.data.source, config.data.target))
-    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}[config.model.cell]
+    layers = CELL_NAMES[config.model.cell]
     attention = "" if config.model.attention == "none" else ", with attention"
     return (
         f"Translates sentences from {source} to {target}: a recurrent encoder and decoder ({layers},"
@@ -61,14 +61,11 @@ def about(config: Config) -> str:
 
 DESCRIPTION = releases.Description(
     task="translation",
-    pipeline="translation",
     kind=Config,
     presets=PRESETS,
-    train="train",
     files=(SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE, SEEN_FILE),
     evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
-    measured="`python -m pipelines.translation evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),
     data_sets=DATA_SETS,
     hub_task="translation",

@@ -14,6 +14,7 @@ from layers.text import END, START, Vocabulary
 from pipelines.common.config import flag
 from pipelines.common.data import corpora, word_vectors
 from pipelines.common.data.loading import streamed
+from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
@@ -57,10 +58,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         refuse_changes(config.model, base.config.model)
         refuse_changes(config.text, base.config.text, ("level", "lower_case"))
     pairs, held_out = dataset.open_parts(config.data)
-    if "validation" not in held_out:
-        raise UserError(
-            f"--data {config.data.location} has no part validation: expected one, or a --validation-share above 0"
-        )
+    require_part("validation", held_out, config.data.location, HELD_OUT)
     # The target vocabulary is written last: if it exists, both files are complete.
     stored = (run.path / TARGET_VOCABULARY_FILE).is_file()
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs, base)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from pipelines.common.data import sources
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.splits import split
+from pipelines.common.data.splits import require_part, split
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt
 from pipelines.common.vision.feature_files import open_features
@@ -39,8 +39,7 @@ def load(data: DataConfig) -> dict[str, list[Video]]:
     parts = {part: of_part for part in PARTS if (of_part := [video for video in videos if video.part == part])}
     if all(video.part is None for video in videos):
         parts = {"train": videos}
-    if "train" not in parts:
-        raise UserError(f"--data {data.location} has no part train: it has {', '.join(parts)}")
+    require_part("train", parts, data.location)
     for part, share in (("test", data.test_share), ("validation", data.validation_share)):
         if part not in parts and share:
             videos, groups = parts["train"], split_groups(parts["train"], data)
@@ -53,8 +52,7 @@ def load(data: DataConfig) -> dict[str, list[Video]]:
 def load_part(data: DataConfig, part: str) -> list[Video]:
     """Returns one part of the data."""
     parts = load(data)
-    if part not in parts:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(parts)}")
+    require_part(part, parts, data.location)
     return parts[part]
 
 
@@ -64,9 +62,7 @@ def load_all(data: DataConfig, part: str) -> list[Video]:
     if all(video.part is None for video in videos):
         return videos
     of_part = [video for video in videos if video.part == part]
-    if not of_part:
-        present = [each for each in PARTS if any(video.part == each for video in videos)]
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(present)}")
+    require_part(part, [each for each in PARTS if any(video.part == each for video in videos)], data.location)
     return of_part
 
 

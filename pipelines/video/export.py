@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from pipelines.common.confidence import report_missing
-from pipelines.common.errors import UserError
 from pipelines.common.options import SAVED_MODEL, Export
-from pipelines.common.runs import Run
+from pipelines.common.serving import members
 from pipelines.common.serving.formats import write_functions
 from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.common.vision import encoders
@@ -25,22 +24,19 @@ def export(options: Export) -> pathlib.Path:
     Raises:
         UserError: A run is not trained, or several do not have the same labels and inputs.
     """
-    members = load_members(options.run)
+    trained = load_members(options.run)
     if options.format != SAVED_MODEL:
-        return write_functions(options.folder, functions(members), options.format, options.weights)
-    return write_saved_model(options.folder, Exported(members).signatures, [member.model for member in members])
+        return write_functions(options.folder, functions(trained), options.format, options.weights)
+    return write_saved_model(options.folder, Exported(trained).signatures, [member.model for member in trained])
 
 
 def load_members(runs: Sequence[pathlib.Path]) -> list[Trained]:
     """Returns runs whose probabilities can be averaged. Raises UserError if they cannot, or one is not trained."""
-    opened = [Run.open(path, "video") for path in runs]
-    members = [load_trained(run) for run in opened]
-    for run, member in zip(opened, members, strict=True):
-        if what := difference(members[0], member):
-            raise UserError(f"{opened[0].path} and {run.path} cannot be averaged: their {what} differ")
+    found = members.load_members(runs, "video", load_trained, difference)
+    for path, member in zip(runs, found, strict=True):
         if member.temperature is None:
-            report_missing(run.path, "video")
-    return members
+            report_missing(path, "video")
+    return found
 
 
 def difference(first: Trained, other: Trained) -> str | None:
@@ -53,7 +49,7 @@ def difference(first: Trained, other: Trained) -> str | None:
             (each.model.encoder is None, each.model.feature_size, each.config.frames) for each in (first, other)
         ],
     }
-    return next((what for what, (one, another) in pairs.items() if one != another), None)
+    return next((f"{what} differ" for what, (one, another) in pairs.items() if one != another), None)
 
 
 class Exported:

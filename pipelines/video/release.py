@@ -3,7 +3,7 @@
 import pathlib
 
 from pipelines.common import release as releases
-from pipelines.common.card import DataSet, Score
+from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.video.config import Config
@@ -53,7 +53,7 @@ def scores(found: dict) -> list[Score]:
 
 
 def about(config: Config) -> str:
-    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}.get(config.model.cell, "no recurrent layer")
+    layers = CELL_NAMES[config.model.cell]
     directions = "in both directions" if config.model.bidirectional else "forwards, so that live video works as well"
     inputs = "features made elsewhere" if config.model.encoder == "none" else f"the CNN {config.model.encoder}"
     return f"Labels every frame of a video: {inputs}, then {layers} of {config.model.units} units, {directions}."
@@ -66,14 +66,11 @@ def use(config: Config) -> tuple[str, ...]:
 
 DESCRIPTION = releases.Description(
     task="video",
-    pipeline="video",
     kind=Config,
     presets=PRESETS,
-    train="train",
     files=(LABELS_FILE, FEATURES_FILE),
     evaluate=lambda run, split: evaluate(Evaluate(run, split=split)),
     scores=scores,
-    measured="`python -m pipelines.video evaluate --run NAME --split SPLIT`",
     public_name=lambda where: public_name(where, NAMED),
     data_sets=DATA_SETS,
     hub_task="video-classification",

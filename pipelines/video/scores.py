@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.common import metrics
+from pipelines.common.metrics import edit_distance
 
 OVERLAPS = (10, 25, 50)  # per cent
 
@@ -33,17 +34,7 @@ def edit_score(true: np.ndarray, predicted: np.ndarray, background: int | None =
     (Levenshtein 1966), and n is the length of the longer list. 100 if both are empty."""
     one, other = ([label for label, _, _ in segments(track, background)] for track in (true, predicted))
     longest = max(len(one), len(other))
-    return 100 * (1 - distance(one, other) / longest) if longest else 100.0
-
-
-def distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Returns the Levenshtein distance, computed row by row."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(other, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]
+    return 100 * (1 - edit_distance(one, other) / longest) if longest else 100.0
 
 
 def overlap_counts(true: np.ndarray, predicted: np.ndarray, k: float, background: int | None = None) -> np.ndarray:

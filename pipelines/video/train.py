@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common import metrics
+from pipelines.common.data.splits import require_part
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_json
 from pipelines.common.runs import Run
@@ -59,11 +60,9 @@ def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained |
     Raises:
         UserError: The data has no validation part, or only one label.
     """
-    if "validation" not in videos and config.evaluation.monitor != "none":
-        raise UserError(
-            f"--data {config.data.location} has no part validation: expected one, a --validation-share above 0,"
-            " or --monitor none"
-        )
+    if config.evaluation.monitor != "none":
+        expected = "expected one, a --validation-share above 0, or --monitor none"
+        require_part("validation", videos, config.data.location, expected)
     names = dataset.name_labels([*videos["train"], *videos.get("validation", [])], config.data)
     if base and not config.data.label_names and set(names) <= set(base.names):
         names = base.names

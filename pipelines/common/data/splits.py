@@ -1,11 +1,25 @@
-"""Splits the rows of a data set at random, with the rows of a group in the same part."""
+"""The parts of a data set: train, validation and test; random splits, with the rows of a group in the same part."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from pipelines.common.errors import UserError
+
+HELD_OUT = "expected one, or a --validation-share above 0"
+
+
+def require_part(part: str, present: Iterable[str], where: str, expected: str = ""):
+    """Raises UserError unless data has a part.
+
+    Args:
+        present: the parts that it has.
+        where: the value of --data.
+        expected: what the message says then. "": which parts there are.
+    """
+    if part not in (present := list(present)):
+        raise UserError(f"--data {where} has no part {part}: {expected or 'it has ' + ', '.join(present)}")
 
 
 def split(groups: Sequence, size: float, seed: int, where: str, expected: str) -> tuple[list[int], list[int]]:

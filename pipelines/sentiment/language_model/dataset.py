@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from layers.text import END, PADDING, START
 from pipelines.common.data.loading import without_autograph, without_autotune
+from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.tables import COMPRESSIONS, read_lines
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
@@ -46,8 +47,7 @@ def load(data: DataConfig, max_characters: int) -> dict[str, Reviews]:
         train, validation = dataset.split_off(read_text(where, max_characters), data.validation_share, data)
         return {"train": train, "validation": validation}
     parts = dataset.load(data, labelled=False)
-    if "validation" not in parts:
-        raise UserError(f"--data {data.location} has no part validation: expected one, or a --validation-share above 0")
+    require_part("validation", parts, data.location, HELD_OUT)
     unlabelled = dataset.load_unlabelled(data, parts)
     if unlabelled is not None:
         parts["train"] = join(parts["train"], unlabelled)

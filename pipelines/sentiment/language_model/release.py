@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from pipelines.common import release as releases
-from pipelines.common.card import DataSet, Score
+from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.common.runs import Run
@@ -22,7 +22,7 @@ def release(options: Release, data_sets: dict[str, DataSet]) -> pathlib.Path:
     """Writes the release of a run of the command pretrain and returns its folder."""
     description = releases.Description(
         task=TASK,
-        pipeline="sentiment",
+        package="sentiment",
         kind=Config,
         presets=PRESETS,
         train="pretrain",
@@ -52,7 +52,7 @@ def evaluate(path: pathlib.Path, split: str) -> dict:
 
 
 def about(config: Config) -> str:
-    layers = {"lstm": "LSTM", "rnn": "vanilla RNN"}[config.model.cell]
+    layers = CELL_NAMES[config.model.cell]
     directions = "in both directions" if config.model.bidirectional else "forwards"
     return (
         f"A language model of reviews: {layers}, {config.model.layers} x {config.model.units} units {directions}. It"

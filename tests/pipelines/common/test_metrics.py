@@ -33,3 +33,15 @@ def test_softmax_of_large_logits():
     np.testing.assert_allclose(
         metrics.softmax(np.array([[1e4, 1e4 - np.log(3)]], np.float32)), [[0.75, 0.25]], atol=1e-3
     )
+
+
+def test_the_edit_distance_is_minimal():
+    def slow(a, b):
+        if not a or not b:
+            return len(a) + len(b)
+        return min(slow(a[1:], b) + 1, slow(a, b[1:]) + 1, slow(a[1:], b[1:]) + (a[0] != b[0]))
+
+    draw = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = ([str(word) for word in draw.integers(0, 3, draw.integers(0, 6))] for _ in range(2))
+        assert metrics.edit_distance(a, b) == slow(a, b)
