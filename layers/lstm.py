@@ -66,17 +66,17 @@ def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
 
 
 def factors(gates, states, previous_states):
-    """Returns what dc and dh are multiplied by in the equations of the gradient, for all steps at once.
+    """Returns the factors of dc and dh in the equations of the gradient, for all steps at once.
 
-    These factors do not depend on dc and dh, so they can be computed before the loop that runs backwards in time.
+    They depend only on the gates and states, so they are computed before the loop that runs backwards in time.
 
     Args:
         gates: (i, f, g, o).
         states, previous_states: (h, c) after and before each step. All are float[time, batch, units].
 
     Returns:
-        The factors from [dc, dc, dc, dh] to [dz_i, dz_f, dz_g, dz_o], float[time, batch, 4 units]; from dh to dc and
-        from dc to dc(t-1), float[time, batch, units].
+        The factor of [dc, dc, dc, dh] in [dz_i, dz_f, dz_g, dz_o], float[time, batch, 4 units]; that of dh in dc, and
+        that of dc in dc(t-1), each float[time, batch, units].
     """
     i, f, g, o = gates
     (_, c), (_, c_previous) = states, previous_states
@@ -95,7 +95,7 @@ def step_back(d_state, factors, W_h_transposed):
 
     Args:
         d_state: (dh, dc'), each float[batch, units].
-        factors: those of this step.
+        factors: what `factors` returns, for this step.
         W_h_transposed: W_h^T, float[4 units, units].
 
     Returns:
@@ -109,12 +109,12 @@ def step_back(d_state, factors, W_h_transposed):
 
 
 def sigmoid_grad(y, dy):
-    """dy y (1 - y): the gradient with respect to z, where y = sigmoid(z)."""
+    """Returns dy y (1 - y), the gradient with respect to z of y = sigmoid(z)."""
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
 def tanh_grad(y, dy):
-    """dy (1 - y^2): the gradient with respect to z, where y = tanh(z)."""
+    """Returns dy (1 - y^2), the gradient with respect to z of y = tanh(z)."""
     return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
@@ -137,7 +137,7 @@ class LSTMCell(keras.layers.LSTMCell):
 
     def __init__(self, units, *args, **kwargs):
         super().__init__(units, *args, **kwargs)
-        self.dropout_mask_count = None  # one mask, not Keras's one for each gate
+        self.dropout_mask_count = None  # Keras: a mask for each gate; None: one for all
 
     def call(self, inputs, states, training=False):
         x, (h, c) = inputs, states
@@ -149,11 +149,11 @@ class LSTMCell(keras.layers.LSTMCell):
         return h, [h, c]
 
     def step(self, a, state, W_h):
-        """`step` of this file with the activations of this cell."""
+        """Returns what the function `step` of this file returns with the activations of this cell."""
         return step(a, state, W_h, self.activation, self.recurrent_activation)
 
     def output(self, h):
-        """y = h: the LSTM has no output layer of its own."""
+        """Returns y = h. (The cell of the vanilla RNN may have an output map, y = W_ho h + b_o.)"""
         return h
 
 
@@ -161,9 +161,11 @@ class LSTMCell(keras.layers.LSTMCell):
 class LSTM(Recurrent, keras.layers.LSTM):
     """The LSTM over a whole sequence: a drop-in replacement for `keras.layers.LSTM`.
 
-    The weights have Keras's layout and copy both ways. With `training=True`, with tanh and sigmoid and
-    without `return_gates`, the layer uses the gradient of this file. Otherwise TensorFlow differentiates it
-    automatically, which is slower. The layer compiles under XLA.
+    The weights have the layout of Keras: `set_weights` accepts those of its LSTM, and the other way round.
+
+    With `training=True` the layer computes its gradient by the equations at the top of this file, if the activations
+    are tanh and sigmoid and `return_gates` is False. Otherwise TensorFlow derives the gradient from the operations,
+    which is slower. The layer can be compiled by XLA.
 
     Args:
         units: size of h and c.
@@ -176,7 +178,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         sequences: float[batch, time, features].
         initial_state: [h(0), c(0)], each float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether to apply dropout and, as said above, to use the gradient of this file.
+        training: whether to apply dropout, and to use the gradient of this file (see above).
 
     Returns:
         h: float[batch, units] of the last step or, with `return_sequences`, float[batch, time, units];
@@ -187,7 +189,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
 
     Raises:
         ValueError: `unroll` with an unknown number of steps; a stateful call with a different batch size from before; a
-            mask of a different size from the input; other than two initial states, or one of another width;
+            mask of a different size from the input; initial states that are not two, or not `units` wide;
             `return_gates` inside `keras.layers.Bidirectional`.
         tf.errors.InvalidArgumentError: a wrong size that is only known when a graph runs.
     """
@@ -216,12 +218,12 @@ class LSTM(Recurrent, keras.layers.LSTM):
 
     @property
     def _uses_bptt(self):
-        tanh, sigmoid = self.cell.activation, self.cell.recurrent_activation
-        of_lecture = tanh is keras.activations.tanh and sigmoid is keras.activations.sigmoid
-        return of_lecture and not self.return_gates
+        """Whether training uses the gradient of this file, which is that of tanh and sigmoid, and not of the gates."""
+        activations = self.cell.activation, self.cell.recurrent_activation
+        return activations == (keras.activations.tanh, keras.activations.sigmoid) and not self.return_gates
 
     def _named_gates(self, sequences, mask):
-        """The dict that `return_gates` returns, from what the steps returned, each float[time, batch, units]."""
+        """Returns the dict of `return_gates`, given h, c, i, f, g, o of all steps, each float[time, batch, units]."""
         _, c, *gates = sequences
         gates = select(mask, gates, [tf.zeros_like(gate) for gate in gates])
         return {name: tf.transpose(value, [1, 0, 2]) for name, value in zip("ifgoc", [*gates, c], strict=True)}

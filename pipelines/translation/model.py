@@ -4,9 +4,9 @@
                                                                              |
     target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
 
-With attention, the decoder also reads a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
-The layer before the softmax, the readout, then is tanh(W [h, c, e] + b) of the decoder's output h, that mean c and the
-embedding e of the previous token, where Luong et al. 2015 have tanh(W [c, h]).
+With attention, the decoder also reads c, a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
+A layer before the softmax, the readout, then computes tanh(W [h, c, e] + b) from the decoder's output h, from c and
+from the embedding e of the previous token. (Luong et al. 2015 compute tanh(W [c, h]).)
 
 `decode` reads a whole sequence of tokens at once (training, with teacher forcing); `step` reads one token (decoding).
 """
@@ -55,19 +55,20 @@ class TranslationModel(keras.Model):
         reverse: Read the source backwards.
         bidirectional: Read the source in both directions, with half of the units each.
         residual: Add a layer's input to its output, from the second layer on (He et al. 2016; Wu et al. 2016).
-        context: "none", "last", "mean" or "max": how the outputs of the encoder are pooled over time into the vector
-            that the decoder reads at every time step (Cho et al. 2014, "Learning phrase representations using RNN
-            encoder-decoder").
+        context: The vector that the decoder reads at every time step besides the previous token (Cho et al. 2014,
+            "Learning phrase representations using RNN encoder-decoder"): the "last", "mean" or "max" of the outputs of
+            the encoder over time; or "none".
         attention: "none", "dot", "general" or "additive": how the decoder scores the outputs of the encoder.
-        attention_input: Attention inside the recurrence, see `layers/recurrent_decoder.py`.
+        attention_input: The result of the attention is an input of the decoder at the next time step, see
+            `layers/recurrent_decoder.py`.
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
         dropout: Fraction of the units to drop between layers and before the softmax.
         embedding_dropout: Fraction of each token embedding to drop.
         recurrent_dropout: Fraction of the hidden state to drop before a layer reads it, one mask per sentence.
         variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016).
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
-        initial_range: Draws the weights, except the biases of dense layers, from U(-r, r) with this r. 0: normal for
-            embeddings, Glorot for kernels, orthogonal for recurrent kernels.
+        initial_range: The r of U(-r, r), from which all initial weights are drawn, except the biases of dense layers.
+            0: embeddings are drawn from a normal distribution, kernels by Glorot, recurrent kernels are orthogonal.
         seed: Makes initial weights and dropout repeatable.
     """
 
@@ -149,10 +150,11 @@ class TranslationModel(keras.Model):
         self.encoder = [recurrent(width, f"encoder_{n}") for n in numbers]
         self.backward = [recurrent(width, f"backward_{n}", go_backwards=True) for n in numbers if bidirectional]
         states = 2 if cell == "lstm" else 1  # h and c, or h
+        # Linear maps from the final states of both directions to the first state of the decoder, for each layer.
         self.bridges = [[dense(units, f"bridge_{n}_{s}") for s in range(states)] for n in numbers if bidirectional]
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
-        # With attention, the dropout behind the last layer is behind the readout instead.
+        # With attention, dropout follows the readout instead of the last layer.
         rates = [dropout if n < layers or attention == "none" else 0.0 for n in numbers]
         self.decoder_dropouts = [drop(rate, f"decoder_dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
         self.attention = None
@@ -199,7 +201,8 @@ class TranslationModel(keras.Model):
             source: int32[batch, time].
 
         Returns:
-            The state of a `RecurrentDecoder`.
+            The state of a `RecurrentDecoder`: the final states of all encoder layers, and the context or what attention
+            reads.
         """
         mask = source != PADDING
         if self.reverse:
@@ -227,12 +230,12 @@ class TranslationModel(keras.Model):
         """Runs the decoder over given tokens (with the true ones: teacher forcing).
 
         Args:
-            tokens: int32[batch, time], START, then the sentence: at each time step, the token before the one to be
-                predicted.
+            tokens: int32[batch, time], the token before the one that is predicted at each time step: START, then the
+                sentence.
             state: what `encode` returns.
 
         Returns:
-            The inputs of the softmax, float[batch, time, width], and what the `RecurrentDecoder` returned.
+            The inputs of the softmax, float[batch, time, width], and the outputs of the `RecurrentDecoder`.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
@@ -245,8 +248,8 @@ class TranslationModel(keras.Model):
         """Runs the decoder for one time step (decoding, see `layers.decoding`).
 
         Args:
-            tokens: int32[rows], the token before.
-            state: what `encode` or the step before returned, each tensor [rows, ...].
+            tokens: int32[rows], the previous tokens.
+            state: what `encode` or the previous step returned, each tensor [rows, ...].
 
         Returns:
             (logits float32[rows, vocabulary], the new state).
