@@ -39,6 +39,12 @@ TASKS = sorted(
 LANGUAGE_MODEL = "sentiment.language_model"  # its commands and preprocessing are those of sentiment
 
 
+@cache
+def tree_of(name: str) -> ast.Module:
+    """Returns the syntax tree of a module."""
+    return ast.parse(MODULES[name].read_text("utf-8"), str(MODULES[name]))
+
+
 def statements(tree: ast.AST, inside_functions: bool):
     """Yields the nodes of a syntax tree; without function bodies, only those that run on import."""
     for node in ast.iter_child_nodes(tree):
@@ -52,7 +58,7 @@ def imports(name: str, inside_functions: bool = True) -> frozenset[str]:
     """Returns the full names of what a module imports; for `from a import b`, "a" and "a.b"."""
     path = MODULES[name]
     found = set()
-    for node in statements(ast.parse(path.read_text("utf-8"), str(path)), inside_functions):
+    for node in statements(tree_of(name), inside_functions):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -83,23 +89,26 @@ def test_the_tree_was_found():
     assert "sentiment" in TASKS
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_import_floors(name):
-    mine = imports(name)
+def floors_above(name: str) -> list[str]:
+    """Returns the packages that a module must not import."""
     if in_package(name, "layers"):
-        forbidden = ["pipelines"]
-    elif in_package(name, "pipelines.common"):
-        forbidden = [f"pipelines.{part}" for part in (*TASKS, *ABOVE)]
-    elif any(in_package(name, f"pipelines.{part}") for part in ABOVE):
-        forbidden = []
-    else:
-        forbidden = [f"pipelines.{part}" for part in (*TASKS, *ABOVE) if not in_package(name, f"pipelines.{part}")]
-    assert [found for found in mine for package in forbidden if in_package(found, package)] == []
+        return ["pipelines"]
+    if in_package(name, "pipelines.common"):
+        return [f"pipelines.{part}" for part in (*TASKS, *ABOVE)]
+    if any(in_package(name, f"pipelines.{part}") for part in ABOVE):
+        return []
+    return [f"pipelines.{part}" for part in (*TASKS, *ABOVE) if not in_package(name, f"pipelines.{part}")]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_imports_data_or_tests(name):
-    assert [found for found in imports(name) if found.split(".")[0] in ("data", "make_samples", "tests")] == []
+def test_import_floors():
+    wrong = [
+        (name, found)
+        for name in MODULES
+        for found in imports(name)
+        for package in (*floors_above(name), "data", "make_samples", "tests")
+        if in_package(found, package)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("task", [*TASKS, LANGUAGE_MODEL])
@@ -133,21 +142,19 @@ def test_predict_uses_only_the_export_and_pictures(task):
     assert reached(f"pipelines.{task}.predict") - allowed == {f"pipelines.{task}.predict"}
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if any(in_package(n, f"pipelines.{task}") for task in TASKS)])
-def test_tasks_contain_no_decoding_algorithm(name):
+def test_tasks_contain_no_decoding_algorithm():
     """A decoding algorithm would most likely use one of these."""
-    nodes = ast.walk(ast.parse(MODULES[name].read_text("utf-8")))
-    called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
-    assert called.isdisjoint({"while_loop", "top_k", "categorical", "stateless_categorical"})
+    algorithms = ("while_loop", "top_k", "categorical", "stateless_categorical")
+    of_tasks = [name for name in MODULES if any(in_package(name, f"pipelines.{task}") for task in TASKS)]
+    wrong = [(name, called) for name in of_tasks for called, _ in calls(name) if called.split(".")[-1] in algorithms]
+    assert wrong == []
 
 
-QUICK = [name for name in MODULES if name.split(".")[-1] in ("config", "presets", "options", "cli", "__main__")]
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_help_imports_no_tensorflow(name):
+def test_help_imports_no_tensorflow():
+    quick = [name for name in MODULES if name.split(".")[-1] in ("config", "presets", "options", "cli", "__main__")]
     slow = {
-        (module, found)
+        (name, module, found)
+        for name in quick
         for module in reached(name, inside_functions=False)
         for found in imports(module, inside_functions=False)
         if found.split(".")[0] in SLOW_IMPORTS
@@ -155,66 +162,75 @@ def test_help_imports_no_tensorflow(name):
     assert slow == set()
 
 
-@pytest.mark.parametrize("task", [*TASKS, *ABOVE])
-def test_no_tensorflow_is_loaded_in_a_process_of_the_command_line(task):
-    program = f"import sys, pipelines.{task}.__main__; print(sorted({SLOW_IMPORTS} & set(sys.modules)))"
+def test_no_tensorflow_is_loaded_in_a_process_of_the_command_line():
+    """One process imports all command lines: none of them may load a slow package."""
+    modules = ", ".join(f"pipelines.{task}.__main__" for task in (*TASKS, *ABOVE))
+    program = f"import sys, {modules}; print(sorted({SLOW_IMPORTS} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_import_hides_a_package_of_the_project(name):
+def test_no_import_hides_a_package_of_the_project():
     """`from keras import layers` would hide our own package called layers."""
-    path = MODULES[name]
-    bound = {
-        alias.asname or alias.name
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    wrong = [
+        (name, alias.name)
+        for name in MODULES
+        for node in ast.walk(tree_of(name))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
-    }
-    assert bound & {"layers", "pipelines"} == set()
+        if (alias.asname or alias.name) in ("layers", "pipelines")
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_import_by_string(name):
-    tree = ast.parse(MODULES[name].read_text("utf-8"))
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert names & {"__import__", "import_module", "eval", "exec"} == set()
-    machinery = {found for found in imports(name) if in_package(found, "importlib")}
-    assert [found for found in machinery if not found.startswith(("importlib.metadata", "importlib.resources"))] == []
+def test_no_import_by_string():
+    by_string = ("__import__", "import_module", "eval", "exec")
+    wrong = [
+        (name, node.id)
+        for name in MODULES
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.Name) and node.id in by_string
+    ]
+    allowed = ("importlib.metadata", "importlib.resources")
+    wrong += [
+        (name, found)
+        for name in MODULES
+        for found in imports(name)
+        if in_package(found, "importlib") and not found.startswith(allowed)
+    ]
+    assert wrong == []
 
 
 @cache
 def calls(name: str) -> list[tuple[str, ast.Call]]:
     """Returns (the source text of the called function, the call) for each call in a module."""
-    tree = ast.parse(MODULES[name].read_text("utf-8"))
-    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    nodes = ast.walk(tree_of(name))
+    return [(ast.unparse(node.func), node) for node in nodes if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_dataset_is_autotuned(name):
+def test_no_dataset_is_autotuned():
     """pipelines/common/data/loading.py explains why."""
-    told = {id(argument) for written, call in calls(name) if written == "without_autotune" for argument in call.args}
-    made = [
-        (written, call)
-        for written, call in calls(name)
-        if written.startswith("tf.data.Dataset.") or written.endswith(".as_dataset")
-    ]
-    assert [w for w, call in made if id(call) not in told and not w.startswith("tf.data.Dataset.zip")] == []
+    wrong = []
+    for name in MODULES:
+        told = {id(given) for written, call in calls(name) if written == "without_autotune" for given in call.args}
+        for written, call in calls(name):
+            is_made = written.startswith("tf.data.Dataset.") or written.endswith(".as_dataset")
+            if is_made and id(call) not in told and not written.startswith("tf.data.Dataset.zip"):
+                wrong.append((name, written))
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_is_converted_by_autograph(name):
+def test_nothing_is_converted_by_autograph():
     """All graphs use TensorFlow's control flow; converting Python's takes seconds."""
-    tree = ast.parse(MODULES[name].read_text("utf-8"))
-    decorators = [ast.unparse(each) for node in ast.walk(tree) for each in getattr(node, "decorator_list", [])]
-    assert "tf.function" not in decorators
-    for written, call in calls(name):
-        if written == "tf.function":
-            words = {word.arg: ast.unparse(word.value) for word in call.keywords}
-            assert words.get("autograph") == "False", ast.unparse(call)
-        if written.endswith(".map"):
-            assert ast.unparse(call.args[0]).startswith("without_autograph("), ast.unparse(call)
+    for name in MODULES:
+        decorated = [each for node in ast.walk(tree_of(name)) for each in getattr(node, "decorator_list", [])]
+        assert "tf.function" not in map(ast.unparse, decorated), name
+        for written, call in calls(name):
+            if written == "tf.function":
+                words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                assert words.get("autograph") == "False", (name, ast.unparse(call))
+            if written.endswith(".map"):
+                assert ast.unparse(call.args[0]).startswith("without_autograph("), (name, ast.unparse(call))
 
 
 @pytest.mark.parametrize("task", [*TASKS, LANGUAGE_MODEL])
@@ -226,11 +242,13 @@ def test_every_task_has_the_same_files(task):
     assert expected - present == set()
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if in_package(name, "pipelines.common")])
-def test_the_families_of_common_import_downwards(name):
+def test_the_families_of_common_import_downwards():
     """errors < files < config, runs, … < data < vision; pictures and serving beside them; evaluation and training above
     all."""
-    family = name.split(".")[2] if name.count(".") > 2 else ""
+
+    def family(module: str) -> str:
+        return module.split(".")[2] if module.count(".") > 2 else ""
+
     allowed = {
         "": {""},
         "data": {"", "data"},
@@ -240,12 +258,16 @@ def test_the_families_of_common_import_downwards(name):
         "evaluation": {"", "pictures", "evaluation"},
         "training": {"", "data", "pictures", "training"},
     }
-    found = {
-        module.split(".")[2] if module.count(".") > 2 else ""
-        for module in imports(name) & MODULES.keys()
-        if in_package(module, "pipelines.common") and MODULES[module].name != "__init__.py"
-    }
-    assert found <= allowed[family]
+    of_common = [
+        name for name in MODULES if in_package(name, "pipelines.common") and MODULES[name].name != "__init__.py"
+    ]
+    wrong = [
+        (name, module)
+        for name in of_common
+        for module in of_common
+        if module in imports(name) and family(module) not in allowed[family(name)]
+    ]
+    assert wrong == []
 
 
 def test_files_are_named_by_concept():

@@ -12,11 +12,7 @@ from tests import device_programs
 
 KERNEL = np.random.default_rng(0).normal(size=(64, 80)).astype(np.float32)
 INPUTS = np.random.default_rng(1).normal(size=(50, 1, 64)).astype(np.float32)
-WEIGHTS = [  # and how many bytes a number takes, and how near the answers are
-    ("float32", 4, 1e-6),
-    pytest.param("float16", 2, 1e-2, marks=pytest.mark.extra),
-    pytest.param("int8", 1, 0.1, marks=pytest.mark.extra),
-]
+WEIGHTS = [("float32", 4, 1e-6), ("float16", 2, 1e-2), ("int8", 1, 0.1)]  # bytes of a number, and its tolerance
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +35,7 @@ def expected(call_inputs):
     return logits / logits.sum(axis=-1, keepdims=True)
 
 
+@pytest.mark.extra  # the converters take seconds to import
 @pytest.mark.parametrize("format", RUNTIMES)
 @pytest.mark.parametrize(("weights", "size", "atol"), WEIGHTS)
 def test_files_are_written_and_answer(given, tmp_path, format, weights, size, atol):
@@ -133,6 +130,7 @@ def test_a_failed_export_leaves_what_was_there(given, tmp_path, format):
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.extra
 def test_other_files_are_refused(given, tmp_path):
     device_programs.require("onnx")
     (tmp_path / "notes.txt").write_text("mine")
@@ -152,6 +150,7 @@ def test_a_missing_runtime_is_named(given, tmp_path, monkeypatch, format, module
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.extra
 def test_what_cannot_be_converted_or_run_is_explained(given, tmp_path):
     device_programs.require("onnx")
 
