@@ -245,6 +245,10 @@ def test_runs_that_write_other_words_are_no_ensemble(shared, tmp_path):
     with pytest.raises(UserError, match="cannot be averaged: their vocabularies differ"):
         export(Export((shared.run, tmp_path / "run"), tmp_path / "export"))
     assert not (tmp_path / "export").exists()
-    assert export(Export((shared.run, shared.run), tmp_path / "twice")) == tmp_path / "twice"
     with pytest.raises(UserError, match="does not exist"):
         export(Export((tmp_path / "none",)))
+
+
+@pytest.mark.extra
+def test_a_run_may_be_averaged_with_itself(shared, tmp_path):
+    assert export(Export((shared.run, shared.run), tmp_path / "twice")) == tmp_path / "twice"

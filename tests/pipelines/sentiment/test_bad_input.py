@@ -187,6 +187,7 @@ def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.extra
 def test_empty_reviews_and_one_of_ten_megabytes_train(command, tiny, tmp_path, capsys):
     path = tmp_path / "reviews.csv"
     path.write_text(GOOD + ",1\n,0\n" + "good film " * 1_000_000 + ",1\n")

@@ -168,6 +168,7 @@ def test_fine_tuning_of_a_run_that_is_calibrated_by_length(short, shared, tmp_pa
     assert after["scale"] != before["scale"]  # fitted anew, to other validation reviews
 
 
+@pytest.mark.extra
 def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
     """Its configuration was flat."""
     run = tmp_path / "run"
@@ -191,6 +192,7 @@ def test_a_run_of_version_0_1(shared, tmp_path, command, tiny, capsys):
     assert from_json(Config, json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]).model.units == 4
 
 
+@pytest.mark.extra
 def test_the_sample_is_learned(tmp_path, command):
     run = tmp_path / "run"
     assert command("train", "sample", "--run", run, "--no-tensorboard") == 0
@@ -284,6 +286,7 @@ def test_fine_tuning_starts_from_the_weights_of_the_run(shared, tmp_path, comman
     np.testing.assert_allclose(logits(after)[:, ::-1], logits(before), atol=1e-6)
 
 
+@pytest.mark.extra
 def test_the_average_with_the_weights_before_fine_tuning(shared, tmp_path, command, make, capsys):
     make_reviews, write_csv = make
     data = write_csv(
@@ -319,6 +322,7 @@ def test_a_mixture_with_the_reviews_of_the_run_before(shared):
     assert len(found["mixture in train"]) == len(own["train"])
 
 
+@pytest.mark.extra
 def test_fine_tuning_with_a_mixture(shared, tmp_path, command, make):
     make_reviews, write_csv = make
     data = write_csv(tmp_path / "reviews.csv", make_reviews(40, 5))

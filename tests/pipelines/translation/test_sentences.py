@@ -66,6 +66,7 @@ def test_a_prefix_begins_the_first_sentence(decoders):
     assert found.tolist() == [alone + b" " + second, alone]
 
 
+@pytest.mark.extra
 def test_a_run_that_splits_sentences_does_so_in_its_export(command, shared, tiny, tmp_path):
     run = tmp_path / "run"
     options = ["--split-sentences", "--restore-case", "--noise", "0.5", "--epochs", "4"]

@@ -400,7 +400,7 @@ def other_weights(run, folder):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["both", "forward"])
+@pytest.mark.parametrize("kind", [pytest.param("both", marks=pytest.mark.extra), "forward"])
 def test_the_average_of_two_runs(features, command, tmp_path, capsys, kind):
     """Its probabilities are the mean of those of the runs: in the export, also in steps, and in evaluate."""
     runs = [getattr(features, kind), other_weights(getattr(features, kind), tmp_path / "other")]
@@ -438,6 +438,7 @@ def test_runs_that_cannot_be_averaged(features, command, capsys, tmp_path):
     assert "cannot be averaged: their directions differ" in capsys.readouterr().err
 
 
+@pytest.mark.extra
 def test_the_weights_of_the_last_epoch_without_a_validation_part(folder, command, tmp_path):
     (folder / "splits" / "test.split1.bundle").unlink()
     words = ["train", "50salads", "--data", folder, *TINY, "--validation-share", "0"]
