@@ -9,6 +9,7 @@ machines, SLURM or Kubernetes does this: docs/clusters.md.
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from pipelines.common.cli import WORKER_LOST
+from pipelines.common.cli import FAULT, INTERRUPTED, WORKER_LOST
 
 GRACE = 20.0  # seconds that the other workers have to end, when one has
 POLL = 0.05  # seconds
@@ -107,7 +108,7 @@ def launch(command: Sequence[str], workers: int, restarts: int) -> int:
             if final or not any(statuses):
                 return final[0] if final else 0
             if received:
-                return 128 + received[0]
+                return INTERRUPTED
             lost = ", ".join(f"worker {i} {said(status)}" for i, status in enumerate(statuses) if status)
             again = f"starting all again ({attempt + 1} of {restarts})" if attempt < restarts else "giving up"
             print(f"launch: {lost}: {again}", file=sys.stderr, flush=True)
@@ -131,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.workers < 1 or options.restarts < 0:
         parser.error("expected at least 1 worker, and 0 restarts or more")
+    if shutil.which(options.command[0]) is None:
+        print(f"launch: {options.command[0]} is not a program: expected python -m pipelines.TASK …", file=sys.stderr)
+        return FAULT
     return launch(options.command, options.workers, options.restarts)
 
 

@@ -5,7 +5,6 @@ import pathlib
 import zlib
 from collections.abc import Iterator, Mapping
 
-import pipelines
 from pipelines.common.config import expand_home, map_paths
 from pipelines.common.files import data_files
 from pipelines.common.runs import NOT_COMPARED, as_json, flatten, versions
@@ -82,18 +81,18 @@ def files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def source_files() -> Iterator[tuple[str, int]]:
     """Yields the name and checksum of every module of the project."""
-    root = pathlib.Path(pipelines.__file__).resolve().parents[1]
+    root = pathlib.Path(__file__).resolve().parents[3]
     for package in ("layers", "pipelines"):
         for file in sorted((root / package).rglob("*.py")):
             yield str(file.relative_to(root)), zlib.crc32(file.read_bytes())
 
 
-def differences(here: Mapping[str, object], there: Mapping[str, object]) -> str:
-    """Returns which values differ, in words; empty if none does. "there" is the other worker."""
-    names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-    found = [f"{name} is {shown(there, name)} there and {shown(here, name)} here" for name in names[:SHOWN]]
-    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return "; ".join(found + more)
+def differences(chief: Mapping[str, object], other: Mapping[str, object], index: int) -> str:
+    """Returns which values of worker `index` are not those of the chief, in words; empty if all are."""
+    names = [name for name in {**chief, **other} if chief.get(name) != other.get(name)]
+    found = [f"{name} is {shown(chief, name)} at worker 0 and {shown(other, name)} at worker {index}" for name in names]
+    more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return "; ".join(found[:SHOWN] + more)
 
 
 def shown(values: Mapping[str, object], name: str) -> str:

@@ -94,6 +94,8 @@ class Trainer:
             return self.run.summary
         self._prepare()
         self._restore_checkpoint()
+        if workers.several():
+            workers.require_same(self.updates.checksum(), "the weights with which the training begins")
         try:
             with Signals() as self.signals:
                 self.callback_list.on_train_begin()

@@ -91,11 +91,11 @@ def require_same(cluster: Cluster, description: dict, message: dict):
         )
     if message["error"]:
         raise UserError(f"{cluster.name(index)}: {message['error']}")
-    found = differences(message["description"], description)
+    found = differences(description, message["description"], index)
     if found:
         raise UserError(
-            f"{cluster.name(index)} differs from {cluster.name(0)}, but all workers need the same command, data and"
-            f" versions: {found}"
+            f"{cluster.name(index)} differs from the chief, but all workers need the same command, data and versions:"
+            f" {found}"
         )
 
 
@@ -106,34 +106,28 @@ def meet_as_worker(cluster: Cluster, description: dict, seconds: float, folder: 
     port of this worker is used.
     """
     deadline = time.monotonic() + seconds
-    chief, error = cluster.name(0), None
+    chief, own_error = cluster.name(0), None
     try:
         with listen(cluster):
             pass
     except UserError as used:
-        error = str(used)
+        own_error = str(used)
+    message = {
+        "index": cluster.index, "workers": list(cluster.workers), "description": description, "error": own_error
+    }  # fmt: skip
     while True:
         try:
-            line = socket.create_connection(address(cluster.workers[0]), timeout=min(seconds, 5.0))
+            line = reach(cluster.workers[0])
             break
         except OSError as refused:
             if time.monotonic() > deadline:
-                reason = error or f"it did not come within {seconds:g} s ({refused.strerror or refused})"
+                reason = own_error or f"it did not come within {seconds:g} s ({refused.strerror or refused})"
                 raise UserError(f"{chief} is missing: {reason}") from refused
             time.sleep(RETRY)
-    with line:
+    with line, line.makefile("rb") as stream:
         line.settimeout(max(deadline - time.monotonic(), 0) + GRACE)
         try:
-            write(
-                line,
-                {
-                    "index": cluster.index,
-                    "workers": list(cluster.workers),
-                    "description": description,
-                    "error": error,
-                },
-            )
-            stream = line.makefile("rb")
+            write(line, message)
             verdict = read_from(stream)["error"]
         except (OSError, StrangerError) as silent:
             raise UserError(
@@ -142,10 +136,19 @@ def meet_as_worker(cluster: Cluster, description: dict, seconds: float, folder: 
         if verdict:
             raise UserError(verdict)
         try:
-            with stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
                 archive.extractall(folder, filter="data")
         except (OSError, tarfile.TarError) as error:
             raise UserError(f"the files of the run did not come from {chief}: {error}") from error
+
+
+def reach(worker: str) -> socket.socket:
+    """Returns a connection to a worker; raises OSError if nobody listens there."""
+    line = socket.create_connection(address(worker), timeout=5.0)
+    if line.getsockname() == line.getpeername():  # on one machine, TCP can connect a port that is free to itself
+        line.close()
+        raise ConnectionRefusedError("Connection refused")
+    return line
 
 
 @contextlib.contextmanager

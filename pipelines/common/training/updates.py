@@ -9,9 +9,11 @@ Each replica has random numbers of its own: with the same ones, the dropout of t
 
 import contextlib
 import itertools
+import zlib
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
@@ -125,7 +127,7 @@ class Updates:
             )
             for update in (False, True)
         }
-        self._step = lambda batch, step, update: traced[update](batch, step, tf.constant(float(self.stop)))
+        self._step = lambda batch, step, update, stop: traced[update](batch, step, stop)
         self._flush = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class Updates:
         update = self.pending == self.options.accumulate
         if update:
             self.pending = 0
-        new = self._step(batch, tf.constant(step, tf.int64), update)
+        new = self._step(batch, tf.constant(step, tf.int64), update, tf.constant(float(self.stop)))
         if self.replicas > 1:
             new = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], new)
             self.stopped = [*self.stopped[-1:], new.pop(STOP)]
@@ -158,7 +160,7 @@ class Updates:
         part = tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
         return part, tf.cast(has_rows, tf.float32)
 
-    def _replica_step(self, batch, step, update: bool, stop=None):
+    def _replica_step(self, batch, step, update: bool, stop):
         context = tf.distribute.get_replica_context()
         if self.replicas == 1:
             gradients, new, _ = self._differentiate(batch)
@@ -308,6 +310,13 @@ class Updates:
             "gradient": [*self.accumulators, *weight],
             "carried": self.carried,
         }
+
+    def checksum(self) -> int:
+        """Returns the CRC-32 of all variables."""
+        checksum = 0
+        for variable in itertools.chain(*self.variables().values()):
+            checksum = zlib.crc32(np.asarray(variable.numpy()).tobytes(), checksum)
+        return checksum
 
 
 def add_sums(sums, new):

@@ -11,6 +11,7 @@ import signal
 import numpy as np
 import tensorflow as tf
 
+from pipelines.common.errors import UserError
 from pipelines.common.training.cluster import Cluster
 
 _strategy: tf.distribute.Strategy | None = None
@@ -65,6 +66,12 @@ def any_worker(flag: bool) -> bool:
     return bool(_sum(np.array([flag], np.int32))[0]) if several() else flag
 
 
+def require_same(value, what: str):
+    """Raises UserError at every worker if a JSON value is not the same at all of them."""
+    if several() and any_worker(value != from_chief(value)):
+        raise UserError(f"{what} differ between the workers, although their configuration and data are the same")
+
+
 def _sum(values: np.ndarray) -> np.ndarray:
     """Returns the sum over the workers of int32[n]."""
     return strategy().experimental_local_results(_summed()(tf.constant(values)))[0].numpy()
@@ -74,8 +81,8 @@ def _sum(values: np.ndarray) -> np.ndarray:
 def _summed():
     def replica(values):
         context = tf.distribute.get_replica_context()
-        replicas = strategy().num_replicas_in_sync // len(_cluster.workers)  # of a worker: the first one counts
-        is_first = tf.equal(context.replica_id_in_sync_group % replicas, 0)
+        devices = len(strategy().extended.worker_devices)  # of this worker: the first one counts
+        is_first = tf.equal(context.replica_id_in_sync_group % devices, 0)
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_first, values, 0))
 
     return tf.function(
