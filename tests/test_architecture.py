@@ -33,7 +33,7 @@ MODULES = {
 }
 ABOVE = ("serve", "app")  # they use all tasks
 TASKS = sorted(
-    {name.split(".")[1] for name in MODULES if name.count(".") >= 1 and name.startswith("pipelines.")}
+    {name.split(".")[1] for name in MODULES if name.count(".") >= 2 and name.startswith("pipelines.")}
     - {"common", *ABOVE}
 )
 LANGUAGE_MODEL = "sentiment.language_model"  # its commands and preprocessing are those of sentiment
