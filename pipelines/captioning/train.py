@@ -32,6 +32,7 @@ from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
+from pipelines.common.training.prologue import train_run
 from pipelines.common.vision import encoders
 
 LEFT_OUT_FILE = "left_out.tsv"
@@ -39,10 +40,11 @@ LEFT_OUT_FILE = "left_out.tsv"
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains a run, or resumes it, or reports it if it is finished; returns its summary."""
-    run = Run.prepare(config.run, "captioning", config, preset)  # its folder is created after the data was checked
-    if run.finished:
-        report(run)
-        return run.summary
+    return train_run("captioning", config, preset, train_new, report)
+
+
+def train_new(run: Run, config: Config) -> dict:
+    """Trains a run, or resumes it. Its folder is created after the data was checked."""
     base = load_trained(Run.open(config.base, "captioning")) if config.base else None
     if base:
         refuse_changes(config.model, base.config.model)
@@ -66,9 +68,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         with atomic_write(run.path / VOCABULARY_FILE) as file:
             file.write(vocabulary.to_text())
         dataset.write_left_out(run.path / LEFT_OUT_FILE, images)
-        summary = Training(config, preprocessing, model, images, captions).fit(run)
-    report(run)
-    return summary
+        return Training(config, preprocessing, model, images, captions).fit(run)
 
 
 def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabulary:

@@ -19,13 +19,14 @@ import tyro
 
 from pipelines.common import named_runs
 from pipelines.common.config import expand_home, from_json
-from pipelines.common.errors import UserError
+from pipelines.common.errors import UserError, WorkerLostError
 from pipelines.common.runs import Run, beside_release
 
 QUIET = "3"  # no messages of TensorFlow below a fatal error
 FAULT = 2
 INTERRUPTED = 128 + 2  # as a shell reports a process that Ctrl-C ended
 BROKEN_PIPE = 128 + 13
+WORKER_LOST = os.EX_TEMPFAIL  # 75
 # Of standard output: an error of a file has its name, and files.py reports full disks itself.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -38,7 +39,7 @@ def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | 
     """Runs a command of a pipeline, and returns the exit status.
 
     0: success; 1: some inputs were invalid; 2: an error that the user can correct, described in one line on standard
-    error; 130: interrupted.
+    error; 75: another worker of the cluster was lost, all have to be started again; 130: interrupted.
 
     Args:
         task: name of the pipeline.
@@ -65,6 +66,11 @@ def main(task: str, commands: Mapping[str, Command], arguments: Sequence[str] | 
     except UserError as error:
         print(f"{program(task)}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAULT
+    except WorkerLostError as error:
+        print(f"{program(task)}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(WORKER_LOST)  # TensorFlow would wait for the lost worker
     except KeyboardInterrupt:
         print(f"{program(task)}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return INTERRUPTED

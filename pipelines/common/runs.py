@@ -15,6 +15,8 @@ from pipelines.common.config import expand_home, from_json, map_paths
 from pipelines.common.errors import UserError
 from pipelines.common.files import PARTIAL, data_files, read_json, write_json
 
+NOT_COMPARED = ("run", "training.worker_timeout")  # fields that may change when a run is resumed
+
 
 def beside_release(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder itself, or my-NAME beside it if it has a release, which training does not change."""
@@ -215,8 +217,8 @@ def as_json(config) -> dict:
 
 
 def with_absolute_paths(config) -> dict:
-    """Returns the flat JSON form of a config, without its own folder `run`."""
-    flat = flatten(as_json(map_paths(config, pathlib.Path.resolve))) | {"run": None}
+    """Returns the flat JSON form of a config, without the fields that may change."""
+    flat = flatten(as_json(map_paths(config, pathlib.Path.resolve))) | dict.fromkeys(NOT_COMPARED)
     location = flat.get("data.location")
     if location and location != "sample" and expand_home(location).exists():  # the sample, and tfds:NAME, have no path
         flat["data.location"] = str(expand_home(location).resolve())

@@ -19,6 +19,7 @@ from pipelines.common.runs import Run
 from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
+from pipelines.common.training.prologue import train_run
 from pipelines.sentiment import dataset, fine_tuning, self_training, warm_start
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
@@ -34,10 +35,11 @@ from pipelines.sentiment.validation import Validation
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a configuration, resumes it, or reports it if it is finished. Returns its summary."""
-    run = Run.prepare(config.run, "sentiment", config, preset)
-    if run.finished:
-        report(run)
-        return run.summary
+    return train_run("sentiment", config, preset, train_new, report)
+
+
+def train_new(run: Run, config: Config) -> dict:
+    """Trains a run, or resumes it. Its folder is created after the data was checked."""
     base = load_trained(Run.open(config.base, "sentiment")) if config.base else None
     if base:
         refuse_changes(config.model, base.config.model)
@@ -76,9 +78,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         if vectors:
             model.get_layer("embedding").set_weights([vectors.embeddings(config.training.seed)])
         at_start = model.get_weights() if config.transfer.base_share else None
-        summary = fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
-    report(run)
-    return summary
+        return fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
 
 
 def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | None) -> tuple[str, ...]:

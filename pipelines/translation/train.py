@@ -24,6 +24,7 @@ from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
+from pipelines.common.training.prologue import train_run
 from pipelines.translation import confidence, dataset
 from pipelines.translation.config import Config, LossConfig, VectorsConfig
 from pipelines.translation.decoder import make_decoder
@@ -48,10 +49,11 @@ SUBWORD_PAIRS = 1_000_000  # that subwords are learned from, at most
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Starts or resumes a run, and returns its summary. A finished run is only reported."""
-    run = Run.prepare(config.run, "translation", config, preset)  # its folder is created after the data was checked
-    if run.finished:
-        report(run)
-        return run.summary
+    return train_run("translation", config, preset, train_new, report)
+
+
+def train_new(run: Run, config: Config) -> dict:
+    """Trains a run, or resumes it. Its folder is created after the data was checked."""
     base = load_trained(Run.open(config.base, "translation")) if config.base else None
     if base:
         refuse_changes(config.model, base.config.model)
@@ -71,9 +73,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         for name, vocabulary in zip((SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE), vocabularies, strict=True):
             with atomic_write(run.path / name) as file:
                 file.write(vocabulary.to_text())
-        summary = fit(run, config, encoded, held_out["validation"], preprocessing, base, vectors)
-    report(run)
-    return summary
+        return fit(run, config, encoded, held_out["validation"], preprocessing, base, vectors)
 
 
 def learn_vocabularies(config: Config, pairs: Pairs | Stream, base: Trained | None) -> list[Vocabulary]:

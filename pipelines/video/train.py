@@ -10,6 +10,7 @@ from pipelines.common.runs import Run
 from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
+from pipelines.common.training.prologue import train_run
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.video import confidence, dataset, scores
 from pipelines.video.clips import Video
@@ -24,10 +25,11 @@ MAX_DIFFERENCE = 4.0  # of the log-probabilities of neighbouring frames in the s
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains a run, or resumes it, or reports it if it is finished; returns its summary."""
-    run = Run.prepare(config.run, "video", config, preset)  # its folder is created after the data was checked
-    if run.finished:
-        report(run)
-        return run.summary
+    return train_run("video", config, preset, train_new, report)
+
+
+def train_new(run: Run, config: Config) -> dict:
+    """Trains a run, or resumes it. Its folder is created after the data was checked."""
     base = load_trained(Run.open(config.base, "video")) if config.base else None
     if base:
         refuse_changes(config.model, base.config.model)
@@ -48,9 +50,7 @@ def train(config: Config, preset: str | None = None) -> dict:
         write_json(run.path / LABELS_FILE, list(names))
         if size:
             write_json(run.path / FEATURES_FILE, {"size": size})
-        summary = fit(run, config, model, tracks, names)
-    report(run)
-    return summary
+        return fit(run, config, model, tracks, names)
 
 
 def choose_names(config: Config, videos: dict[str, list[Video]], base: Trained | None) -> tuple[str, ...]:

@@ -70,10 +70,23 @@ class Checkpoints:
     def restore(self, variables: dict[str, list]) -> dict | None:
         """Assigns the newest whole checkpoint to the variables, and returns its progress; None without a checkpoint.
 
+        Raises:
+            UserError: The checkpoint is of another model or cannot be read, or all checkpoints are damaged.
+        """
+        newest = self.newest()
+        if newest is None:
+            return None
+        file, content, arrays = newest
+        assign(file, arrays, variables)
+        return content["state"]
+
+    def newest(self) -> tuple[pathlib.Path, dict, dict[str, np.ndarray]] | None:
+        """Returns the newest whole checkpoint, its JSON and its arrays; None without a checkpoint.
+
         Damaged checkpoints are reported on standard error and deleted.
 
         Raises:
-            UserError: The checkpoint is of another model or cannot be read, or all checkpoints are damaged.
+            UserError: The checkpoint cannot be read, or all checkpoints are damaged.
         """
         damaged = []
         for file in reversed(self.files()):
@@ -85,10 +98,9 @@ class Checkpoints:
                 print(f"{file} is damaged ({error}): falling back to the checkpoint before", file=sys.stderr)
                 damaged.append(file)
                 continue
-            assign(file, arrays, variables)
             for old in damaged:  # or they would be among the newest, which are kept
                 old.unlink(missing_ok=True)
-            return content["state"]
+            return file, content, arrays
         if damaged:
             raise UserError(f"every checkpoint in {self.folder} is damaged: delete the run folder to start again")
         return None

@@ -8,6 +8,9 @@ the same machine, with the same number of threads and the same --xla). One atomi
 training changes, and the order of the data depends only on the seed and the epoch. The other files (history.csv, logs,
 the best weights) are written before the checkpoint. A run that is killed in between writes them again, with the same
 content except for times.
+
+With several workers (--strategy multi-worker), the chief validates, decides and writes the run. The other workers train
+as it does, write nothing, and get its scores. All stop after the same step.
 """
 
 import contextlib
@@ -24,7 +27,7 @@ import tensorflow as tf
 from pipelines.common import files
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.common.training import strategies
+from pipelines.common.training import strategies, workers
 from pipelines.common.training.callbacks import TensorBoardLogs, display
 from pipelines.common.training.checkpoints import KEEP, Checkpoints, NotFiniteError
 from pipelines.common.training.interrupts import Interrupted, Signals
@@ -100,7 +103,7 @@ class Trainer:
                 self.callback_list.on_train_end()
                 return self._finish()
         except BaseException as error:
-            if self.progress.rows:
+            if self.progress.rows and workers.is_chief():
                 with contextlib.suppress(OSError, UserError):  # or they would hide `error`
                     self._draw_curves()
             if isinstance(error, NotFiniteError):
@@ -125,9 +128,9 @@ class Trainer:
         self.updates = Updates(self.model, self.loss, options, self.parameter_groups, steps_per_epoch)
         self.checkpoints = Checkpoints(self.run.checkpoints)
         self.progress = Progress()
-        tensorboard = [TensorBoardLogs(self.run.logs)] if options.tensorboard else []
+        shown = [*display(), *([TensorBoardLogs(self.run.logs)] if options.tensorboard else [])]
         self.callback_list = keras.callbacks.CallbackList(
-            [*display(), *tensorboard, *self.callbacks],
+            [*(shown if workers.is_chief() else []), *self.callbacks],
             model=self.model,
             epochs=math.ceil(options.epochs),
             steps=steps_per_epoch.get(0),
@@ -137,7 +140,8 @@ class Trainer:
 
     def _should_stop(self) -> bool:
         out_of_patience = self.options.patience and self.progress.waited >= self.options.patience
-        return bool(self.progress.epoch >= self.options.epochs or out_of_patience or self.model.stop_training)
+        stops = self.progress.epoch >= self.options.epochs or out_of_patience or self.model.stop_training
+        return workers.from_chief(bool(stops))
 
     # One epoch --------------------------------------------------------------------------------------------------------
 
@@ -160,16 +164,31 @@ class Trainer:
             self.updates.flush(progress.step)
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
-                with self.signals.interrupt_immediately():
-                    metrics |= {name: float(value) for name, value in self.validate().items()}
+                metrics |= self._by_chief(lambda: {name: float(value) for name, value in self.validate().items()})
                 self._end_epoch(metrics)
         except Interrupted:
             self._save_checkpoint()
             raise
         self._save_checkpoint()
-        self.signals.raise_if_received()
-        if time.monotonic() - self.drawn_at >= CURVES_SECONDS:
+        self._stop_if_any(self.signals.received)
+        if workers.is_chief() and time.monotonic() - self.drawn_at >= CURVES_SECONDS:
             self._draw_curves()
+
+    def _by_chief(self, compute: Callable[[], dict]) -> dict:
+        """Returns compute() of the chief at every worker. If a signal interrupts it, all workers raise Interrupted."""
+        found = None
+        if workers.is_chief():
+            with contextlib.suppress(Interrupted), self.signals.interrupt_immediately():
+                found = compute()
+        found = workers.from_chief(found)
+        if found is None:
+            raise Interrupted
+        return found
+
+    def _stop_if_any(self, received: bool):
+        """Raises Interrupted at every worker if one of them has received a signal."""
+        if workers.any_worker(received):
+            raise Interrupted
 
     def _batches(self, epoch: int) -> tf.data.Dataset:
         """Returns the batches of an epoch, which in the last epoch may be a part of data(epoch)."""
@@ -183,6 +202,7 @@ class Trainer:
     def _train_on_batch(self, batch):
         progress = self.progress
         self.callback_list.on_train_batch_begin(progress.batch)
+        self.updates.stop = self.signals.received
         self.updates.train_on_batch(batch, progress.step + 1)
         progress.batch += 1
         progress.step += 1
@@ -190,7 +210,10 @@ class Trainer:
         if now - self.metrics_at >= METRICS_SECONDS:
             self.metrics, self.metrics_at = self.updates.metrics(), now
         self.callback_list.on_train_batch_end(progress.batch - 1, self.metrics)
-        self.signals.raise_if_received()
+        if not workers.several():
+            self.signals.raise_if_received()
+        elif len(self.updates.stopped) > 1 and float(self.updates.stopped[0]):  # after the step before this one
+            raise Interrupted
         steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
         if (steps and progress.step % steps == 0) or (minutes and now - self.saved_at >= 60 * minutes):
             self._save_checkpoint()
@@ -212,7 +235,8 @@ class Trainer:
         if is_better(row, progress.best, self.monitor, self.mode):
             self._keep_best(row)
         progress.rows.append(row)
-        write_history(self.run.history_file, progress.rows)
+        if workers.is_chief():
+            write_history(self.run.history_file, progress.rows)
         progress.epoch, progress.batch, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
         self.updates.reset_metrics()
         self.callback_list.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
@@ -222,8 +246,9 @@ class Trainer:
         # The file is named by its step and written before the checkpoint that refers to it, so that a checkpoint never
         # refers to a missing file, even after a kill.
         file = f"best-{row['step']:09d}.weights.h5"
-        save_weights(self.model, self.run.checkpoints / file)
-        files.publish(self.run.checkpoints / file, self.run.weights_file)
+        if workers.is_chief():
+            save_weights(self.model, self.run.checkpoints / file)
+            files.publish(self.run.checkpoints / file, self.run.weights_file)
         loss = row.get("val_loss", math.nan)
         self.progress.best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": loss, "file": file}
         self.progress.waited = 0
@@ -244,6 +269,8 @@ class Trainer:
 
     def _save_checkpoint(self):
         self.updates.check_finite()
+        if not workers.is_chief():
+            return
         self._count_seconds()
         progress = self.progress
         progress.pending, progress.sums = self.updates.pending, tf.nest.map_structure(float, self.updates.sums)
@@ -263,6 +290,8 @@ class Trainer:
         progress = self.progress = Progress(**stored)
         self.updates.pending = progress.pending
         self.updates.sums = tf.nest.map_structure(lambda value: tf.constant(value, tf.float64), progress.sums)
+        if not workers.is_chief():  # its files are in a folder of its own, see prologue.py
+            return
         if progress.best:
             files.publish(self.run.checkpoints / progress.best["file"], self.run.weights_file)
             write_history(self.run.history_file, progress.rows)
@@ -272,13 +301,15 @@ class Trainer:
 
     def _finish(self) -> dict:
         """Loads the best weights, calls at_end, and marks the run as finished with its summary."""
+        return self._by_chief(self._finish_run)
+
+    def _finish_run(self) -> dict:
         self.run.load_weights(self.model)
         self._draw_curves()
         summary = self.progress.summary(self.monitor) | {"machine": strategies.machine()}
         if self.at_end:
             # After a kill, the resumed run restores the best weights as they were, and calls at_end again.
-            with self.signals.interrupt_immediately():
-                summary |= self.at_end()
+            summary |= self.at_end()
             save_weights(self.model, self.run.weights_file)
         self.signals.raise_if_received()
         self.run.finish(summary)

@@ -108,6 +108,7 @@ def make_optimizer(
     decay = options.weight_decay or (0.0 if options.optimizer == "adamw" else None)
     momentum = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
     optimizer = kinds[options.optimizer](learning_rate=schedule, weight_decay=decay, **momentum)
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # Keras's would sum over the replicas what is a sum
     if decay:
         optimizer.exclude_from_weight_decay(var_list=[v for v in group.weights if len(v.shape) < 2])
     if options.precision == "mixed_float16":

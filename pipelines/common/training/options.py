@@ -60,8 +60,12 @@ class TrainingOptions:
     xla: bool = False
     """Compile the train step with XLA (once for every shape of a batch)."""
 
-    strategy: Literal["none", "mirrored"] = "none"
-    """One device, or a copy of the model on every device of this machine."""
+    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
+    """One device; a copy of the model on every device of this machine; or on every device of several processes and
+    machines, see docs/clusters.md."""
+
+    worker_timeout: float = 60.0
+    """Seconds that a worker waits for the others before the training (multi-worker)."""
 
     patience: int = 0
     """Epochs without a better validation score after which the training stops; 0: no early stopping."""
@@ -86,7 +90,7 @@ class TrainingOptions:
             checkpoint_steps=0, checkpoint_minutes=0, seed=0,
         )  # fmt: skip
         check_shares(self, "ema", "momentum")
-        for field in ("epochs", "learning_rate", "final_fraction", "halving_every"):
+        for field in ("epochs", "learning_rate", "final_fraction", "halving_every", "worker_timeout"):
             check(self, field, getattr(self, field) > 0, "greater than 0")
         check(self, "final_fraction", self.final_fraction <= 1, "at most 1")
         check(

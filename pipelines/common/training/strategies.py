@@ -8,11 +8,14 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from pipelines.common.training import workers
 from pipelines.common.training.options import TrainingOptions
 
 
 def choose(options: TrainingOptions) -> tf.distribute.Strategy:
     """Returns the strategy under whose scope() the model is built, and which trains it."""
+    if options.strategy == "multi-worker":
+        return workers.strategy()
     return _mirrored() if options.strategy == "mirrored" else tf.distribute.get_strategy()
 
 

@@ -3,6 +3,8 @@
 The loss of an update is total / weight, both summed over all replicas and all accumulated batches. So the number of
 replicas, an uneven split of a batch and accumulation do not change what is minimized. The gradient is clipped after the
 sum, because clipping the gradient of each replica would bound another quantity.
+
+Each replica has random numbers of its own: with the same ones, the dropout of two rows of a batch would be the same.
 """
 
 import contextlib
@@ -19,6 +21,9 @@ from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 
 NO_BAD_STEP = -1
+STOP = "stop"  # key of the number of replicas that were told to stop, among the sums of a batch
+SEED = "seed_generator_state"  # name of the variable of a keras.random.SeedGenerator: int64[2], seed and counter
+SEED_DISTANCE = 15_485_863  # a prime: seeds of neighbouring replicas are not those of neighbouring layers
 
 
 class Updates:
@@ -74,6 +79,10 @@ class Updates:
             if options.accumulate > 1:
                 self.accumulators = [variable(tf.zeros(w.shape, w.dtype), w.dtype) for w in self.weights]
                 self.accumulated_weight = variable(0.0, tf.float32)
+        # With several workers: whether this one was told to stop, and, after the last step and the one before it, how
+        # many were. The loop reads the older one, as reading the newer one waits for the device.
+        self.stop = False
+        self.stopped: list[tf.Tensor] = []
 
     def prepare(self, batch_spec, epoch: int = 0):
         """Traces the train step for the batches of an epoch, whose tf.TensorSpecs are given.
@@ -89,7 +98,9 @@ class Updates:
         leaves = tf.nest.flatten(batch_spec)
         if self.options.xla and any(getattr(leaf, "dtype", None) == tf.string for leaf in leaves):
             raise ValueError(f"XLA cannot compile strings: make numbers of them in the data ({leaves})")
-        signature = [batch_spec if self.replicas == 1 else tf.nest.map_structure(any_rows, batch_spec)]
+        signature = [batch_spec]
+        if self.replicas > 1:
+            signature = [tf.nest.map_structure(any_rows, batch_spec), tf.TensorSpec([], tf.int64)]
 
         def function(python, jit, **more):
             return tf.function(python, jit_compile=jit or None, autograph=False, **more)
@@ -106,13 +117,15 @@ class Updates:
         self._apply, self._add = self._apply_gradients, self._add_gradients
         traced = {
             update: function(
-                lambda batch, step, update=update: self.strategy.run(self._replica_step, (batch, step, update)),
+                lambda batch, step, stop, update=update: self.strategy.run(
+                    self._replica_step, (batch, step, update, stop)
+                ),
                 False,
-                input_signature=[batch_spec, tf.TensorSpec([], tf.int64)],
+                input_signature=[batch_spec, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.float32)],
             )
             for update in (False, True)
         }
-        self._step = lambda batch, step, update: traced[update](batch, step)
+        self._step = lambda batch, step, update: traced[update](batch, step, tf.constant(float(self.stop)))
         self._flush = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
@@ -126,6 +139,7 @@ class Updates:
         new = self._step(batch, tf.constant(step, tf.int64), update)
         if self.replicas > 1:
             new = tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], new)
+            self.stopped = [*self.stopped[-1:], new.pop(STOP)]
         self.sums = self._sum(self.sums, new)
 
     def flush(self, step: int):
@@ -144,14 +158,17 @@ class Updates:
         part = tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
         return part, tf.cast(has_rows, tf.float32)
 
-    def _replica_step(self, batch, step, update: bool):
+    def _replica_step(self, batch, step, update: bool, stop=None):
         context = tf.distribute.get_replica_context()
-        if self.replicas > 1:
-            batch, share = self._part(batch, context.replica_id_in_sync_group)
-        gradients, new, assigned = self._differentiate(batch)
-        if self.replicas > 1:
+        if self.replicas == 1:
+            gradients, new, _ = self._differentiate(batch)
+        else:
+            replica = context.replica_id_in_sync_group
+            batch, share = self._part(batch, replica)
+            gradients, new, assigned = self._differentiate(batch, tf.cast(replica, tf.int64))
             shared = tf.nest.map_structure(lambda value: value * tf.cast(share, value.dtype), (gradients, new))
-            gradients, new = context.all_reduce(tf.distribute.ReduceOp.SUM, shared)
+            # The identity, because an argument is on no device, where it could be summed.
+            (gradients, new), stop = context.all_reduce(tf.distribute.ReduceOp.SUM, (shared, tf.identity(stop)))
             self._assign(assigned, context)
         if self.options.accumulate == 1:
             self._apply(gradients, new["loss"][1], new, step)
@@ -159,18 +176,23 @@ class Updates:
             self._add(gradients, new, step)
             if update:
                 self._apply_accumulated(step)
-        return new
+        return new if self.replicas == 1 else {**new, STOP: stop}
 
-    def _differentiate_batch(self, batch):
+    def _differentiate_batch(self, batch, replica=None):
         """Returns the gradients of the total loss (dense, times the loss scale), the sums of the batch, and the values
         that the layers assigned: index in model.non_trainable_variables -> value."""
         if self.replicas == 1:
             return *self._tape(batch), {}
         # Keras does not say how replicas aggregate the dropout seeds and moving averages that it assigns: see _assign.
         moving = self.model.non_trainable_variables
-        with keras.StatelessScope() as scope:
+        offset = tf.stack([replica * SEED_DISTANCE, tf.zeros([], tf.int64)])
+        seeds = [variable for variable in moving if variable.name == SEED]
+        with keras.StatelessScope([(v, v.value + tf.cast(offset, v.dtype)) for v in seeds]) as scope:
             gradients, sums = self._tape(batch)
             values = {str(i): scope.get_current_value(v) for i, v in enumerate(moving)}
+        for i, variable in enumerate(moving):
+            if variable.name == SEED:  # the variable itself is the same at every replica
+                values[str(i)] -= tf.cast(offset, variable.dtype)
         return gradients, sums, {i: value for i, value in values.items() if value is not None}
 
     def _tape(self, batch):
@@ -220,7 +242,7 @@ class Updates:
         # The optimizer of float16 skips a gradient that is not finite and continues with a smaller scale.
         half = self.options.precision == "mixed_float16"
         self._note_bad_step(finite(new) & (half | tf.math.is_finite(norm)), step)
-        factor = scale / self.replicas  # Keras's optimizer sums over the replicas again
+        factor = scale
         if self.options.clip_norm:
             factor *= self.options.clip_norm / tf.maximum(norm, self.options.clip_norm)
         gradients = [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]

@@ -11,6 +11,7 @@ from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
 from pipelines.common.training.loop import Trainer
+from pipelines.common.training.prologue import train_run
 from pipelines.common.training.tbptt import TruncatedBPTT
 from pipelines.sentiment import dataset
 from pipelines.sentiment.evaluate import report_cut
@@ -23,10 +24,11 @@ from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, le
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a configuration, resumes it, or reports it if it is finished. Returns its summary."""
-    run = Run.prepare(config.run, TASK, config, preset)
-    if run.finished:
-        report(run)
-        return run.summary
+    return train_run(TASK, config, preset, train_new, report)
+
+
+def train_new(run: Run, config: Config) -> dict:
+    """Trains a run, or resumes it. Its folder is created after the data was checked."""
     texts = load(config.data, config.text.max_characters)
     if (run.path / VOCABULARY_FILE).is_file():
         vocabulary = load_vocabulary(run.path / VOCABULARY_FILE)
@@ -43,9 +45,7 @@ def train(config: Config, preset: str | None = None) -> dict:
     with run.create():
         with atomic_write(run.path / VOCABULARY_FILE) as file:
             file.write(vocabulary.to_text())
-        summary = fit(run, config, encoded, vocabulary)
-    report(run)
-    return summary
+        return fit(run, config, encoded, vocabulary)
 
 
 def fit(run: Run, config: Config, texts: dict[str, dataset.Texts], vocabulary: Vocabulary) -> dict:

@@ -1,0 +1,59 @@
+"""A small training with the prologue of the pipelines, as a command:
+
+    python -m tests.pipelines.common.training.small_cluster train RUN [--devices N] [--pause SECONDS] [--options JSON]
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+
+import tensorflow as tf
+
+from pipelines.common import cli
+from pipelines.common.runs import Run
+from pipelines.common.training.options import TrainingOptions
+from pipelines.common.training.prologue import train_run
+from tests.pipelines.common.training import small_training
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    location: str = "sample"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    run: pathlib.Path
+    data: DataConfig
+    training: TrainingOptions
+
+
+def train(arguments: list[str]):
+    """Train the classifier of small_training.py."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=pathlib.Path)
+    parser.add_argument("--data", default="sample")
+    parser.add_argument("--devices", type=int, default=1, help="logical CPUs")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds that each batch takes to come")
+    parser.add_argument("--options", type=json.loads, default={})
+    flags = parser.parse_args(arguments)
+    if flags.devices > 1:
+        split_cpu(flags.devices)
+
+    def train_new(run: Run, config: Config) -> dict:
+        with run.create():
+            return small_training.train_classifier(run, config.training, pause=flags.pause)[1]
+
+    config = Config(flags.run, DataConfig(flags.data), TrainingOptions(**{"tensorboard": False, **flags.options}))
+    train_run("small", config, None, train_new, lambda run: print("finished", run.summary["steps"]))
+
+
+def split_cpu(devices: int):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("small", {"train": train}))
