@@ -4,8 +4,8 @@
         [--compress bfloat16] [--only none mirrored multi-worker]
 
 The network is that of a preset of translation, with words that are drawn by Zipf's law, 25 to a sentence. The ways to
-train take turns; the time is the median over all updates after the first ones, which trace and allocate. Bytes are those
-that the loopback device has carried meanwhile, for each update: run it without other traffic there.
+train take turns; the time is the median over all updates after the first ones, which trace and allocate. Bytes are
+those that the loopback device has carried meanwhile, for each update: run it without other traffic there.
 """
 
 import argparse
@@ -60,22 +60,21 @@ def measure(options) -> dict:
 
     from layers.text import GENERATION, Vocabulary
     from pipelines.common.config import replace
-    from pipelines.common.training import strategies
+    from pipelines.common.training import cluster, workers
     from pipelines.common.training.updates import Updates
     from pipelines.translation.config import PRESETS
     from pipelines.translation.model import make_preprocessing
     from pipelines.translation.train import build, make_loss
 
-    strategy = options.only[0]
+    (strategy,) = options.only
     if strategy == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     config = replace(PRESETS[options.preset][1], strategy=strategy, compress=options.compress, level="word")
-    strategies.join(config.training)
+    if strategy == "multi-worker":
+        workers.connect(cluster.find())
     words = (config.vocabulary.source_vocabulary, config.vocabulary.target_vocabulary)
-    vocabularies = [
-        Vocabulary([*GENERATION, *map(str, range(count - len(GENERATION)))]) for count in words
-    ]
+    vocabularies = [Vocabulary([*GENERATION, *map(str, range(count - len(GENERATION)))]) for count in words]
     model = build(config, make_preprocessing(config, *vocabularies))
     batches = make_batches(options.pairs, *words)
     ids = tf.TensorSpec([options.pairs, TOKENS], tf.int32)

@@ -1,6 +1,6 @@
 """A small training with the prologue of the pipelines, as a command:
 
-    python -m tests.pipelines.common.training.small_cluster train RUN [--devices N] [--pause SECONDS] [--options JSON]
+python -m tests.pipelines.common.training.small_cluster train RUN [--devices N] [--pause SECONDS] [--options JSON]
 """
 
 import argparse
