@@ -64,6 +64,9 @@ class TrainingOptions:
     """One device; a copy of the model on every device of this machine; or on every device of several processes and
     machines, see docs/clusters.md."""
 
+    compress: Literal["none", "bfloat16"] = "none"
+    """Round the gradients to bfloat16 before the replicas exchange and sum them: half of the traffic."""
+
     worker_timeout: float = 60.0
     """Seconds that a worker waits for the others before the training (multi-worker)."""
 

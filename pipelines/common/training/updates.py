@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.training import strategies
+from pipelines.common.training.all_reduce import all_reduce, rows_of_batch
 from pipelines.common.training.checkpoints import NotFiniteError
 from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
@@ -168,9 +169,10 @@ class Updates:
             replica = context.replica_id_in_sync_group
             batch, share = self._part(batch, replica)
             gradients, new, assigned = self._differentiate(batch, tf.cast(replica, tf.int64))
-            shared = tf.nest.map_structure(lambda value: value * tf.cast(share, value.dtype), (gradients, new))
+            new = tf.nest.map_structure(lambda value: value * share, new)
             # The identity, because an argument is on no device, where it could be summed.
-            (gradients, new), stop = context.all_reduce(tf.distribute.ReduceOp.SUM, (shared, tf.identity(stop)))
+            others = (new, tf.identity(stop))
+            gradients, (new, stop) = all_reduce(context, gradients, others, share, self.options.compress)
             self._assign(assigned, context)
         if self.options.accumulate == 1:
             self._apply(gradients, new["loss"][1], new, step)
@@ -181,8 +183,8 @@ class Updates:
         return new if self.replicas == 1 else {**new, STOP: stop}
 
     def _differentiate_batch(self, batch, replica=None):
-        """Returns the gradients of the total loss (dense, times the loss scale), the sums of the batch, and the values
-        that the layers assigned: index in model.non_trainable_variables -> value."""
+        """Returns the gradients of the total loss (times the loss scale), the sums of the batch, and the values that
+        the layers assigned: index in model.non_trainable_variables -> value."""
         if self.replicas == 1:
             return *self._tape(batch), {}
         # Keras does not say how replicas aggregate the dropout seeds and moving averages that it assigns: see _assign.
@@ -204,8 +206,11 @@ class Updates:
             sums = self.loss(batch, True)
             total = self.optimizers[0].scale_loss(sums["loss"][0])
         gradients = tape.gradient(total, variables, unconnected_gradients="zero")
-        # Dense, because the norm of an embedding's gradient needs the rows of a repeated word summed first.
-        gradients = [tf.cast(tf.convert_to_tensor(g), v.dtype) for g, v in zip(gradients, variables, strict=True)]
+        if self.replicas > 1 and not self.options.xla:  # which needs to know how many rows there are
+            gradients = [rows_of_batch(g, v) for g, v in zip(gradients, variables, strict=True)]
+        else:
+            # Dense, because the norm of an embedding's gradient needs the rows of a repeated word summed first.
+            gradients = [tf.cast(tf.convert_to_tensor(g), v.dtype) for g, v in zip(gradients, variables, strict=True)]
         return gradients, tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), sums)
 
     def _assign(self, assigned, context):

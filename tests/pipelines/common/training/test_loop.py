@@ -641,7 +641,8 @@ def test_strings_are_kept_out_of_xla():
 )
 def test_two_replicas_are_one(tmp_path, recurrent, cases):
     """Weights after batches that split evenly, unevenly, and not at all (one row for two replicas), with clipping,
-    accumulation and averages; and a whole training with dropout, killed and resumed, on two replicas."""
+    accumulation and averages; with gradients that are summed by rows, and rounded; and a whole training with dropout,
+    killed and resumed, on two replicas."""
     program = """
 import json, sys
 import tensorflow as tf
@@ -673,6 +674,17 @@ for changes in json.loads(sys.argv[1]):
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     assert abs(sums["loss"] - others["loss"]) < 1e-6 and sums["accuracy"] == others["accuracy"]
+
+from pipelines.common.training import all_reduce
+dense, sums, _ = weights("mirrored")
+all_reduce.SPARSE_FROM = small.WORDS
+sparse, others, _ = weights("mirrored")
+rounded, _, _ = weights("mirrored", compress="bfloat16")
+assert sums == others
+for a, b, c in zip(dense, sparse, rounded, strict=True):
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(a, c, rtol=0, atol=5e-3)
+assert any((a != c).any() for a, c in zip(dense, rounded))
 
 from pathlib import Path
 folder = Path(sys.argv[2])
