@@ -39,6 +39,7 @@ def test_a_finished_run_is_reported(shared, command, tiny, capsys):
     assert "units was 8 and is now 5" in capsys.readouterr().err
 
 
+@pytest.mark.extra
 def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, command, tiny, capsys, monkeypatch):
     arguments = ["train", "sample", "--data", shared.data, "--run", tmp_path / "run", *tiny]
     batches = dataset.batches
