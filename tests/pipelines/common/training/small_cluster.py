@@ -62,8 +62,9 @@ def update(arguments: list[str]):
         split_cpu(2)
     found = {}
     for i, changes in enumerate(json.loads(cases)):
+        recurrent = changes.pop("recurrent", False)
         options = TrainingOptions(**{"strategy": strategy, "learning_rate": 0.05, "clip_norm": 0.05, **changes})
-        model = strategies.build(options, lambda: small_training.classifier(dropout=0.3, recurrent=True))
+        model = strategies.build(options, lambda recurrent=recurrent: small_training.classifier(0.3, recurrent))
         updates = Updates(model, small_training.classification(model), options)
         updates.prepare((tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)))
         batches = small_training.sentences()[:3]
