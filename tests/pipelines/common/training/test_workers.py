@@ -125,19 +125,22 @@ def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
 
 
 @pytest.mark.extra
-@pytest.mark.parametrize(
-    ("task", "options"),
-    [
-        ("sentiment", []),
-        ("translation", []),
-        ("captioning", []),
-        ("video", []),
-    ],
-)
-def test_the_sample_of_a_pipeline(tmp_path, task, options):
-    """A part of an epoch of two workers is that of two replicas; the second worker writes nothing into the run."""
+def test_an_error_of_a_training_ends_all_workers(tmp_path):
     log = tmp_path / "log"
-    arguments = ["train", "sample", "--epochs", "0.2", *options]
+    process = start(
+        SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=1e30, clip_norm=0), log=log, restarts=3
+    )
+    finish(process, log, 2)
+    assert "training stopped: the loss or its gradient is not finite" in log.read_text()
+    assert "starting all again" not in log.read_text()
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("task", ["sentiment", "translation", "captioning", "video"])
+def test_the_sample_of_a_pipeline(tmp_path, task):
+    """A part of an epoch of two workers is that of two replicas."""
+    log = tmp_path / "log"
+    arguments = ["train", "sample", "--epochs", "0.2"]
     replicas = [*arguments, "--strategy", "mirrored", "--run", tmp_path / "replicas" / "run"]
     both = [
         start("tests.on_two_cpus", f"pipelines.{task}", *replicas, log=log, workers=1),
