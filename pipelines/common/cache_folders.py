@@ -14,10 +14,14 @@ from pipelines.common.errors import UserError
 Identity = tuple[str, int, int]  # name, bytes, modification time in nanoseconds
 
 
+def digest(value) -> str:
+    """Returns a digest of JSON values, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def folder_of(cache, key: dict) -> pathlib.Path:
     """Returns the folder of a key, JSON values, in a cache."""
-    text = json.dumps(key, sort_keys=True)
-    return pathlib.Path(cache) / hashlib.sha256(text.encode()).hexdigest()[:16]
+    return pathlib.Path(cache) / digest(key)[:16]
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ read the rest of the review.
 import numpy as np
 
 from layers.text import UNKNOWN, Vocabulary
-from pipelines.sentiment.dataset import LabelledTexts
-from pipelines.sentiment.pieces import Pieces, Spans, take_labelled
+from pipelines.sentiment.pieces import TEXTS_AT_ONCE, Pieces, Spans, soft_targets, take
+from pipelines.sentiment.word_ids import LabelledTexts
 
 STRONG = 0.5  # log-odds of a strong word: it is exp(0.5) = 1.6 times as frequent with a label as without it
 ERRORS = 3  # standard errors that the log-odds are away from 0: most rare words are of one label by chance
@@ -42,30 +42,38 @@ class Augmentation:
         seed: int,
     ):
         self.texts, self.share, self.softness, self.seed = texts, pieces, piece_softness, seed
-        self.pieces = Pieces(texts, vocabulary, seed)
+        self.pieces = Pieces(texts, vocabulary, seed) if pieces else None
         self.dropout = strong_word_dropout
         self.strong = find_strong_words(texts, len(vocabulary)) if strong_word_dropout else None
         self.beliefs: np.ndarray | None = None
 
     def draw(self, epoch: int) -> Spans:
         """Draws the pieces of an epoch."""
-        return self.pieces.draw(epoch, self.share)
+        if self.pieces:
+            return self.pieces.draw(epoch, self.share)
+        begins, ends = self.texts.splits[:-1], self.texts.splits[1:]
+        return Spans(begins, ends, np.zeros(len(begins), bool))
 
     def epoch(self, epoch: int) -> LabelledTexts:
         """Returns the examples of an epoch: one of each text, in their order."""
-        texts, is_piece = self.texts, np.zeros(len(self.texts), bool)
-        if self.share:
-            spans = self.draw(epoch)
-            beliefs = None if self.beliefs is None else self.beliefs[epoch]
-            texts, is_piece = take_labelled(texts, spans, self.softness, beliefs), spans.is_piece
-        if self.strong is not None:
+        strong = self.strong
+        if not self.pieces and strong is None:
+            return self.texts
+        random = np.random.default_rng((self.seed, epoch, STREAM))
+
+        def drop_strong_words(ids: np.ndarray, spans: Spans) -> np.ndarray:
             # Not in pieces, some of which would have no word left that says anything.
-            random = np.random.default_rng((self.seed, epoch, STREAM))
-            dropped = random.random(len(texts.ids), np.float32) < self.dropout
-            dropped &= self.strong[texts.ids] & np.repeat(~is_piece, texts.lengths)
-            ids = np.where(dropped, np.int32(UNKNOWN), texts.ids)
-            texts = LabelledTexts(ids, texts.splits, texts.cut, texts.targets)
-        return texts
+            dropped = random.random(len(ids), np.float32) < self.dropout
+            assert strong is not None
+            dropped &= strong[ids] & np.repeat(~spans.is_piece, spans.lengths)
+            return np.where(dropped, np.int32(UNKNOWN), ids)
+
+        spans, targets = self.draw(epoch), self.texts.targets
+        found = take(self.texts, spans, None if strong is None else drop_strong_words)
+        if self.pieces:
+            beliefs = None if self.beliefs is None else self.beliefs[epoch]
+            targets = soft_targets(self.texts, spans, self.softness, beliefs)
+        return LabelledTexts(**vars(found), targets=targets)
 
 
 def find_strong_words(texts: LabelledTexts, size: int) -> np.ndarray:
@@ -76,11 +84,16 @@ def find_strong_words(texts: LabelledTexts, size: int) -> np.ndarray:
     with the probabilities n / (texts of the label + 2) and m / (other texts + 2), n and m being the numbers of these
     texts that have the word, plus 1 (Laplace smoothing). Texts are counted by their targets.
     """
-    rows = np.repeat(np.arange(len(texts)), texts.lengths)
-    present = np.unique(rows * size + texts.ids)
-    rows, words = present // size, present % size
     totals = texts.targets.sum(axis=0, dtype=np.float64)[:, None]
-    counts = np.stack([np.bincount(words, weights[rows], size) for weights in texts.targets.T])
+    counts = np.zeros((len(totals), size))
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        splits = texts.splits[start : start + TEXTS_AT_ONCE + 1]
+        rows = np.repeat(np.arange(start, start + len(splits) - 1), np.diff(splits))
+        present = np.unique(rows * size + texts.ids[splits[0] : splits[-1]])
+        rows, words = present // size, present % size
+        for count, weights in zip(counts, texts.targets.T, strict=True):
+            np.add.at(count, words, weights[rows])
+        texts.release()
     n, m = counts + 1, counts.sum(axis=0) - counts + 1
     d = np.abs(np.log(n / (totals + 2)) - np.log(m / (totals.sum() - totals + 2)))
     return ((d >= STRONG) & (d >= ERRORS * np.sqrt(1 / n + 1 / m))).any(axis=0)

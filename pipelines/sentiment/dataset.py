@@ -1,34 +1,44 @@
-"""Loads reviews in parts, encodes them as word ids once, and batches reviews of similar length."""
+"""Loads reviews in parts, and numbers their labels."""
 
 import contextlib
-import dataclasses
 import pathlib
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from layers.text import PADDING
 from pipelines.common.config import flag
-from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.labels import as_name
-from pipelines.common.data.loading import encode_texts, without_autograph, without_autotune
-from pipelines.common.data.splits import split
+from pipelines.common.data.splits import split_ranks
 from pipelines.common.errors import UserError
-from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import PARTS, Reviews, locate, own_parts, read, read_unlabelled
+from pipelines.sentiment.reviews import PARTS, Reviews, Stream, locate, open_part, open_unlabelled, own_parts, read
+from pipelines.sentiment.stored_reviews import StoredReviews, store
 from pipelines.sentiment.text_config import DataConfig
+
+AnyReviews = Reviews | StoredReviews
 
 # Parts ----------------------------------------------------------------------------------------------------------------
 
 
 def load(data: DataConfig, labelled: bool = True) -> dict[str, Reviews]:
-    """Loads the parts "train", "validation" and "test".
+    """Loads the parts "train", "validation" and "test" into memory: see `open_parts`."""
+    return open_parts(data, Stream.read, labelled)
+
+
+def on_disk(cache: pathlib.Path) -> Callable[[Stream], StoredReviews]:
+    """Returns the function that reads a stream of reviews into a folder of the cache."""
+    return lambda stream: store(stream, cache)
+
+
+def open_parts(data: DataConfig, read_all: Callable[[Stream], Any], labelled: bool = True) -> dict[str, Any]:
+    """Returns the parts "train", "validation" and "test".
 
     A part that the data does not have is split off the training reviews, by --split-seed only, so that a later call
     finds the same parts.
 
     Args:
+        read_all: returns the reviews of a stream: Stream.read, Reviews in memory; or on_disk(cache), StoredReviews.
         labelled: False for a language model, which needs no labels and does not read a test part.
     """
     where = locate(data)
@@ -37,7 +47,7 @@ def load(data: DataConfig, labelled: bool = True) -> dict[str, Reviews]:
         raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
     missing = [part for part in ("test", "validation") if part not in own]
     parts = {
-        part: read(where, part, data, grouped=part == "train" and bool(missing), labelled=labelled)
+        part: read_all(open_part(where, part, data, grouped=part == "train" and bool(missing), labelled=labelled))
         for part in own
         if labelled or part != "test"
     }
@@ -48,10 +58,10 @@ def load(data: DataConfig, labelled: bool = True) -> dict[str, Reviews]:
     return parts
 
 
-def split_off(reviews: Reviews, share: float, data: DataConfig) -> tuple[Reviews, Reviews]:
+def split_off(reviews: AnyReviews, share: float, data: DataConfig) -> tuple[AnyReviews, AnyReviews]:
     """Returns the remaining reviews and about this share of them, in whole groups."""
     expected = "training reviews of two groups or more"
-    rest, rows = split(reviews.groups, share * len(reviews), data.split_seed, data.location, expected)
+    rest, rows = split_ranks(reviews.ranks(), share * len(reviews), data.split_seed, data.location, expected)
     return reviews.take(rest), reviews.take(rows)
 
 
@@ -79,25 +89,31 @@ def load_all(data: DataConfig, part: str) -> Reviews:
 
 
 def load_unlabelled(data: DataConfig, parts: dict[str, Reviews]) -> Reviews | None:
-    """Loads the unlabelled reviews. Returns None if the data has none.
+    """Loads the unlabelled reviews into memory: see `find_unlabelled`."""
+    return find_unlabelled(data, parts, Stream.read)
 
-    A review is left out if its text is in any of `parts`, as `load` returned them, but "train"; or if its group is in
-    "validation", or in "test" where that was split off the training reviews. (The groups of a test part that the data
-    itself has are usually not known.)
+
+def find_unlabelled(data: DataConfig, parts: Mapping[str, AnyReviews], read_all: Callable[[Stream], Any]) -> Any:
+    """Returns the unlabelled reviews; None if the data has none.
+
+    A review is left out if its text is in any of `parts`, as `open_parts` returned them, but "train"; or if its group
+    is in "validation", or in "test" where that was split off the training reviews. (The groups of a test part that the
+    data itself has are usually not known.)
     """
     where = locate(data)
-    unlabelled = read_unlabelled(where, data)
-    if unlabelled is None:
+    stream = open_unlabelled(where, data)
+    if stream is None:
         return None
-    own = own_parts(where)
-    texts = {text for part, reviews in parts.items() if part != "train" for text in reviews.texts}
-    held_out = [reviews for part, reviews in parts.items() if part == "validation" or part not in own]
-    groups = {group for reviews in held_out for group in reviews.groups}
-    rows = [
-        row
-        for row, (group, text) in enumerate(zip(unlabelled.groups, unlabelled.texts, strict=True))
-        if group not in groups and text not in texts
-    ]
+    unlabelled, own = read_all(stream), own_parts(where)
+    texts, groups = unlabelled.hashes()
+    held_out = np.zeros(len(unlabelled), bool)
+    for part, reviews in parts.items():
+        if part != "train":
+            its_texts, its_groups = reviews.hashes()
+            held_out |= np.isin(texts, its_texts)
+            if part == "validation" or part not in own:
+                held_out |= np.isin(groups, its_groups)
+    rows = np.flatnonzero(~held_out)
     if len(rows) < len(unlabelled):
         left_out = len(unlabelled) - len(rows)
         print(f"unlabelled: left out {left_out:,} reviews of films or texts that are held out", file=sys.stderr)
@@ -136,12 +152,21 @@ def same_data(data: DataConfig, other: DataConfig) -> bool:
 # Labels ---------------------------------------------------------------------------------------------------------------
 
 
-def name_labels(reviews: Reviews, label_names: tuple[str, ...]) -> tuple[str, ...]:
+def different_labels(parts: Iterable[AnyReviews]) -> list[str | int]:
+    """Returns the different labels of some parts of the data."""
+    found: dict[str | int, None] = {}
+    for part in parts:
+        labels, codes = part.coded_labels()
+        found |= {labels[code]: None for code in np.unique(codes).tolist()}
+    return list(found)
+
+
+def name_labels(reviews: AnyReviews, label_names: tuple[str, ...], *others: AnyReviews) -> tuple[str, ...]:
     """Returns the names of the labels in the order of their ids: `label_names` if given, else those of the layout of
-    the data, else the labels themselves, sorted as numbers or strings."""
+    the data, else the labels themselves, those of `others` included, sorted as numbers or strings."""
     if label_names or reviews.names:
         return label_names or reviews.names
-    labels = set(map(str, reviews.labels))
+    labels = set(map(str, different_labels([reviews, *others])))
     integers = all(as_integer(label) is not None for label in labels)
     return tuple(sorted(labels, key=int if integers else str))
 
@@ -154,148 +179,40 @@ def as_integer(label: str | int) -> int | None:
         return None
 
 
-def label_ids(reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
-    """Returns int32[reviews], the index of each label in `names`: by name if all labels are among the names, otherwise
-    as integers from 0.
-
-    If the layout of the data has names for the integers, they are only taken as indices where as many names are
-    expected: `pos` and `neg` may have other names here.
-    """
-    index = {as_name(name): number for number, name in enumerate(names)}
-    known = [reviews.names[int(label)] for label in reviews.labels] if reviews.names else list(map(str, reviews.labels))
-    if set(known) <= index.keys():
-        return np.array([index[name] for name in known], np.int32)
-    numbers = [as_integer(label) for label in reviews.labels]
-    if len(reviews.names) in (0, len(names)) and all(number is not None for number in numbers):
-        wrong = [row for row, number in enumerate(numbers) if number is None or not 0 <= number < len(names)]
-        if not wrong:
-            return np.array(numbers, np.int32)
-    else:
-        wrong = [row for row, name in enumerate(known) if name not in index]
-    raise UserError(
-        f"{reviews.places[wrong[0]]}: the label is {known[wrong[0]]!r}, expected one of {', '.join(names)}"
-        f" (or, throughout, integers from 0 to {len(names) - 1})"
-    )
-
-
-# Word ids -------------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Texts:
-    """Reviews as word ids.
-
-    Attributes:
-        ids: int32[words], the words of all reviews, one review after the other.
-        splits: int64[reviews + 1], where each review begins and ends.
-        cut: number of reviews that were longer than the limits.
-    """
-
-    ids: np.ndarray
-    splits: np.ndarray
-    cut: int
-
-    def __len__(self) -> int:
-        return len(self.splits) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """int64[reviews], the number of words of each review."""
-        return np.diff(self.splits)
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelledTexts(Texts):
-    """Reviews as word ids, with their targets.
-
-    Attributes:
-        targets: float32[reviews, classes], the probability of each label: 1 for the label of a labelled review.
-    """
-
-    targets: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int32[reviews], the most probable label of each review."""
-        return self.targets.argmax(axis=1).astype(np.int32)
-
-    def __add__(self, other: "LabelledTexts") -> "LabelledTexts":
-        return LabelledTexts(
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.splits, self.splits[-1] + other.splits[1:]]),
-            self.cut + other.cut,
-            np.concatenate([self.targets, other.targets]),
-        )
-
-
-def encode(reviews: Reviews, preprocessing: Preprocessing) -> Texts:
-    """Encodes reviews once, so that an epoch does not have to."""
-    ids, splits, cut = encode_texts(reviews.texts, preprocessing)
-    return Texts(ids, splits, int(cut.sum()))
-
-
-def encode_labelled(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> LabelledTexts:
-    """Encodes reviews and their labels, which have these names."""
-    targets = np.eye(len(names), dtype=np.float32)[label_ids(reviews, names)]
-    return LabelledTexts(**vars(encode(reviews, preprocessing)), targets=targets)
-
-
-def batches(
-    texts: Texts,
-    *,
-    batch_reviews: int,
-    batch_words: int,
-    seed: int | None = None,
-    epoch: int = 0,
-    xla: bool = False,
-) -> tf.data.Dataset:
-    """Returns batches of reviews of similar length. All but the last have the same number of reviews, unless the
-    reviews are long.
-
-    A batch is a dict of
-
-        ids: int32[batch, time].
-        rows: int64[batch], the number of each review; -1 for an empty one that fills up a batch.
-        real: float32[batch], 1, or 0 for an empty review that fills up a batch.
-        targets: float32[batch, classes], only of LabelledTexts.
-        labels: int32[batch], only of LabelledTexts.
+def number_labels(labels: Iterable[str | int], own_names: tuple[str, ...], names: tuple[str, ...]) -> dict:
+    """Returns the index of each label in `names`: by name if all labels are among the names, otherwise as integers from
+    0. A label that has no index is left out.
 
     Args:
-        batch_reviews: maximum number of reviews in a batch.
-        batch_words: maximum number of words in a batch, padding included.
-        seed: decides, with `epoch`, the order of the batches and which reviews are in the same one. None: the longest
-            reviews come first.
-        xla: use fewer shapes, since XLA compiles each of them.
+        labels: different labels.
+        own_names: names for the integers, if the layout of the data has them. These are only taken as indices where as
+            many names are expected: `pos` and `neg` may have other names here.
     """
-    plan = plan_batches(
-        texts.lengths,
-        max_rows=batch_reviews,
-        max_steps=batch_words,
-        seed=seed,
-        epoch=epoch,
-        shapes_per_octave=4 if xla else 8,
-    )
-    reviews = tf.RaggedTensor.from_row_splits(texts.ids, texts.splits, validate=False)
-    answers = {}
-    if isinstance(texts, LabelledTexts):
-        answers = {"targets": tf.constant(texts.targets), "labels": tf.constant(texts.labels)}
-    sizes = [len(rows) for rows, _ in plan]
-    rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
+    index = {as_name(name): number for number, name in enumerate(names)}
+    known = {label: name_of(label, own_names) for label in labels}
+    integers = {label: as_integer(label) for label in known}
+    as_integers = len(own_names) in (0, len(names)) and None not in integers.values()
+    if as_integers and not set(known.values()) <= index.keys():
+        return {label: number for label, number in integers.items() if number in range(len(names))}
+    return {label: index[name] for label, name in known.items() if name in index}
 
-    def batch(rows, max_time):
-        real = rows != FILLER
-        numbers = tf.where(real, rows, 0)
-        ids = tf.gather(reviews, numbers).to_tensor(PADDING, shape=tf.stack([-1, max_time]))
-        return {
-            "ids": tf.where(real[:, None], ids, PADDING),
-            "rows": rows,
-            "real": tf.cast(real, tf.float32),
-            **{name: tf.gather(values, numbers) for name, values in answers.items()},
-        }
 
-    max_times = tf.constant([steps for _, steps in plan], tf.int64)
-    return (
-        without_autotune(tf.data.Dataset.from_tensor_slices((rows, max_times)))
-        .map(without_autograph(batch), num_parallel_calls=2)
-        .prefetch(4)
-    )
+def name_of(label: str | int, own_names: tuple[str, ...]) -> str:
+    """Returns a label as a name; `own_names` are those of the layout of the data."""
+    return own_names[int(label)] if own_names else str(label)
+
+
+def label_ids(reviews: AnyReviews, names: tuple[str, ...]) -> np.ndarray:
+    """Returns int32[reviews], the index of each label in `names`: see `number_labels`. Raises UserError for a label
+    that has none."""
+    labels, codes = reviews.coded_labels()
+    index = number_labels(different_labels([reviews]), reviews.names, names)
+    ids = np.array([index.get(label, -1) for label in labels], np.int32)[codes]
+    wrong = np.flatnonzero(ids < 0)
+    if len(wrong):
+        row = int(wrong[0])
+        raise UserError(
+            f"{reviews.places[row]}: the label is {name_of(labels[codes[row]], reviews.names)!r}, expected one of"
+            f" {', '.join(names)} (or, throughout, integers from 0 to {len(names) - 1})"
+        )
+    return ids

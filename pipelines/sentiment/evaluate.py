@@ -14,7 +14,7 @@ from pipelines.common.evaluation.reliability import reliability
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix, draw_reliability
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, word_ids
 from pipelines.sentiment.config import DataConfig
 from pipelines.sentiment.model import load_trained
 from pipelines.sentiment.options import Evaluate
@@ -30,7 +30,7 @@ def evaluate(options: Evaluate) -> dict:
     trained = load_trained(run)
     data = dataclasses.replace(trained.config.data, **options.data_changes)
     reviews = dataset.load_all(data, part) if options.location is not None else dataset.load_part(data, part)
-    texts = dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
+    texts = word_ids.encode_labelled(reviews, trained.preprocessing, trained.names)
     logits = predict_logits(make_predictor(trained.model), texts, data)
     probabilities = metrics.softmax(logits)
     scores = {
@@ -55,10 +55,10 @@ def make_predictor(model: keras.Model):
     )
 
 
-def predict_logits(predictor, texts: dataset.Texts, data: DataConfig) -> np.ndarray:
+def predict_logits(predictor, texts: word_ids.Texts, data: DataConfig) -> np.ndarray:
     """Returns the logits float32[reviews, classes] of all reviews, in their order."""
     row_batches, logit_batches = [], []
-    for batch in dataset.batches(texts, batch_reviews=4 * data.batch_reviews, batch_words=data.batch_words):
+    for batch in word_ids.batches(texts, batch_reviews=4 * data.batch_reviews, batch_words=data.batch_words):
         row_batches.append(batch["rows"].numpy())
         logit_batches.append(predictor(batch["ids"]).numpy())
     rows, logits = np.concatenate(row_batches), np.concatenate(logit_batches)
@@ -67,7 +67,7 @@ def predict_logits(predictor, texts: dataset.Texts, data: DataConfig) -> np.ndar
     return ordered
 
 
-def report_cut(texts: dataset.Texts, limits: TextConfig):
+def report_cut(texts: word_ids.Texts, limits: TextConfig):
     """Prints on standard error how many reviews were cut, if any."""
     if texts.cut:
         longest = f"{limits.max_words:,} words or {limits.max_characters:,} characters"

@@ -1,13 +1,13 @@
 """Fine-tuning: copies the weights of another run, mixes in its reviews, and averages the weights with its own."""
 
-import dataclasses
-
 import keras
 import numpy as np
 
 from layers.text import UNKNOWN, Vocabulary
+from pipelines.common.data import corpora
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.dataset import AnyReviews
 from pipelines.sentiment.model import CALIBRATION_LAYERS, Trained
 from pipelines.sentiment.reviews import Reviews
 
@@ -32,17 +32,19 @@ def copy_weights(base: Trained, model: keras.Model, vocabulary: Vocabulary, name
         model.get_layer("head").set_weights([kernel[:, columns], bias[columns]])
 
 
-def draw_mixture(config: Config, base: Trained, new: dict[str, Reviews]) -> dict[str, Reviews]:
+def draw_mixture(config: Config, base: Trained, new: dict[str, AnyReviews]) -> dict[str, Reviews]:
     """Returns random reviews of the base run, by the names in MIXTURES, whose share of all, with the new ones, is
-    --mixture."""
+    --mixture. They are in memory."""
     found = {}
-    own, share = dataset.load(base.config.data), config.transfer.mixture
+    own = dataset.open_parts(base.config.data, dataset.on_disk(config.run.parent / corpora.CACHE))
+    share = config.transfer.mixture
     random = np.random.default_rng(config.training.seed)
     for part, mixture in MIXTURES.items():
         drawn = random.permutation(len(own[part]))[: round(len(new[part]) * share / (1 - share))]
         reviews = own[part].take(drawn.tolist())
-        labels = [base.names[number] for number in dataset.label_ids(reviews, base.names)]
-        found[mixture] = dataclasses.replace(reviews, labels=labels, names=())
+        labels: list = [base.names[number] for number in dataset.label_ids(reviews, base.names)]
+        texts = list(reviews.texts)
+        found[mixture] = Reviews(texts, labels, texts, list(reviews.places))
     return found
 
 

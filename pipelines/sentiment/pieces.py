@@ -9,15 +9,18 @@ for a piece of n words. The belief is the same probability for every label, or t
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from layers.text import Vocabulary
-from pipelines.sentiment.dataset import LabelledTexts, Texts
+from pipelines.common.data import corpora
+from pipelines.sentiment.word_ids import LabelledTexts, Texts
 
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 PARTS = 0.25  # share of the pieces that are a part of a sentence; the others are whole sentences
-STREAM = 1  # of random numbers: dataset.batches draws from (seed, epoch)
+TEXTS_AT_ONCE = 1 << 12
+STREAM = 1  # of random numbers: word_ids.batches draws from (seed, epoch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Spans:
         """int64[reviews], words."""
         return self.ends - self.begins
 
-    def rows(self, rows: np.ndarray) -> "Spans":
-        """Returns those of the reviews of these numbers, or of a mask bool[reviews]."""
+    def rows(self, rows: np.ndarray | slice) -> "Spans":
+        """Returns those of the reviews of these numbers, of a mask bool[reviews], or of a slice."""
         return Spans(self.begins[rows], self.ends[rows], self.is_piece[rows])
 
 
@@ -55,11 +58,13 @@ class Pieces:
     def __init__(self, texts: Texts, vocabulary: Vocabulary, seed: int):
         self.splits, self.seed = texts.splits, seed
         marks = [number for number, word in enumerate(vocabulary.words) if word in SENTENCE_ENDS]
-        is_end = np.isin(texts.ids, marks)
-        starts = np.zeros(len(texts.ids), bool)
-        starts[1:] = is_end[:-1] & ~is_end[1:]  # "..." and "?!" end one sentence
-        starts[texts.splits[:-1][texts.lengths > 0]] = True
-        self.starts = np.append(np.flatnonzero(starts), len(texts.ids))  # the next start is the end of a sentence
+        found, place, after_end = [texts.splits[:-1][texts.lengths > 0], np.array([len(texts.ids)])], 0, False
+        for part in corpora.slices(texts.ids):
+            is_end = np.isin(part, marks)
+            starts: np.ndarray = np.append(after_end, is_end[:-1]) & ~is_end  # "..." and "?!" end one sentence
+            found.append(place + np.flatnonzero(starts))
+            place, after_end = place + len(part), is_end[-1]
+        self.starts = np.unique(np.concatenate(found))  # the next start is the end of a sentence
         self.first = np.searchsorted(self.starts, texts.splits)  # number of the first sentence of each text
 
     def draw(self, epoch: int, share: float = 1.0) -> Spans:
@@ -99,17 +104,33 @@ def certainty(lengths: np.ndarray, softness: float) -> np.ndarray:
     return lengths / np.maximum(lengths + softness, 1)
 
 
-def take(texts: Texts, spans: Spans) -> Texts:
-    """Returns the examples."""
-    splits = np.concatenate([[0], np.cumsum(spans.lengths)])
-    places = np.arange(splits[-1]) + np.repeat(spans.begins - splits[:-1], spans.lengths)
-    return Texts(texts.ids[places], splits, 0)
+def take(texts: Texts, spans: Spans, change: Callable[[np.ndarray, Spans], np.ndarray] | None = None) -> Texts:
+    """Returns the examples; in files without a name if the texts are in files.
+
+    Args:
+        change: change(ids, spans) returns other ids for some of the examples, one after the other. It is called for all
+            of them, in their order.
+    """
+
+    def write(append: corpora.Append) -> dict:
+        append("ids", np.zeros(0, np.int32))
+        splits = corpora.Splits(append, "splits")
+        for start in range(0, len(spans.begins), TEXTS_AT_ONCE):
+            part = spans.rows(slice(start, start + TEXTS_AT_ONCE))
+            lengths = part.lengths
+            shifts = np.repeat(part.begins - np.cumsum(lengths) + lengths, lengths)
+            ids = texts.ids[shifts + np.arange(len(shifts))]
+            append("ids", ids if change is None else change(ids, part))
+            splits.add(lengths)
+            texts.release()
+        return {"cut": 0}
+
+    folder = texts.folder
+    return Texts.of(corpora.in_memory(write) if folder is None else corpora.in_temporary_files(folder, write))
 
 
-def take_labelled(
-    texts: LabelledTexts, spans: Spans, softness: float, beliefs: np.ndarray | None = None
-) -> LabelledTexts:
-    """Returns the examples with their targets.
+def soft_targets(texts: LabelledTexts, spans: Spans, softness: float, beliefs: np.ndarray | None = None) -> np.ndarray:
+    """Returns the targets of the examples, float32[texts, classes].
 
     Args:
         spans: of all texts.
@@ -119,7 +140,7 @@ def take_labelled(
     uniform = np.full_like(texts.targets, 1 / texts.targets.shape[1])
     c = np.where(spans.is_piece, certainty(spans.lengths, softness), 1.0)[:, None]
     targets = c * texts.targets + (1 - c) * (uniform if beliefs is None else beliefs)
-    return LabelledTexts(**vars(take(texts, spans)), targets=targets.astype(np.float32))
+    return targets.astype(np.float32)
 
 
 def draw_all(texts: LabelledTexts, vocabulary: Vocabulary, seed: int, draws: int) -> LabelledTexts:

@@ -1,5 +1,6 @@
 """Strings to word ids, for training, evaluation and the exported graph."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
@@ -73,6 +74,10 @@ class Preprocessing(tf.Module):
             "lower_case": lower_case,
             "split_negation": split_negation,
         }
+
+    def key(self) -> dict:
+        """Returns what the ids of a review depend on, in JSON values."""
+        return {"vocabulary": hashlib.sha256(self.vocabulary.to_text().encode()).hexdigest(), **self.options}
 
     def split(self, texts):
         """string[batch] -> string[batch, (words)], bool[batch]."""

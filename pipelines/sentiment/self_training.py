@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from pipelines.common import metrics
 from pipelines.common.config import flag
+from pipelines.common.data import corpora
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
@@ -27,12 +28,12 @@ from pipelines.common.training import calibration
 from pipelines.sentiment import dataset
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.dataset import AnyReviews
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
 from pipelines.sentiment.model import Trained, load_trained
 from pipelines.sentiment.pieces import take
-from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.reviews import Reviews, join
 from pipelines.sentiment.validation import Validation, length_weights
+from pipelines.sentiment.word_ids import Texts, encode_all, encode_labelled
 
 # In the folder of a run:
 PSEUDO_LABELS_FILE = "pseudo_labels.npy"  # float32[unlabelled reviews, classes]
@@ -69,9 +70,9 @@ def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
     return teachers
 
 
-def load_unlabelled(config: Config, parts: dict[str, Reviews]) -> Reviews:
-    """Loads the unlabelled reviews, without those that are held out in `parts`; UserError if there are none."""
-    reviews = dataset.load_unlabelled(config.data, parts)
+def find_unlabelled(config: Config, parts: dict[str, AnyReviews]) -> AnyReviews:
+    """Returns the unlabelled reviews, without those that are held out in `parts`; UserError if there are none."""
+    reviews = dataset.find_unlabelled(config.data, parts, dataset.on_disk(config.run.parent / corpora.CACHE))
     if reviews is None or not len(reviews):
         raise UserError(
             f"--data {config.data.location} has no unlabelled reviews for the --teachers: expected a folder with"
@@ -80,38 +81,39 @@ def load_unlabelled(config: Config, parts: dict[str, Reviews]) -> Reviews:
     return reviews
 
 
-def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: Reviews, names: tuple[str, ...]):
+def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: AnyReviews, names: tuple[str, ...]):
     """Stores the mean probabilities of the teachers in the run, so that a resumed run does not need the teachers."""
-    targets = np.mean([predict_probabilities(teacher, reviews, names) for teacher in teachers], axis=0)
+    cache = run.path.parent / corpora.CACHE
+    targets = np.mean([predict_probabilities(teacher, reviews, names, cache) for teacher in teachers], axis=0)
     with atomic_write(run.path / PSEUDO_LABELS_FILE, "wb") as file:
         np.save(file, targets)
 
 
-def predict_probabilities(teacher: Trained, reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
-    """Returns float32[reviews, classes], the probabilities of the labels of these names."""
-    texts = dataset.encode(reviews, teacher.preprocessing)
+def predict_probabilities(
+    teacher: Trained, reviews: AnyReviews, names: tuple[str, ...], cache: pathlib.Path | None = None
+) -> np.ndarray:
+    """Returns float32[reviews, classes], the probabilities of the labels of these names; see `encode_all`."""
+    texts = encode_all([reviews], teacher.preprocessing, cache)
     logits = predict_logits(make_predictor(teacher.model), texts, teacher.config.data)
     return tf.nn.softmax(logits).numpy()[:, [teacher.names.index(name) for name in names]]
 
 
-def encode_pseudo_labelled(
-    run: Run, reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]
-) -> dataset.LabelledTexts:
-    """Encodes the unlabelled reviews, with the pseudo-labels that are stored in the run."""
-    texts, path = dataset.encode(reviews, preprocessing), run.path / PSEUDO_LABELS_FILE
+def pseudo_labels(run: Run, reviews: AnyReviews, names: tuple[str, ...]) -> np.ndarray:
+    """Returns the pseudo-labels that are stored in the run, of the unlabelled reviews: float32[reviews, classes]."""
+    path = run.path / PSEUDO_LABELS_FILE
     targets = read_labels(path)
-    if targets.shape != (len(texts), len(names)):
+    if targets.shape != (len(reviews), len(names)):
         raise UserError(
-            f"{path} has the shape {targets.shape}, but the data {len(texts):,} unlabelled reviews and {len(names)}"
+            f"{path} has the shape {targets.shape}, but the data {len(reviews):,} unlabelled reviews and {len(names)}"
             " labels; expected the data that the run began with"
         )
-    return dataset.LabelledTexts(**vars(texts), targets=targets)
+    return targets
 
 
 def read_labels(path: pathlib.Path) -> np.ndarray:
-    """Reads labels of teachers; UserError if the file is damaged."""
+    """Returns labels of teachers, mapped from their file; UserError if it is damaged."""
     try:
-        return np.load(path)
+        return np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, to have them predicted again") from error
 
@@ -119,7 +121,7 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
 def piece_beliefs(
     run: Run,
     teachers: Sequence[Trained],
-    reviews: dict[str, Reviews],
+    reviews: dict[str, AnyReviews],
     augmentation: Augmentation,
     config: Config,
     names: tuple[str, ...],
@@ -136,9 +138,9 @@ def piece_beliefs(
     shape = (math.ceil(config.training.epochs), len(augmentation.texts), len(names))
     if teachers:
         found = np.zeros(shape, np.float32)
-        training = join(reviews["train"], reviews["unlabelled"])
+        training, cache = [reviews["train"], reviews["unlabelled"]], run.path.parent / corpora.CACHE
         for teacher in teachers:
-            texts = dataset.encode(training, teacher.preprocessing)
+            texts = encode_all(training, teacher.preprocessing, cache)
             predict = piece_predictor(teacher, reviews["validation"], config)
             columns = [teacher.names.index(name) for name in names]
             for epoch in range(len(found)):
@@ -157,14 +159,14 @@ def piece_beliefs(
     return found
 
 
-def piece_predictor(teacher: Trained, reviews: Reviews, config: Config) -> Callable[[dataset.Texts], np.ndarray]:
+def piece_predictor(teacher: Trained, reviews: AnyReviews, config: Config) -> Callable[[Texts], np.ndarray]:
     """Returns the function from pieces to the probabilities float32[pieces, classes] of a teacher, calibrated by length
     on validation reviews and pieces of them."""
-    texts = dataset.encode_labelled(reviews, teacher.preprocessing, teacher.names)
+    texts = encode_labelled(reviews, teacher.preprocessing, teacher.names)
     held_out = Validation(teacher.model, texts, teacher.preprocessing.vocabulary, config, with_pieces=True)
     fitted = held_out.fit_lengths()
 
-    def predict(pieces: dataset.Texts) -> np.ndarray:
+    def predict(pieces: Texts) -> np.ndarray:
         logits = predict_logits(held_out.predictor, pieces, config.data)
         return metrics.softmax(calibration.scaled(length_weights(pieces), logits, *fitted)).astype(np.float32)
 

@@ -1,6 +1,5 @@
 """Trains a classifier from random weights, word vectors, a language model, or another run (fine-tuning)."""
 
-import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,8 @@ import tensorflow as tf
 from layers.text import Vocabulary
 from pipelines.common import metrics
 from pipelines.common.config import flag
-from pipelines.common.data.loading import load_labels, load_vocabulary, text_batches
+from pipelines.common.data import corpora
+from pipelines.common.data.loading import load_labels, load_vocabulary, streamed
 from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.word_vectors import WordVectors
 from pipelines.common.errors import UserError
@@ -21,16 +21,17 @@ from pipelines.common.training import strategies
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.prologue import train_run
-from pipelines.sentiment import dataset, fine_tuning, self_training, warm_start
+from pipelines.sentiment import dataset, fine_tuning, self_training, warm_start, word_ids
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.dataset import AnyReviews
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model import model as language_model
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.length_calibration import KNOTS
 from pipelines.sentiment.model import LABELS_FILE, Trained, load_trained, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
-from pipelines.sentiment.reviews import Reviews, join
+from pipelines.sentiment.stored_reviews import all_texts
 from pipelines.sentiment.validation import Validation
 
 
@@ -49,12 +50,12 @@ def train_new(run: Run, config: Config) -> dict:
     if config.transfer.init_from:
         learned = language_model.load_trained(Run.open(config.transfer.init_from, LANGUAGE_MODEL))
         warm_start.refuse_other_architecture(config, learned.config)
-    reviews = dataset.load(config.data)
+    reviews = dataset.open_parts(config.data, dataset.on_disk(config.run.parent / corpora.CACHE))
     names = choose_names(config, reviews, base)
     teachers = []
     if config.transfer.teachers:
         teachers = self_training.load_teachers(config, names)
-        reviews["unlabelled"] = self_training.load_unlabelled(config, reviews)
+        reviews["unlabelled"] = self_training.find_unlabelled(config, reviews)
     stored = (run.path / LABELS_FILE).is_file()  # written after the vocabulary
     if stored:
         vocabulary, names = load_vocabulary(run.path / VOCABULARY_FILE), load_labels(run.path / LABELS_FILE)
@@ -82,18 +83,18 @@ def train_new(run: Run, config: Config) -> dict:
         return fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
 
 
-def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | None) -> tuple[str, ...]:
+def choose_names(config: Config, reviews: dict[str, AnyReviews], base: Trained | None) -> tuple[str, ...]:
     """Returns the names of the labels; UserError if the data cannot train a classifier.
 
     Fine-tuning keeps the names of the base run if they fit the new labels.
     """
     require_part("validation", reviews, config.data.location, HELD_OUT)
-    labelled = join(reviews["train"], reviews["validation"])
-    names = dataset.name_labels(labelled, config.data.label_names)
+    train, validation = reviews["train"], reviews["validation"]
+    names = dataset.name_labels(train, config.data.label_names, validation)
     # Names that the layout of the data has are not replaced by those of the base by their place: ham is not negative.
-    if base and not config.data.label_names and set(labelled.names) <= set(base.names):
-        with contextlib.suppress(UserError):
-            dataset.label_ids(labelled, base.names)
+    if base and not config.data.label_names and set(train.names) <= set(base.names):
+        labels = dataset.different_labels([train, validation])
+        if len(dataset.number_labels(labels, train.names, base.names)) == len(labels):
             names = base.names
     for part, found in reviews.items():
         if not len(found):
@@ -104,30 +105,30 @@ def choose_names(config: Config, reviews: dict[str, Reviews], base: Trained | No
                 f"{flag(field)} needs the labels of the run {config.base}, {', '.join(base.names)}, but the data has"
                 f" {', '.join(names)}: expected the same labels, or {flag(field)} 0"
             )
-    present = np.unique(dataset.label_ids(reviews["train"], names))
+    present = np.unique(dataset.label_ids(train, names))
     if len(present) < 2:
         raise UserError(
-            f"--data {config.data.location}: all {len(reviews['train']):,} training reviews have the label"
+            f"--data {config.data.location}: all {len(train):,} training reviews have the label"
             f" {names[present[0]]}; expected at least two different labels"
         )
-    missing = set(present) - set(dataset.label_ids(reviews["validation"], names))
+    missing = set(present) - set(np.unique(dataset.label_ids(validation, names)))
     calibrations = [field for field in ("calibrate", "calibrate_lengths") if getattr(config.loss, field)]
     if calibrations and missing:
         given = flag(calibrations[0])
         raise UserError(
-            f"{given} needs every label in validation, but none of its {len(reviews['validation']):,} reviews has"
+            f"{given} needs every label in validation, but none of its {len(validation):,} reviews has"
             f" the label {names[min(missing)]}: expected every label there, or --no-{given.removeprefix('--')}"
         )
     return names
 
 
 def make_vocabulary(
-    config: Config, reviews: dict[str, Reviews], base: Trained | None, learned: language_model.Trained | None
+    config: Config, reviews: dict[str, AnyReviews], base: Trained | None, learned: language_model.Trained | None
 ) -> Vocabulary:
     """Learns the vocabulary from the training reviews and the unlabelled ones. It extends that of the run that training
     starts from."""
-    texts = reviews["train"].texts + (reviews["unlabelled"].texts if "unlabelled" in reviews else [])
-    vocabulary = learn_vocabulary(text_batches(texts), **vars(config.vocabulary), **vars(config.text))
+    texts = all_texts(reviews[part] for part in ("train", "unlabelled") if part in reviews)
+    vocabulary = learn_vocabulary(streamed(texts), **vars(config.vocabulary), **vars(config.text))
     if base:
         return base.preprocessing.vocabulary.extend(vocabulary)
     if learned:
@@ -140,7 +141,7 @@ def fit(
     run: Run,
     model: keras.Model,
     config: Config,
-    reviews: dict[str, Reviews],
+    reviews: dict[str, AnyReviews],
     preprocessing: Preprocessing,
     names: tuple[str, ...],
     vectors: WordVectors | None = None,
@@ -154,13 +155,10 @@ def fit(
         at_start: the weights of the model before training, for --base-share.
     """
     options = config.training
-    encoded = {part: dataset.encode_labelled(reviews[part], preprocessing, names) for part in ("train", "validation")}
-    for part, mixture in fine_tuning.MIXTURES.items():
-        if mixture in reviews:
-            encoded[part] += dataset.encode_labelled(reviews[mixture], preprocessing, names)
-    train, validation = encoded.values()
-    if "unlabelled" in reviews:
-        train += self_training.encode_pseudo_labelled(run, reviews["unlabelled"], preprocessing, names)
+    train = encode_training(run, config, reviews, preprocessing, names)
+    validation = word_ids.encode_labelled(reviews["validation"], preprocessing, names)
+    if (mixture := fine_tuning.MIXTURES["validation"]) in reviews:
+        validation += word_ids.encode_labelled(reviews[mixture], preprocessing, names)
     if vectors:
         print(vectors.coverage(train.ids), file=sys.stderr)
     report_cut(train, config.text)
@@ -183,7 +181,7 @@ def fit(
         return found
 
     def data(epoch: int) -> tf.data.Dataset:
-        return dataset.batches(
+        return word_ids.batches(
             augmentation.epoch(epoch),
             batch_reviews=config.data.batch_reviews,
             batch_words=config.data.batch_words,
@@ -204,6 +202,21 @@ def fit(
         parameter_groups=warm_start.parameter_groups(config.transfer, options, model),
         at_end=at_end,
     ).train()
+
+
+def encode_training(
+    run: Run, config: Config, reviews: dict[str, AnyReviews], preprocessing: Preprocessing, names: tuple[str, ...]
+) -> word_ids.LabelledTexts:
+    """Encodes the training reviews, those mixed into them, and the unlabelled ones with their pseudo-labels, into the
+    cache beside the run."""
+    parts = ["train", fine_tuning.MIXTURES["train"], "unlabelled"]
+    found = {part: reviews[part] for part in parts if part in reviews}
+    targets = [
+        self_training.pseudo_labels(run, each, names) if part == "unlabelled" else word_ids.targets_of(each, names)
+        for part, each in found.items()
+    ]
+    texts = word_ids.encode_all(list(found.values()), preprocessing, config.run.parent / corpora.CACHE)
+    return word_ids.LabelledTexts(**vars(texts), targets=np.concatenate(targets))
 
 
 def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, adversarial: float = 0.0):

@@ -7,11 +7,11 @@ from layers.text import UNKNOWN, Vocabulary
 from pipelines.common import metrics
 from pipelines.common.training import calibration
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.dataset import LabelledTexts
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
 from pipelines.sentiment.length_calibration import knot_weights
 from pipelines.sentiment.model import LENGTH_CALIBRATION
 from pipelines.sentiment.pieces import certainty, draw_all, known_words
+from pipelines.sentiment.word_ids import LabelledTexts
 
 DRAWS = 4  # pieces of each review
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import weakref
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.common.data import corpora, sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import TEXTS_AT_ONCE, batched, in_order, without_autograph, without_autotune
+from pipelines.common.data.loading import TEXTS_AT_ONCE, batched, computed, in_order
 from pipelines.common.data.splits import require_part, split
 from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts, read
@@ -70,9 +69,7 @@ class Sentences:
         longest = max(int(lengths.max(initial=0)), 1)
         if xla:
             longest = -(-longest // 8) * 8
-        padded = np.full([count, longest], PADDING, np.int32)
-        padded[: len(rows)][np.arange(longest) < lengths[:, None]] = ids
-        return padded
+        return corpora.padded(ids, lengths, (count, longest), PADDING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +99,7 @@ class Encoded:
         for side in SIDES:
             splits = found.arrays[f"{side}.splits"]
             sides.append(Sentences(found.arrays[f"{side}.ids"], splits, np.broadcast_to(False, len(splits) - 1)))
-        texts = corpora.Texts(found.arrays["texts.ids"], found.arrays["texts.splits"])
-        return cls(sides[0], sides[1], found.facts["dropped"], texts, found.folder)
+        return cls(sides[0], sides[1], found.facts["dropped"], corpora.Texts.of(found, "texts"), found.folder)
 
 
 def locate(data: DataConfig) -> pathlib.Path | str:
@@ -207,9 +203,10 @@ def write_encoded(
         return texts[0], *sides(*(tf.constant(side, tf.string) for side in texts))
 
     dropped = dict.fromkeys(("with an empty side", "too long", "of too unequal lengths"), 0)
-    splits = {name: corpora.Splits(append, f"{name}.splits") for name in (*SIDES, "texts")}
-    for name, dtype in (("sources", np.int32), ("targets", np.int32), ("texts", np.uint8)):
-        append(f"{name}.ids", np.zeros(0, dtype))
+    splits = {side: corpora.Splits(append, f"{side}.splits") for side in SIDES}
+    for side in SIDES:
+        append(f"{side}.ids", np.zeros(0, np.int32))
+    written = corpora.TextWriter(append, "texts")
     for texts, *found in in_order(encoded, batched(pairs, TEXTS_AT_ONCE)):
         lengths = [tokens.row_lengths().numpy() for tokens, _ in found]
         shorter, longer = np.minimum(*lengths), np.maximum(*lengths)
@@ -221,9 +218,7 @@ def write_encoded(
         for side, (tokens, _), each in zip(SIDES, found, lengths, strict=True):
             append(f"{side}.ids", tokens.values.numpy()[np.repeat(good, each)])
             splits[side].add(each[good])
-        written = [texts[row].encode() for row in np.flatnonzero(good).tolist()]
-        append("texts.ids", np.frombuffer(b"".join(written), np.uint8))
-        splits["texts"].add(np.array([len(text) for text in written]))
+        written.add(texts[row] for row in np.flatnonzero(good).tolist())
     return {"dropped": {reason: count for reason, count in dropped.items() if count}}
 
 
@@ -250,36 +245,23 @@ def batches(
     steps = np.maximum(encoded.sources.lengths, encoded.targets.lengths)
     steps *= 2  # each side has its own padding
     plan = plan_batches(steps, max_rows=batch_pairs, max_steps=batch_tokens, seed=seed, epoch=epoch)
-    sides = encoded.sources, encoded.targets
-
-    def padded_sides(number):
-        rows, _ = plan[number]
-        real = rows[rows != FILLER]
-        found = [side.padded(real, len(rows), xla) for side in sides]
-        for side in sides:
-            corpora.release(side.ids)
-            corpora.release(side.splits)
-        return rows, *found
-
-    # TensorFlow never forgets a function of NumPy. So that it forgets the plan, the function has a weak reference. The
-    # dataset has the strong one; its iterators and the datasets that are made of it refer to it.
-    weak = weakref.ref(padded_sides)
-
-    def call(number):
-        if (function := weak()) is None:
-            raise StopIteration  # silently: an iterator that has ended was reading ahead
-        return function(number)
+    sides = {"source": encoded.sources, "target": encoded.targets}
 
     def batch(number):
-        rows, source, target = tf.numpy_function(call, [number], [tf.int64, tf.int32, tf.int32])
-        rows = tf.ensure_shape(rows, [None])
-        source, target = (tf.ensure_shape(side, [None, None]) for side in (source, target))
-        return {"source": source, "target": target, "rows": rows, "real": tf.cast(rows != FILLER, tf.float32)}
+        rows, _ = plan[number]
+        real = rows != FILLER
+        found = {name: side.padded(rows[real], len(rows), xla) for name, side in sides.items()}
+        for side in sides.values():
+            corpora.release(side.ids)
+            corpora.release(side.splits)
+        return {**found, "rows": rows, "real": real.astype(np.float32)}
 
-    found = without_autotune(tf.data.Dataset.range(len(plan)))
-    found = found.map(without_autograph(batch), num_parallel_calls=2).prefetch(4)
-    found.padded_sides = padded_sides
-    return found
+    signature = {
+        **dict.fromkeys(sides, tf.TensorSpec([None, None], tf.int32)),
+        "rows": tf.TensorSpec([None], tf.int64),
+        "real": tf.TensorSpec([None], tf.float32),
+    }
+    return computed(batch, len(plan), signature)
 
 
 def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:

@@ -44,7 +44,6 @@ from pipelines.translation.noise import with_noise
 from pipelines.translation.pairs import Pairs, Stream
 from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
 
-CACHE = "cache"  # beside the run: token ids of training pairs
 SUBWORD_PAIRS = 1_000_000  # that subwords are learned from, at most
 
 
@@ -113,7 +112,7 @@ def encode_parts(
 ) -> dict[str, dataset.Encoded]:
     """Converts the parts to token ids, those of training into the cache beside the run. In fine-tuning, mixes pairs of
     the base run into them."""
-    cache = config.run.parent / CACHE
+    cache = config.run.parent / corpora.CACHE
     encoded = {
         "train": dataset.encode_on_disk(config.data, train, preprocessing, cache),
         "validation": dataset.encode(validation, preprocessing, config.data.max_ratio),

@@ -27,11 +27,11 @@ from layers.text import GENERATION, Vocabulary
 from pipelines.common.config import replace
 from pipelines.common.training import strategies
 from pipelines.common.training.updates import Updates
-from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.model import make_model
 from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.language_model.train import make_step, make_streams
+from pipelines.sentiment.word_ids import Texts
 from tests.benchmarks.timing import machine_flops
 
 tf.get_logger().setLevel("ERROR")

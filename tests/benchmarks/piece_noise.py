@@ -22,7 +22,7 @@ from pipelines.common.config import replace
 from pipelines.common.evaluation.reliability import reliability
 from pipelines.common.runs import Run
 from pipelines.common.training import calibration
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, word_ids
 from pipelines.sentiment.evaluate import predict_logits
 from pipelines.sentiment.length_calibration import KNOTS
 from pipelines.sentiment.model import LENGTH_CALIBRATION, load_trained
@@ -40,7 +40,7 @@ def main():
     trained.model.get_layer(LENGTH_CALIBRATION).set_weights([np.ones(len(KNOTS)), np.zeros([len(KNOTS), classes])])
 
     def encode(reviews):
-        return dataset.encode_labelled(reviews, trained.preprocessing, trained.names)
+        return word_ids.encode_labelled(reviews, trained.preprocessing, trained.names)
 
     validation = encode(dataset.load_part(config.data, "validation"))
     held_out = Validation(trained.model, validation, trained.preprocessing.vocabulary, config, with_pieces=True)

@@ -22,7 +22,7 @@ from layers.text import GENERATION
 from pipelines.common.config import replace
 from pipelines.common.data.loading import text_batches
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset
+from pipelines.sentiment import word_ids
 from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
 from pipelines.sentiment.language_model.presets import PRESETS
@@ -72,7 +72,7 @@ def main():
     texts = text_batches(parts["train"].texts)
     vocabulary = learn_vocabulary(texts, reserved=GENERATION, **vars(first.vocabulary), **vars(first.text))
     preprocessing = Preprocessing(vocabulary, **vars(first.text))
-    encoded = {part: dataset.encode(found, preprocessing) for part, found in parts.items()}
+    encoded = {part: word_ids.encode(found, preprocessing) for part, found in parts.items()}
     lines = []
     for config in wanted:
         epochs = options.updates / make_streams(config, encoded["train"]).windows

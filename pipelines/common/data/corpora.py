@@ -13,7 +13,7 @@ import mmap
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -21,9 +21,11 @@ import numpy as np
 from pipelines.common import cache_folders, files
 from pipelines.common.errors import UserError
 
+CACHE = "cache"  # the folder of all corpora, beside the run
 FORMAT = 1  # part of every key; to be raised when the same text gives other ids
 INDEX = "index.json"
 NUMBERS_AT_ONCE = 1 << 20
+TEXTS_AT_ONCE = 1 << 10
 
 Append = Callable[[str, np.ndarray], None]  # adds an array to the end of the one with this name
 
@@ -88,14 +90,23 @@ def in_temporary_files(folder: pathlib.Path, write: Callable[[Append], dict]) ->
 
 
 def write_files(folder: pathlib.Path, write: Callable[[Append], dict]):
-    """Writes the arrays and the index into a folder, without what is left of an earlier attempt."""
-    for left in [folder / INDEX, *folder.glob("*.array"), *folder.glob(f"{files.PARTIAL}*")]:
-        left.unlink(missing_ok=True)
+    """Writes the arrays and the index into a folder, without what is left of an earlier attempt. Leaves no array if
+    there is an error in the data."""
+    remove_files(folder)
     with contextlib.ExitStack() as stack:
         writer = Writer(lambda name: stack.enter_context(open(folder / f"{name}.array", "xb")), str(folder))
-        facts = writer.write(write)
+        try:
+            facts = writer.write(write)
+        except UserError:
+            remove_files(folder)
+            raise
     files.sync_tree(folder)
     files.write_json(folder / INDEX, {"arrays": writer.index, "facts": facts})
+
+
+def remove_files(folder: pathlib.Path):
+    for left in [folder / INDEX, *folder.glob("*.array"), *folder.glob(f"{files.PARTIAL}*")]:
+        left.unlink(missing_ok=True)
 
 
 class Writer:
@@ -191,6 +202,17 @@ def gather(ids: np.ndarray, splits: np.ndarray, rows: np.ndarray) -> tuple[np.nd
     return ids[shifts + np.arange(len(shifts))], lengths
 
 
+def padded(ids: np.ndarray, lengths: np.ndarray, shape: tuple[int, int], padding: int) -> np.ndarray:
+    """Returns int32[count, time]: texts as `gather` returns them, one a row, then empty ones; `padding` fills them up.
+
+    Args:
+        shape: count and time.
+    """
+    found = np.full(shape, padding, np.int32)
+    found[: len(lengths)][np.arange(shape[1]) < lengths[:, None]] = ids
+    return found
+
+
 def lengths_of(splits: np.ndarray) -> np.ndarray:
     """Returns int32[texts], the lengths of texts that begin and end at splits, int64[texts + 1]."""
     # In 32 bits throughout, without a copy in 64: the difference is right although the splits wrap around.
@@ -200,19 +222,39 @@ def lengths_of(splits: np.ndarray) -> np.ndarray:
 
 
 class Texts(Sequence[str]):
-    """Texts in two arrays: uint8[bytes], all in UTF-8, and int64[texts + 1], where each one begins and ends."""
+    """Texts in two arrays: uint8[bytes], all in UTF-8, and int64[texts + 1], where each one begins and ends.
 
-    def __init__(self, characters: np.ndarray, splits: np.ndarray):
-        self.characters, self.splits = characters, splits
+    Args:
+        rows: int64[n], the numbers of the texts that are meant, in their order; None: all.
+    """
+
+    def __init__(self, characters: np.ndarray, splits: np.ndarray, rows: np.ndarray | None = None):
+        self.characters, self.splits, self.rows = characters, splits, rows
+
+    @classmethod
+    def of(cls, found: Arrays, name: str, rows: np.ndarray | None = None) -> "Texts":
+        """Returns the texts that a `TextWriter` of this name has written."""
+        return cls(found.arrays[f"{name}.ids"], found.arrays[f"{name}.splits"], rows)
 
     def __len__(self) -> int:
-        return len(self.splits) - 1
+        return len(self.splits) - 1 if self.rows is None else len(self.rows)
 
     def __getitem__(self, place):
         if isinstance(place, slice):
-            return [self[row] for row in range(*place.indices(len(self)))]
-        row = range(len(self))[place]
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = range(len(self))[place]
+        row = number if self.rows is None else self.rows[number]
         return self.characters[self.splits[row] : self.splits[row + 1]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the texts, a few of which are in memory at a time."""
+        for start in range(0, len(self), TEXTS_AT_ONCE):
+            numbers = np.arange(start, min(start + TEXTS_AT_ONCE, len(self)))
+            rows = numbers if self.rows is None else self.rows[numbers]
+            for begin, end in zip(self.splits[rows].tolist(), self.splits[rows + 1].tolist(), strict=True):
+                yield self.characters[begin:end].tobytes().decode()
+            release(self.characters)
+            release(self.splits)
 
 
 class Splits:
@@ -228,6 +270,19 @@ class Splits:
             ends = self.end + np.cumsum(lengths, dtype=np.int64)
             self.append(self.name, ends)
             self.end = int(ends[-1])
+
+
+class TextWriter:
+    """Appends texts to a corpus, batch by batch, for `Texts.of`."""
+
+    def __init__(self, append: Append, name: str):
+        self.append, self.name, self.splits = append, f"{name}.ids", Splits(append, f"{name}.splits")
+        append(self.name, np.zeros(0, np.uint8))
+
+    def add(self, texts: Iterable[str]):
+        written = [text.encode() for text in texts]
+        self.append(self.name, np.frombuffer(b"".join(written), np.uint8))
+        self.splits.add(np.array([len(text) for text in written], np.int64))
 
 
 def log(line: str):

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,6 +31,41 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
+
+
+def computed(function: Callable, count: int, signature) -> tf.data.Dataset:
+    """Returns the dataset of function(number) for each number from 0 to `count`, a few of them computed in advance.
+
+    The dataset, what is made of it, and their iterators keep the function, and so the arrays that it reads, in memory;
+    nothing else does.
+
+    Args:
+        function: returns arrays of NumPy, in the structure of `signature`.
+        signature: tf.TensorSpec, in a structure of dicts and tuples.
+    """
+    specs = tf.nest.flatten(signature)
+
+    def arrays(number) -> list[np.ndarray]:
+        return tf.nest.flatten(function(number))
+
+    # TensorFlow never forgets a function of NumPy. So that it forgets what `arrays` reads, the one that it gets has a
+    # weak reference. The dataset has the strong one; its iterators and the datasets that are made of it refer to it.
+    weak = weakref.ref(arrays)
+
+    def call(number):
+        if (found := weak()) is None:
+            raise StopIteration  # silently: an iterator that has ended was reading ahead
+        return found(number)
+
+    def element(number):
+        values = tf.numpy_function(call, [number], [spec.dtype for spec in specs])
+        values = [tf.ensure_shape(value, spec.shape) for value, spec in zip(values, specs, strict=True)]
+        return tf.nest.pack_sequence_as(signature, values)
+
+    found = without_autotune(tf.data.Dataset.range(count))
+    found = found.map(without_autograph(element), num_parallel_calls=2).prefetch(4)
+    found.arrays = arrays
+    return found
 
 
 def without_rewriting(dataset: tf.data.Dataset) -> tf.data.Dataset:

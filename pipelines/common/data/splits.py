@@ -1,6 +1,5 @@
 """The parts of a data set: train, validation and test; random splits, with the rows of a group in the same part."""
 
-import collections
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -34,18 +33,25 @@ def split(groups: Sequence, size: float, seed: int, where: str, expected: str) -
     Raises:
         UserError: There are fewer than two groups.
     """
-    sizes = collections.Counter(groups)
-    known = sorted(sizes)
+    larger, smaller = split_ranks(ranks_of(groups), size, seed, where, expected)
+    return larger.tolist(), smaller.tolist()
+
+
+def ranks_of(groups: Sequence) -> np.ndarray:
+    """Returns int64[rows], the number of the group of each row among the different ones in their order."""
+    numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
+    return np.fromiter((numbers[group] for group in groups), np.int64, len(groups))
+
+
+def split_ranks(ranks: np.ndarray, size: float, seed: int, where: str, expected: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `split` does, int64[n] each, for groups as `ranks_of` returns them, or those of some of the rows."""
+    sizes = np.bincount(ranks)
+    known = np.flatnonzero(sizes)
     if len(known) < 2:
         raise UserError(f"--data {where} cannot be split: expected {expected}")
-    chosen: set = set()
-    taken = 0
-    for number in np.random.default_rng(seed).permutation(len(known))[:-1]:
-        if chosen and taken >= size:
-            break
-        chosen.add(known[number])
-        taken += sizes[known[number]]
-    parts: tuple[list[int], list[int]] = [], []
-    for row, group in enumerate(groups):
-        parts[group in chosen].append(row)
-    return parts
+    drawn = known[np.random.default_rng(seed).permutation(len(known))[:-1]]
+    enough = np.searchsorted(np.cumsum(sizes[drawn]), size) + 1  # groups: one at least
+    chosen = np.zeros(len(sizes), bool)
+    chosen[drawn[:enough]] = True
+    smaller = chosen[ranks]
+    return np.flatnonzero(~smaller), np.flatnonzero(smaller)

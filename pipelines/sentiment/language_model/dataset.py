@@ -7,51 +7,61 @@ autoencoder the text comes first, without targets:
                   targets  w1   w2   …  </s>                      targets              w1   w2   …  </s>
                   weights  1    1       1                         weights  0      0    1    1       1
 
-The streams are not stored: each window looks up which text each of its time steps belongs to, and which word. So
-another order in each epoch takes no memory, and a resumed run finds its place at once.
+The streams are not stored: each window looks up which text each of its time steps belongs to, and which word. What an
+epoch has in memory is the order of the texts and where each of them ends; the words are read from files.
 """
 
+import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from layers.text import END, PADDING, START
-from pipelines.common.data.loading import without_autograph, without_autotune
+from pipelines.common.cache_folders import identities
+from pipelines.common.data.loading import computed
 from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.tables import COMPRESSIONS, read_lines
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
-from pipelines.sentiment.dataset import Texts
-from pipelines.sentiment.reviews import Reviews, join, locate
+from pipelines.sentiment.reviews import Reviews, Row, Stream, join, locate
 from pipelines.sentiment.text_config import DataConfig
+from pipelines.sentiment.word_ids import Texts
 
 TEXT_FILE = ".txt"
 
 
 def load(data: DataConfig, max_characters: int) -> dict[str, Reviews]:
-    """Loads the parts "train" and "validation".
+    """Loads the parts "train" and "validation" into memory: see `open_parts`."""
+    parts = open_parts(data, max_characters, Stream.read)
+    return {part: functools.reduce(join, found) for part, found in parts.items()}
+
+
+def open_parts(data: DataConfig, max_characters: int, read_all: Callable[[Stream], Any]) -> dict[str, list]:
+    """Returns the parts "train" and "validation", each as a list of reviews.
 
     They are those that a classifier with the same DataConfig gets. "train" also has the unlabelled reviews, but those
     of films (groups) and texts that are held out. Test reviews are not read. Of a text file, each line is a text.
 
     Args:
         max_characters: where a longer line of a text file is cut into several texts.
+        read_all: see `sentiment.dataset.open_parts`.
 
     Raises:
         UserError: The data does not exist or is invalid, or nothing is held out.
     """
     where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file() and is_text(where):
-        train, validation = dataset.split_off(read_text(where, max_characters), data.validation_share, data)
-        return {"train": train, "validation": validation}
-    parts = dataset.load(data, labelled=False)
+        texts = read_all(open_text(where, max_characters))
+        rest, held_out = dataset.split_off(texts, data.validation_share, data)
+        return {"train": [rest], "validation": [held_out]}
+    parts = dataset.open_parts(data, read_all, labelled=False)
     require_part("validation", parts, data.location, HELD_OUT)
-    unlabelled = dataset.load_unlabelled(data, parts)
-    if unlabelled is not None:
-        parts["train"] = join(parts["train"], unlabelled)
-    return {part: parts[part] for part in ("train", "validation")}
+    unlabelled = dataset.find_unlabelled(data, parts, read_all)
+    train = [parts["train"]] if unlabelled is None else [parts["train"], unlabelled]
+    return {"train": train, "validation": [parts["validation"]]}
 
 
 def is_text(path: pathlib.Path) -> bool:
@@ -60,19 +70,25 @@ def is_text(path: pathlib.Path) -> bool:
     return suffixes[-1:] == [TEXT_FILE] or (suffixes[:1] == [TEXT_FILE] and suffixes[-1] in COMPRESSIONS)
 
 
-def read_text(path: pathlib.Path, max_characters: int) -> Reviews:
-    """Reads each line of a text file that is not blank as a text. A longer line becomes several texts, so that none of
-    it is lost."""
-    texts = Reviews([], [], [], [])
+def open_text(path: pathlib.Path, max_characters: int) -> Stream:
+    """Returns a text file as a stream: each line that is not blank is a text. A longer line becomes several texts, so
+    that none of it is lost."""
+
+    def key() -> dict:
+        return {"data": identities([path]), "max_characters": max_characters}
+
+    return Stream(functools.partial(read_text, path, max_characters), key)
+
+
+def read_text(path: pathlib.Path, max_characters: int) -> Iterator[Row]:
+    """Yields the rows of `open_text`."""
+    empty = True
     for number, line in enumerate(read_lines(path), start=1):
         for piece in cut_line(line.strip(), max_characters):
-            texts.texts.append(piece)
-            texts.labels.append("")
-            texts.groups.append(piece)
-            texts.places.append(f"{path}, line {number}")
-    if not texts.texts:
+            empty = False
+            yield piece, "", piece, f"{path}, line {number}"
+    if empty:
         raise UserError(f"{path} is empty: expected lines of text")
-    return texts
 
 
 def cut_line(line: str, max_characters: int) -> Iterator[str]:
@@ -116,10 +132,9 @@ class Streams:
     ):
         self.k1, self.k2, self.rows = k1, k2, rows
         self.objective, self.directions, self.carried, self.seed = objective, directions, carried, seed
-        self.lookup = Lookup(texts, objective)
-        self.lengths = texts.lengths
-        steps = count_steps(self.lengths, objective)
-        self.steps = steps if carried else -(-steps // k1) * k1  # int64[texts]
+        self.texts, self.lookup = texts, Lookup(texts, objective)
+        steps = count_steps(texts.lengths, objective)
+        self.steps = steps if carried else -(-steps // k1) * k1  # int32[texts]
         self.windows = max(-(-int(self.steps.sum()) // (rows * k1)), 1)
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
@@ -134,70 +149,69 @@ class Streams:
 
         If `carried` is False and a text is cut at the end of a stream, the rest, in the next stream, has weight zero.
         """
-        order = np.arange(len(self.steps))
+        order = np.arange(len(self.steps), dtype=np.int32 if len(self.steps) < 2**31 else np.int64)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
-        ends = np.cumsum(self.steps[order])
+        ends = np.cumsum(self.steps[order], dtype=np.int64)
         total, stretch = int(ends[-1]), self.windows * self.k1
-        order, begins, ends = tf.constant(order), tf.constant(ends - self.steps[order]), tf.constant(ends)
-        row_begins = tf.range(self.rows, dtype=tf.int64)[:, None] * stretch
+        row_begins = np.arange(self.rows)[:, None] * stretch
 
-        def window(number):
+        def window(number) -> dict:
             first = row_begins + number * self.k1  # int64[rows, 1], of the new steps
-            places = first + tf.range(self.k1 - self.k2, self.k1, dtype=tf.int64)  # [rows, k2]
-            places = tf.clip_by_value(places, 0, total - 1)  # before the start of a stream, any place will do
-            text = tf.searchsorted(ends, tf.reshape(places, [-1]), side="right", out_type=tf.int64)
-            text = tf.reshape(text, [self.rows, self.k2])
-            begin = tf.gather(begins, text)
-            inputs, targets = {}, {}
-            weights: tf.Tensor = None
+            places = first + np.arange(self.k1 - self.k2, self.k1)  # [rows, k2]
+            places = np.clip(places, 0, total - 1)  # before the start of a stream, any place will do
+            place = np.searchsorted(ends, places, side="right")
+            text = order[place]
+            begin = ends[place] - self.steps[text]
+            inputs, targets, weights = {}, {}, np.zeros(0, np.float32)
             for direction in self.directions:
-                inputs[direction], target, weights = self.lookup(tf.gather(order, text), places - begin, direction)
+                inputs[direction], target, weights = self.lookup(text, places - begin, direction)
                 targets[direction] = target[:, -self.k1 :]
-            new = first + tf.range(self.k1, dtype=tf.int64)
-            mask = new < total
-            age = tf.fill([self.rows], number)
+            self.texts.release()
+            mask = first + np.arange(self.k1) < total
+            age = np.full(self.rows, number)
             if not self.carried:
                 begin = begin[:, -self.k1 :]
                 mask &= begin >= row_begins
-                age = tf.minimum(age, (first - begin[:, :1])[:, 0] // self.k1)
-            weights = tf.where(mask, weights[:, -self.k1 :], 0.0)
-            return {"inputs": inputs, "targets": targets, "weights": weights, "age": tf.cast(age, tf.int32)}
+                age = np.minimum(age, (first - begin[:, :1])[:, 0] // self.k1)
+            weights = np.where(mask, weights[:, -self.k1 :], np.float32(0))
+            return {"inputs": inputs, "targets": targets, "weights": weights, "age": age.astype(np.int32)}
 
-        return (
-            without_autotune(tf.data.Dataset.range(self.windows))
-            .map(without_autograph(window), num_parallel_calls=2)
-            .prefetch(4)
-        )
+        signature = {
+            "inputs": dict.fromkeys(self.directions, tf.TensorSpec([self.rows, self.k2], tf.int32)),
+            "targets": dict.fromkeys(self.directions, tf.TensorSpec([self.rows, self.k1], tf.int32)),
+            "weights": tf.TensorSpec([self.rows, self.k1], tf.float32),
+            "age": tf.TensorSpec([self.rows], tf.int32),
+        }
+        return computed(window, self.windows, signature)
 
 
 class Lookup:
     """Looks up the input, target and weight of any time step of any text."""
 
     def __init__(self, texts: Texts, objective: str):
-        self.ids = tf.constant(np.append(texts.ids, np.int32(PADDING)))  # so that it is never empty
-        self.begins, self.lengths = tf.constant(texts.splits[:-1]), tf.constant(texts.lengths)
+        self.ids, self.splits = texts.ids if len(texts.ids) else np.zeros(1, np.int32), texts.splits
         self.autoencoder = objective == "autoencoder"
 
     def __call__(self, text, step, direction: str):
-        """int64[...] numbers of texts, int64[...] their time steps -> inputs int32[...], targets int32[...], weights
+        """int[...] numbers of texts, int64[...] their time steps -> inputs int32[...], targets int32[...], weights
         float32[...]. After the last time step there is PADDING with weight 0."""
-        begin, length = tf.gather(self.begins, text), tf.gather(self.lengths, text)
-        last = tf.cast(tf.size(self.ids) - 1, tf.int64)
+        begin = self.splits[text]
+        length = self.splits[text + 1] - begin
 
-        def word(number):
+        def word(number):  # any one where the text has none
             place = number if direction == "forward" else length - 1 - number
-            return tf.gather(self.ids, tf.clip_by_value(begin + place, 0, last))
+            return self.ids[np.clip(begin + place, 0, len(self.ids) - 1)]
 
         target_step = step - length if self.autoencoder else step  # negative while the autoencoder reads the text
-        inputs = tf.where(target_step == 0, START, tf.where(target_step <= length, word(target_step - 1), PADDING))
+        inputs = np.where(target_step == 0, START, np.where(target_step <= length, word(target_step - 1), PADDING))
         if self.autoencoder:
-            inputs = tf.where(target_step < 0, word(step), inputs)
+            inputs = np.where(target_step < 0, word(step), inputs)
         mask = (target_step >= 0) & (target_step <= length)
-        targets = tf.where(target_step == length, END, word(target_step))
-        return inputs, tf.where(mask, targets, PADDING), tf.cast(mask, tf.float32)
+        targets = np.where(target_step == length, END, word(target_step))
+        return inputs, np.where(mask, targets, PADDING), mask.astype(np.float32)
 
 
 def count_steps(lengths: np.ndarray, objective: str) -> np.ndarray:
-    """Returns the time steps of texts of so many words, int64[texts]."""
+    """Returns the time steps of texts of so many words, int[texts]."""
     return 2 * lengths + 1 if objective == "autoencoder" else lengths + 1

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from layers import losses
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.dataset import Lookup, count_steps
 from pipelines.sentiment.language_model.model import LanguageModel
+from pipelines.sentiment.word_ids import Texts
 
 MAX_STEPS = 16_000  # of a batch, padding included
 MAX_TEXTS = 128  # of a batch
@@ -33,22 +33,26 @@ class Perplexity:
 
     def __init__(self, model: LanguageModel, texts: Texts, *, objective: str, max_words: int, seed: int):
         self.model, self.objective = model, objective
-        self.lookup = Lookup(texts, objective)
-        self.lengths = texts.lengths
+        self.texts, self.lookup = texts, Lookup(texts, objective)
+        lengths = texts.lengths
         self.chosen = np.random.default_rng(seed).permutation(len(texts))
         if max_words:
-            within = np.cumsum(self.lengths[self.chosen] + 1) <= max_words
-            self.chosen = self.chosen[: max(int(within.sum()), 1)]
-        signature = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
+            within = np.cumsum(lengths[self.chosen] + 1) <= max_words
+            self.chosen = self.chosen[: max(int(within.sum()), 1)].copy()
+        self.steps = count_steps(lengths[self.chosen], objective)
+        ids = dict.fromkeys(model.directions, tf.TensorSpec([None, None], tf.int32))
+        signature = [ids, ids, tf.TensorSpec([None, None], tf.float32)]
         self.measure = tf.function(self.measure, input_signature=signature, autograph=False)
 
     def __call__(self) -> dict[str, float]:
-        plan = plan_batches(
-            count_steps(self.lengths[self.chosen], self.objective), max_rows=MAX_TEXTS, max_steps=MAX_STEPS
-        )
         totals, words = dict.fromkeys(self.model.directions, 0.0), 0.0
-        for rows, steps in plan:
-            batch_totals, batch_words = self.measure(tf.constant(self.chosen[rows[rows != FILLER]]), steps)
+        for rows, steps in plan_batches(self.steps, max_rows=MAX_TEXTS, max_steps=MAX_STEPS):
+            texts = self.chosen[rows[rows != FILLER], None]
+            inputs, targets, weights = {}, {}, np.zeros(0, np.float32)
+            for direction in self.model.directions:
+                inputs[direction], targets[direction], weights = self.lookup(texts, np.arange(steps), direction)
+            self.texts.release()
+            batch_totals, batch_words = self.measure(inputs, targets, weights)
             totals = {direction: totals[direction] + float(total) for direction, total in batch_totals.items()}
             words += float(batch_words)
         means = {direction: total / words for direction, total in totals.items()}
@@ -58,14 +62,10 @@ class Perplexity:
             scores |= {f"val_perplexity_{direction}": math.exp(value) for direction, value in means.items()}
         return scores
 
-    def measure(self, texts, steps):
-        """int64[rows] numbers of texts, int64[] time steps -> (direction -> sum of -log p, number of words)."""
-        places = tf.range(steps)
-        inputs, targets = {}, {}
-        weights: tf.Tensor = None
-        for direction in self.model.directions:
-            inputs[direction], targets[direction], weights = self.lookup(texts[:, None], places, direction)
-        outputs, _ = self.model.outputs(inputs, self.model.initial_state(tf.shape(texts)[0]))
+    def measure(self, inputs, targets, weights):
+        """direction -> int32[rows, time] inputs and targets, float32[rows, time] -> (direction -> sum of -log p, number
+        of words)."""
+        outputs, _ = self.model.outputs(inputs, self.model.initial_state(tf.shape(weights)[0]))
         places = tf.where(weights > 0)  # int64[words, 2]
         totals = {}
         for direction in self.model.directions:

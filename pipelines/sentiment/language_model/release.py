@@ -8,7 +8,6 @@ from pipelines.common.card import CELL_NAMES, DataSet, Score
 from pipelines.common.data.sources import public_name
 from pipelines.common.options import Release
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset
 from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
 from pipelines.sentiment.language_model.evaluate import make_perplexity
@@ -16,6 +15,7 @@ from pipelines.sentiment.language_model.model import load_trained
 from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE
 from pipelines.sentiment.reviews import NAMED
+from pipelines.sentiment.word_ids import encode
 
 
 def release(options: Release, data_sets: dict[str, DataSet]) -> pathlib.Path:
@@ -45,7 +45,7 @@ def evaluate(path: pathlib.Path, split: str) -> dict:
     """Prints and returns the perplexity of a run on the validation texts, as in training."""
     trained = load_trained(Run.open(path, TASK))
     texts = load(trained.config.data, trained.config.text.max_characters)[split]
-    encoded = dataset.encode(texts, trained.preprocessing)
+    encoded = encode(texts, trained.preprocessing)
     found = make_perplexity(trained.model, trained.config, encoded)()
     print(f"{trained.config.data.location}, {split}: perplexity {found['val_perplexity']:.2f}")
     return {**found, "data": trained.config.data.location, "split": split}

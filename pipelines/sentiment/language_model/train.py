@@ -5,7 +5,8 @@ import tensorflow as tf
 from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.text import GENERATION, Vocabulary
-from pipelines.common.data.loading import load_vocabulary, text_batches
+from pipelines.common.data import corpora
+from pipelines.common.data.loading import load_vocabulary, streamed
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
@@ -13,13 +14,15 @@ from pipelines.common.training import strategies
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.prologue import train_run
 from pipelines.common.training.tbptt import TruncatedBPTT
-from pipelines.sentiment import dataset
+from pipelines.sentiment.dataset import on_disk
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model.config import TASK, Config
-from pipelines.sentiment.language_model.dataset import Streams, load
+from pipelines.sentiment.language_model.dataset import Streams, open_parts
 from pipelines.sentiment.language_model.evaluate import make_perplexity
 from pipelines.sentiment.language_model.model import LanguageModel, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
+from pipelines.sentiment.stored_reviews import all_texts
+from pipelines.sentiment.word_ids import Texts, encode_all
 
 
 def train(config: Config, preset: str | None = None) -> dict:
@@ -29,15 +32,16 @@ def train(config: Config, preset: str | None = None) -> dict:
 
 def train_new(run: Run, config: Config) -> dict:
     """Trains a run, or resumes it. Its folder is created after the data was checked."""
-    texts = load(config.data, config.text.max_characters)
+    cache = config.run.parent / corpora.CACHE
+    texts = open_parts(config.data, config.text.max_characters, on_disk(cache))
     if (run.path / VOCABULARY_FILE).is_file():
         vocabulary = load_vocabulary(run.path / VOCABULARY_FILE)
     else:
         vocabulary = learn_vocabulary(
-            text_batches(texts["train"].texts), reserved=GENERATION, **vars(config.vocabulary), **vars(config.text)
+            streamed(all_texts(texts["train"])), reserved=GENERATION, **vars(config.vocabulary), **vars(config.text)
         )
     preprocessing = Preprocessing(vocabulary, **vars(config.text))
-    encoded = {part: dataset.encode(texts[part], preprocessing) for part in ("train", "validation")}
+    encoded = {part: encode_all(found, preprocessing, cache) for part, found in texts.items()}
     for part, found in encoded.items():
         if not len(found.ids):
             raise UserError(f"--data {config.data.location} has no word in the part {part}")
@@ -48,10 +52,10 @@ def train_new(run: Run, config: Config) -> dict:
         return fit(run, config, encoded, vocabulary)
 
 
-def fit(run: Run, config: Config, texts: dict[str, dataset.Texts], vocabulary: Vocabulary) -> dict:
+def fit(run: Run, config: Config, texts: dict[str, Texts], vocabulary: Vocabulary) -> dict:
     """Builds the model and trains it. Returns the summary of the run."""
     model = strategies.build(config.training, lambda: make_model(config, vocabulary))
-    model.softmax.initialize_bias(texts["train"].ids, len(texts["train"]))
+    model.softmax.initialize_bias(corpora.slices(texts["train"].ids), len(texts["train"]))
     streams = make_streams(config, texts["train"])
     return Trainer(
         model,
@@ -65,7 +69,7 @@ def fit(run: Run, config: Config, texts: dict[str, dataset.Texts], vocabulary: V
     ).train()
 
 
-def make_streams(config: Config, texts: dataset.Texts) -> Streams:
+def make_streams(config: Config, texts: Texts) -> Streams:
     """Makes the streams of a configuration."""
     windows = config.windows
     return Streams(

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset
+from pipelines.sentiment import word_ids
 from pipelines.sentiment.model import load_trained
 from tests.killing import assert_same_run
 
@@ -25,14 +25,14 @@ def test_the_commands_with_attention_pooling(pretrained, tmp_path, command, make
     whole, run, student = (tmp_path / name for name in ("whole", "run", "student"))
     arguments = ["train", "sample", *about, "--epochs", "2", "--init-from", pretrained.run]
     assert command(*arguments, "--run", whole) == 0
-    batches = dataset.batches
+    batches = word_ids.batches
 
     def interrupted(encoded, *, epoch=0, **options):
         if epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return batches(encoded, epoch=epoch, **options)
 
-    monkeypatch.setattr(dataset, "batches", interrupted)
+    monkeypatch.setattr(word_ids, "batches", interrupted)
     assert command(*arguments, "--run", run) == 130
     monkeypatch.undo()
     assert command(*arguments, "--run", run) == 0

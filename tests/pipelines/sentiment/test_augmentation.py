@@ -3,7 +3,7 @@ import pytest
 
 from layers.text import RESERVED, UNKNOWN, Vocabulary
 from pipelines.sentiment.augmentation import Augmentation, find_strong_words
-from pipelines.sentiment.dataset import LabelledTexts
+from pipelines.sentiment.word_ids import LabelledTexts
 
 VOCABULARY = Vocabulary([*RESERVED, ".", "good", "bad", "film", "the"])
 GOOD, BAD, FILM, THE = 3, 4, 5, 6

@@ -10,11 +10,11 @@ import tensorflow_datasets as tfds
 from layers.text import PADDING, RESERVED, Vocabulary
 from pipelines.common.data import sources
 from pipelines.common.errors import UserError
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, word_ids
 from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.presets import PRESETS
-from pipelines.sentiment.reviews import Reviews, read_tfds
+from pipelines.sentiment.reviews import Reviews, open_tfds
 from pipelines.sentiment.train import choose_names
 
 
@@ -199,11 +199,11 @@ def test_batches_have_every_review_once():
     preprocessing = Preprocessing(vocabulary, lower_case=True, max_words=30, max_characters=1000)
     texts = ["a " * (number % 40) for number in range(50)]
     reviews = Reviews(texts, [number % 2 for number in range(50)], texts, texts)
-    encoded = dataset.encode_labelled(reviews, preprocessing, ("no", "yes"))
+    encoded = word_ids.encode_labelled(reviews, preprocessing, ("no", "yes"))
     assert (len(encoded), encoded.cut) == (50, 9)
     np.testing.assert_array_equal(encoded.lengths, [min(number % 40, 30) for number in range(50)])
     seen = []
-    for batch in dataset.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3):
+    for batch in word_ids.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3):
         ids, labels, rows, real = (batch[name].numpy() for name in ("ids", "labels", "rows", "real"))
         assert ids.shape[0] == len(labels) == len(rows) == len(real) <= 8
         np.testing.assert_array_equal(real, rows >= 0)
@@ -218,10 +218,10 @@ def test_batches_can_be_skipped():
     texts = ["a " * (1 + number % 20) for number in range(60)]
     reviews = Reviews(texts, [0, 1] * 30, texts, texts)
     preprocessing = Preprocessing(Vocabulary([*RESERVED, "a"]), lower_case=True, max_words=30, max_characters=1000)
-    encoded = dataset.encode_labelled(reviews, preprocessing, ("no", "yes"))
+    encoded = word_ids.encode_labelled(reviews, preprocessing, ("no", "yes"))
 
     def order(skipped):
-        given = dataset.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3).skip(skipped)
+        given = word_ids.batches(encoded, batch_reviews=8, batch_words=200, seed=1, epoch=3).skip(skipped)
         return [batch["rows"].numpy().tolist() for batch in given]
 
     assert order(0)[3:] == order(3)
@@ -231,7 +231,9 @@ def test_tensorflow_datasets(monkeypatch):
     monkeypatch.setattr(sources, "reachable", lambda address: True)
     with tfds.testing.mock_data(num_examples=20):
         parts = dataset.load(data_config("tfds:imdb_reviews", group_column="movie"))
-        unlabelled = read_tfds("tfds:imdb_reviews", "train", data_config("tfds:imdb_reviews"), grouped=False, label="")
+        unlabelled = open_tfds(
+            "tfds:imdb_reviews", "train", data_config("tfds:imdb_reviews"), grouped=False, label=""
+        ).read()
     assert len(unlabelled) == 20 and set(unlabelled.labels) == {""}
     assert parts["train"].names == ("neg", "pos")
     assert len(parts["train"]) + len(parts["validation"]) == len(parts["test"]) == 20

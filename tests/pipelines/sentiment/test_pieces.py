@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from layers.text import RESERVED, Vocabulary
-from pipelines.sentiment.dataset import LabelledTexts
-from pipelines.sentiment.pieces import Pieces, certainty, draw_all, known_words, log_uniform, take, take_labelled
+from pipelines.sentiment.pieces import Pieces, certainty, draw_all, known_words, log_uniform, soft_targets, take
+from pipelines.sentiment.word_ids import LabelledTexts
 
 VOCABULARY = Vocabulary([*RESERVED, ".", "!", *"abcdefghij"])
 REVIEWS = ["a b . . . c d e ! f g", "h i j a b c d e f g", "a", "", ". b", "c ! ! d e . f . g h i . j"]
@@ -75,18 +75,18 @@ def test_the_share_of_pieces_and_the_lengths():
 def test_targets_are_the_softer_the_shorter_a_piece_is():
     texts = make_texts()
     spans = Pieces(texts, VOCABULARY, seed=1).draw(0)
-    found = take_labelled(texts, spans, softness=5)
-    for row, (target, length) in enumerate(zip(texts.targets, found.lengths, strict=True)):
+    found = soft_targets(texts, spans, softness=5)
+    for row, (target, length) in enumerate(zip(texts.targets, spans.lengths, strict=True)):
         c = length / (length + 5) if spans.is_piece[row] else 1
-        np.testing.assert_allclose(found.targets[row], c * target + (1 - c) / 2, rtol=1e-6)
+        np.testing.assert_allclose(found[row], c * target + (1 - c) / 2, rtol=1e-6)
     beliefs = np.full((6, 2), [0.9, 0.1])
     rows = np.flatnonzero(spans.is_piece)
-    c = (found.lengths / (found.lengths + 5))[rows, None]
-    taught = take_labelled(texts, spans, 5, beliefs).targets
+    c = (spans.lengths / (spans.lengths + 5))[rows, None]
+    taught = soft_targets(texts, spans, 5, beliefs)
     np.testing.assert_allclose(taught[rows], c * texts.targets[rows] + (1 - c) * [0.9, 0.1], rtol=1e-6)
     np.testing.assert_array_equal(taught[~spans.is_piece], texts.targets[~spans.is_piece])
-    np.testing.assert_array_equal(take_labelled(texts, spans, 0).targets, texts.targets)
-    assert taught.dtype == found.targets.dtype == np.float32
+    np.testing.assert_array_equal(soft_targets(texts, spans, 0), texts.targets)
+    assert taught.dtype == found.dtype == np.float32
     np.testing.assert_allclose(certainty(np.array([0, 1, 5]), 5), [0, 1 / 6, 1 / 2])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.common.config import from_json
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset, self_training
+from pipelines.sentiment import dataset, self_training, word_ids
 from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.export import Classifier
 from pipelines.sentiment.model import load_trained
@@ -87,7 +87,7 @@ def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
     training = join(parts["train"], dataset.load_unlabelled(config.data, parts))
     found = np.load(reader / "piece_labels.npy")
     assert found.shape == (2, len(training), 2) and found.dtype == np.float32
-    texts = dataset.encode(training, trained.preprocessing)
+    texts = word_ids.encode(training, trained.preprocessing)
     pieces = Pieces(texts, trained.preprocessing.vocabulary, config.training.seed)
     split, _ = trained.preprocessing.split(np.array(training.texts))
     teachers = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
@@ -103,7 +103,7 @@ def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
         expected = np.zeros([len(rows), 2])
         for teacher in teachers:
             predict = self_training.piece_predictor(teacher, parts["validation"], config)
-            probabilities = predict(dataset.encode(reviews, teacher.preprocessing))
+            probabilities = predict(word_ids.encode(reviews, teacher.preprocessing))
             expected += probabilities[:, [teacher.names.index(name) for name in trained.names]] / 2
         np.testing.assert_allclose(found[epoch][rows], expected, atol=1e-5)
 
@@ -118,7 +118,7 @@ def test_teachers_are_calibrated_before_they_label_pieces(school):
     reviews = Reviews(pieces, pieces, pieces, pieces)
     plain = self_training.predict_probabilities(teacher, reviews, teacher.names)
     predict = self_training.piece_predictor(teacher, dataset.load(config.data)["validation"], config)
-    calibrated = predict(dataset.encode(reviews, teacher.preprocessing))
+    calibrated = predict(word_ids.encode(reviews, teacher.preprocessing))
     assert (calibrated.max(axis=1) < plain.max(axis=1) - 0.01).all()
     np.testing.assert_allclose(calibrated.sum(axis=1), 1, rtol=1e-5)
 
@@ -196,10 +196,10 @@ def test_invalid_pseudo_labels(school, student, tmp_path, command, capsys, conte
 
 
 def test_pseudo_labels_are_appended_to_the_true_labels():
-    first = dataset.LabelledTexts(np.array([5, 6]), np.array([0, 1, 2]), 1, np.eye(2, dtype=np.float32))
-    second = dataset.LabelledTexts(np.array([7, 8]), np.array([0, 2]), 0, np.array([[0.25, 0.75]], np.float32))
+    first = word_ids.LabelledTexts(np.array([5, 6]), np.array([0, 1, 2]), 1, np.eye(2, dtype=np.float32))
+    second = word_ids.LabelledTexts(np.array([7, 8]), np.array([0, 2]), 0, np.array([[0.25, 0.75]], np.float32))
     both = first + second
-    (batch,) = dataset.batches(both, batch_reviews=4, batch_words=100)
+    (batch,) = word_ids.batches(both, batch_reviews=4, batch_words=100)
     place = {int(row): number for number, row in enumerate(batch["rows"])}
     assert [word for word in batch["ids"].numpy()[place[2]] if word] == [7, 8]
     np.testing.assert_array_equal(batch["targets"].numpy()[place[2]], [0.25, 0.75])

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset, fine_tuning
+from pipelines.sentiment import dataset, fine_tuning, word_ids
 from pipelines.sentiment import train as sentiment_train
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import build_model, load_trained
@@ -59,7 +59,7 @@ def test_a_finished_run_is_reported(shared, command, tiny, capsys):
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, command, tiny, capsys, monkeypatch):
     arguments = ["train", "sample", "--data", shared.data, "--run", tmp_path / "run", "--group-column", "film", *tiny]
-    batches = dataset.batches
+    batches = word_ids.batches
 
     def interrupted(encoded, *, epoch=0, seed=None, **options):
         found = batches(encoded, epoch=epoch, seed=seed, **options)
@@ -67,7 +67,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(shared, tmp_path, comman
             os.kill(os.getpid(), signal.SIGINT)
         return found
 
-    monkeypatch.setattr(dataset, "batches", interrupted)
+    monkeypatch.setattr(word_ids, "batches", interrupted)
     assert command(*arguments) == 130
     assert "the same command resumes where it stopped" in capsys.readouterr().err
     assert not Run.open(tmp_path / "run", "sentiment").finished
@@ -116,7 +116,7 @@ def short(shared, tmp_path_factory, command, tiny):
 def test_a_run_on_pieces_resumes_exactly_and_is_calibrated_by_length(short, tmp_path, command, capsys, monkeypatch):
     run, arguments = short
     seen = []
-    batches = dataset.batches
+    batches = word_ids.batches
 
     def interrupted(texts, *, epoch=0, **options):
         seen.append(len(texts.ids))
@@ -124,7 +124,7 @@ def test_a_run_on_pieces_resumes_exactly_and_is_calibrated_by_length(short, tmp_
             os.kill(os.getpid(), signal.SIGINT)
         return batches(texts, epoch=epoch, **options)
 
-    monkeypatch.setattr(dataset, "batches", interrupted)
+    monkeypatch.setattr(word_ids, "batches", interrupted)
     assert command(*arguments, "--run", tmp_path / "run") == 130
     monkeypatch.undo()
     assert seen[0] == seen[1] != seen[2]

@@ -14,7 +14,7 @@ from pipelines.common.data import word_vectors
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.sentiment import dataset, warm_start
+from pipelines.sentiment import warm_start, word_ids
 from pipelines.sentiment.config import Config
 from pipelines.sentiment.model import load_trained
 from tests.killing import assert_same_run
@@ -68,14 +68,14 @@ def test_an_interrupted_run_goes_on_without_the_file(arguments, tmp_path, comman
     assert command(*given, "--run", whole) == 0
     start = expected(whole, vectors)
     assert np.array_equal(embeddings(whole), start) == (frozen == 3)
-    batches = dataset.batches
+    batches = word_ids.batches
 
     def interrupted(encoded, *, epoch=0, **options):
         if epoch == 1 and list((run / "checkpoints").glob("step-*.npz")):  # not while the batches are counted
             os.kill(os.getpid(), signal.SIGINT)
         return batches(encoded, epoch=epoch, **options)
 
-    monkeypatch.setattr(dataset, "batches", interrupted)
+    monkeypatch.setattr(word_ids, "batches", interrupted)
     assert command(*given, "--run", run) == 130
     monkeypatch.undo()
     vectors.unlink()

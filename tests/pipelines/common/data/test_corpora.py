@@ -139,3 +139,38 @@ def test_lengths_of_more_tokens_than_32_bits_can_count():
 def test_an_array_is_read_in_slices(monkeypatch):
     monkeypatch.setattr(corpora, "NUMBERS_AT_ONCE", 3)
     assert [part.tolist() for part in corpora.slices(np.arange(7))] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_some_texts_of_a_corpus_in_any_order(tmp_path):
+    texts = [f"text {number} {'ä' * (number % 5)}" for number in range(3 * corpora.TEXTS_AT_ONCE)]
+
+    def write_texts(append):
+        writer = corpora.TextWriter(append, "texts")
+        for start in range(0, len(texts), 1000):
+            writer.add(texts[start : start + 1000])
+        return {}
+
+    found = corpora.on_disk(tmp_path, {}, write_texts)
+    rows = np.random.default_rng(0).permutation(len(texts))[:2000]
+    some = corpora.Texts.of(found, "texts", rows)
+    expected = [texts[row] for row in rows]
+    assert (len(some), list(some), some[7:9], some[-1]) == (2000, expected, expected[7:9], expected[-1])
+    assert list(corpora.Texts.of(found, "texts")) == texts
+    with pytest.raises(IndexError):
+        some[2000]
+
+
+def test_an_error_in_the_data_leaves_no_array(tmp_path):
+    def bad(append):
+        write(append)
+        raise UserError("line 3")
+
+    with pytest.raises(UserError, match="line 3"):
+        corpora.on_disk(tmp_path, {}, bad)
+    assert not list(tmp_path.rglob("*.array"))
+    assert list(texts_of(corpora.on_disk(tmp_path, {}, write))) == TEXTS
+
+
+def test_padded():
+    found = corpora.padded(np.array([5, 6, 7]), np.array([2, 0, 1]), (4, 3), padding=0)
+    assert found.tolist() == [[5, 6, 0], [0, 0, 0], [7, 0, 0], [0, 0, 0]] and found.dtype == np.int32

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.common.data.splits import split
+from pipelines.common.data.splits import ranks_of, split, split_ranks
 from pipelines.common.errors import UserError
 
 
@@ -28,3 +28,26 @@ def test_no_part_is_empty(size):
 def test_one_group_cannot_be_split(groups):
     with pytest.raises(UserError, match="--data here cannot be split: expected two groups"):
         split(groups, 1, 1, "here", "two groups")
+
+
+def split_by_the_definition(groups, size, seed):
+    """Whole groups, in the order of a permutation, until there are enough rows."""
+    known, chosen, taken = sorted(set(groups)), set(), 0
+    for number in np.random.default_rng(seed).permutation(len(known))[:-1]:
+        if chosen and taken >= size:
+            break
+        chosen.add(known[number])
+        taken += groups.count(known[number])
+    return [[row for row, group in enumerate(groups) if (group in chosen) == smaller] for smaller in (False, True)]
+
+
+def test_numbered_groups_are_split_as_groups_are():
+    random = np.random.default_rng(0)
+    for seed in range(30):
+        groups = [f"group {number}" for number in random.integers(0, 12, 40)]
+        size = float(random.uniform(0, 45))
+        expected = split_by_the_definition(groups, size, seed)
+        assert list(split(groups, size, seed, "here", "two groups")) == expected
+        rows = np.flatnonzero(random.random(40) < 0.7)  # some of the rows: not all numbers occur
+        found = split_ranks(ranks_of(groups)[rows], size, seed, "here", "two groups")
+        assert [part.tolist() for part in found] == split_by_the_definition([groups[row] for row in rows], size, seed)

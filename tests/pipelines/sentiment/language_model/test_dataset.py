@@ -9,10 +9,10 @@ from layers.text import END, PADDING, START
 from pipelines.common.errors import UserError
 from pipelines.sentiment import config as classifier
 from pipelines.sentiment import dataset
-from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.language_model.dataset import Lookup, Streams, count_steps, cut_line, load
 from pipelines.sentiment.reviews import Reviews
 from pipelines.sentiment.text_config import DataConfig
+from pipelines.sentiment.word_ids import Texts
 
 # Loading --------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,8 @@ def test_texts_without_words():
     batches = list(streams.epoch(0).as_numpy_iterator())
     assert sum(batch["weights"].sum() for batch in batches) == 2
     lookup = Lookup(encoded([[]]), "autoencoder")
-    inputs, targets, weights = (value.numpy().tolist() for value in lookup([0, 0], [0, 1], "forward"))
+    found = lookup(np.array([0, 0]), np.array([0, 1]), "forward")
+    inputs, targets, weights = (value.tolist() for value in found)
     assert (inputs, targets, weights) == ([START, PADDING], [END, PADDING], [1, 0])
 
 

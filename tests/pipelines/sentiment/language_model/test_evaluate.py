@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from layers.text import END, GENERATION, START, Vocabulary
 from pipelines.common.config import replace
-from pipelines.sentiment.dataset import Texts
 from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.evaluate import Perplexity
 from pipelines.sentiment.language_model.model import make_model
+from pipelines.sentiment.word_ids import Texts
 
 TEXTS = [[4, 5, 6], [], [7, 8, 9, 10, 4, 4, 4, 5, 1], [6]]
 ENCODED = Texts(np.array([word for text in TEXTS for word in text], np.int32), np.cumsum([0, *map(len, TEXTS)]), 0)
@@ -35,4 +35,4 @@ def test_perplexity_is_that_of_each_text_by_itself(model):
 
 def test_no_more_words_are_used_than_the_maximum(model):
     few = Perplexity(model, ENCODED, objective="next-word", max_words=5, seed=1)
-    assert sum(few.lengths[few.chosen] + 1) <= 5
+    assert few.steps.sum() <= 5

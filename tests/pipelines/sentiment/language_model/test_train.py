@@ -11,7 +11,7 @@ from layers.text import END, GENERATION, START, Vocabulary
 from pipelines.common.config import from_json, replace
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
-from pipelines.sentiment import dataset
+from pipelines.sentiment import dataset, word_ids
 from pipelines.sentiment.language_model import train as language_model_train
 from pipelines.sentiment.language_model.config import TASK, Config
 from pipelines.sentiment.language_model.dataset import load
@@ -69,7 +69,7 @@ def test_perplexity_falls_far_below_that_of_a_uniform_distribution(
 def test_the_softmax_starts_with_the_frequencies_of_the_words(monkeypatch):
     models = []
     monkeypatch.setattr(language_model_train, "Trainer", lambda model, **options: models.append(model) or mock.Mock())
-    texts = dataset.Texts(np.array([4, 5, 4, 4], np.int32), np.array([0, 1, 4]), 0)
+    texts = word_ids.Texts(np.array([4, 5, 4, 4], np.int32), np.array([0, 1, 4]), 0)
     fit(None, TINY, {"train": texts, "validation": texts}, VOCABULARY)
     counts = np.bincount([*texts.ids, *[END] * len(texts)], minlength=len(VOCABULARY)) + 1
     np.testing.assert_allclose(np.exp(models[0].softmax.bias), counts / counts.sum(), rtol=1e-4)
@@ -110,7 +110,7 @@ def test_the_losses_of_all_windows_add_up_to_that_of_whole_texts(changes):
     config = replace(TINY, softmax="full", **changes)
     model = make_model(config, VOCABULARY)
     ids = np.random.default_rng(1).integers(4, 11, 23).astype(np.int32)
-    texts = dataset.Texts(ids, np.array([0, 5, 5, 6, 20, 23]), 0)
+    texts = word_ids.Texts(ids, np.array([0, 5, 5, 6, 20, 23]), 0)
     step, total, words = make_step(model, config), 0.0, 0.0
     for batch in make_streams(config, texts).epoch(0):
         loss = step(batch, False)["loss"]
@@ -137,7 +137,7 @@ def test_the_losses_of_all_windows_add_up_to_that_of_whole_texts(changes):
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
 def test_the_loss_in_half_precision_is_close_and_its_weights_are_not_rounded(softmax):
     changes = {"units": 6, "layers": 2, "bidirectional": True, "k1": 3, "k2": 7, "softmax": softmax}
-    texts = dataset.Texts(np.arange(4, 10, dtype=np.int32).repeat(3), np.array([0, 7, 18]), 0)
+    texts = word_ids.Texts(np.arange(4, 10, dtype=np.int32).repeat(3), np.array([0, 7, 18]), 0)
     losses = []
     for precision in ("float32", "mixed_bfloat16"):
         config = replace(TINY, **changes, softmax_samples=11, precision=precision)
