@@ -125,9 +125,9 @@ def start_language_model(folder: Path, measured: Measured):
     from pipelines.common.data import corpora
     from pipelines.common.data.loading import load_vocabulary, streamed
     from pipelines.sentiment.dataset import on_disk
-    from pipelines.sentiment.language_model.presets import PRESETS
     from pipelines.sentiment.language_model.dataset import open_parts
     from pipelines.sentiment.language_model.model import make_model
+    from pipelines.sentiment.language_model.presets import PRESETS
     from pipelines.sentiment.language_model.train import make_step, make_streams
     from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
     from pipelines.sentiment.stored_reviews import all_texts
@@ -175,9 +175,9 @@ def start_sentiment(folder: Path, measured: Measured):
     from pipelines.common.config import replace
     from pipelines.common.data.loading import load_vocabulary
     from pipelines.sentiment import dataset, word_ids
-    from pipelines.sentiment.presets import PRESETS
     from pipelines.sentiment.model import make_model
     from pipelines.sentiment.preprocessing import Preprocessing
+    from pipelines.sentiment.presets import PRESETS
     from pipelines.sentiment.train import choose_names, encode_training, make_loss, make_vocabulary
 
     config = replace(PRESETS["sample"][1], location=str(folder), run=folder / "run", group_column="")
