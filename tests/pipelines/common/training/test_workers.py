@@ -128,7 +128,7 @@ def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
 def test_an_error_of_a_training_ends_all_workers(tmp_path):
     log = tmp_path / "log"
     process = start(
-        SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=1e30, clip_norm=0), log=log, restarts=3
+        SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=3e38, clip_norm=0), log=log, restarts=3
     )
     finish(process, log, 2)
     assert "training stopped: the loss or its gradient is not finite" in log.read_text()
