@@ -75,7 +75,12 @@ def meet_others(found: cluster.Cluster, description: dict, open_run: Callable[[]
         opened.append(open_run())
         return files_of(opened[0])
 
-    rendezvous.meet_as_chief(found, description, config.training.worker_timeout, prepare)
+    try:
+        rendezvous.meet_as_chief(found, description, config.training.worker_timeout, prepare)
+    except BaseException:
+        for run in opened:
+            run.close()
+        raise
     return opened[0]
 
 

@@ -7,6 +7,7 @@ values wait for the other workers, which have to call the same functions in the 
 import functools
 import json
 import signal
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +31,8 @@ def connect(cluster: Cluster):
     )
     before = signal.getsignal(signal.SIGTERM)
     _cluster, _strategy = cluster, tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    signal.signal(signal.SIGTERM, before)  # TensorFlow has taken it, and ignores it
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        signal.signal(signal.SIGTERM, before)  # TensorFlow has taken it, and ignores it
 
 
 def strategy() -> tf.distribute.Strategy:

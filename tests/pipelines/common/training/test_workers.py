@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -82,8 +83,8 @@ def test_updates_of_two_workers_are_those_of_two_replicas(tmp_path):
 
 @pytest.mark.extra
 def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
-    """A training that is interrupted; whose worker, chief, and both are killed, the chief while it writes a checkpoint;
-    and whose worker is frozen; ends as one of two replicas that was not."""
+    """A training of which one worker is told to stop; whose worker, chief, and both are killed, the chief while it
+    writes a checkpoint; and whose worker is frozen; ends as one of two replicas that was not."""
     log, run = tmp_path / "log", tmp_path / "workers"
     whole = start(SMALL, *small(tmp_path / "replicas", "mirrored", epochs=6), log=tmp_path / "replicas.log", workers=1)
     command = [*small(run, "multi-worker", epochs=6), "--pause", 0.2]
@@ -97,7 +98,7 @@ def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
 
     interrupted = start(SMALL, *command, log=log)
     trained(interrupted)
-    interrupted.send_signal(signal.SIGTERM)
+    os.kill(processes_of(interrupted)[1], signal.SIGTERM)  # as all stop after the same step, both end with 130
     finish(interrupted, log, 130)
     said = log.read_text()
     assert said.count("interrupted; the same command resumes where it stopped") == 2
@@ -128,7 +129,7 @@ def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
 def test_an_error_of_a_training_ends_all_workers(tmp_path):
     log = tmp_path / "log"
     process = start(
-        SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=1e30, clip_norm=0), log=log, restarts=3
+        SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=3e38, clip_norm=0), log=log, restarts=3
     )
     finish(process, log, 2)
     assert "training stopped: the loss or its gradient is not finite" in log.read_text()
@@ -195,3 +196,22 @@ def test_the_launcher_kills_a_worker_that_does_not_end(monkeypatch):
     begin = time.monotonic()
     assert launch.launch([sys.executable, "-c", f"{code} time.sleep(60) if i else sys.exit(2)"], 2, 3) == 2
     assert time.monotonic() - begin < 30
+
+
+def test_the_launcher_passes_signals_on(tmp_path):
+    code = (
+        "import os, pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *unused: sys.exit(130));"
+        f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch(); time.sleep(60)"
+    )
+
+    def interrupt():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    before = signal.getsignal(signal.SIGTERM)
+    assert launch.launch([sys.executable, "-c", code], 2, 3) == 130
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
