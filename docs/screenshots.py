@@ -1,9 +1,9 @@
 """Makes docs/pictures/page_*.png, the pictures of docs/page.md: starts the page, and clicks an example of each tab.
 
-    .venv/bin/python docs/screenshots.py [RUNS]
+    .venv/bin/python docs/screenshots.py [RUNS [TASK ...]]
 
-RUNS is saved_models by default; it has the runs of `make demo` and the released models. Needs the extra `app`, the
-package playwright, and Chromium.
+RUNS is saved_models by default; it has the runs of `make demo` and the released models. With tasks, only the pictures
+of these are made. Needs the extra `app`, the package playwright, and Chromium.
 """
 
 import io
@@ -23,7 +23,7 @@ SECONDS = 600  # to load the models
 WIDTH, HEIGHT = 1200, 1500  # pixels of the browser
 SHOWN = 1000  # pixels, the width of a picture
 TABS = {  # task -> the run, the number of the example, the last output
-    "sentiment": ("sentiment/sample", 0, "picture img"),
+    "sentiment": ("sentiment/imdb", 0, "picture img"),
     "translation": ("translation/multi30k-de-en", 0, "picture img"),
     "captioning": ("captioning/flickr8k", 3, "picture img"),
     "video": ("video/sample", 1, "timeline img"),
@@ -49,7 +49,7 @@ def shoot(page: Page, task: str, number: int, last: str) -> Image.Image:
     return small(page.screenshot(full_page=True))
 
 
-def main(runs: Path) -> None:
+def main(runs: Path, tasks: list[str]) -> None:
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None:
         raise SystemExit(f"there is no Chromium: expected one of {', '.join(CHROMIUM)}")
@@ -64,7 +64,8 @@ def main(runs: Path) -> None:
                 page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
                 page.set_default_timeout(1000 * SECONDS)
                 page.goto(address)
-                for task, (_, number, last) in shown.items():
+                for task in tasks or shown:
+                    _, number, last = shown[task]
                     file = ROOT / "docs" / "pictures" / f"page_{task}.png"
                     shoot(page, task, number, last).save(file, optimize=True)
                     print(f"{file.relative_to(ROOT)}: {file.stat().st_size:,} bytes")
@@ -74,4 +75,4 @@ def main(runs: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "saved_models").resolve())
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "saved_models").resolve(), sys.argv[2:])

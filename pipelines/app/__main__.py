@@ -46,6 +46,9 @@ class App:
     video: Runs = ()
     """Model of video."""
 
+    serve: bool = False
+    """Answer requests of the REST interface as well, under the same address: docs/serving.md."""
+
     port: int = 7860
     """Port; 0 takes a free one."""
 
@@ -88,6 +91,7 @@ def prepare(folder: pathlib.Path):
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # calls after which it summarizes all calls since
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in ("GRADIO_SHARE", "GRADIO_ALLOWED_PATHS", "GRADIO_ROOT_PATH", "GRADIO_MCP_SERVER"):
         os.environ.pop(name, None)
@@ -97,25 +101,36 @@ def run(options: App, listener: socket.socket, is_loopback: bool, path: pathlib.
     """Shows the page until a signal stops it. Returns whether a model is still being loaded or called."""
     import uvicorn
 
-    with cli.quiet_imports():
-        from pipelines.app import limits, page, server
-        from pipelines.app.files import Folder
-        from pipelines.app.models import TASKS, Models, find
-        from pipelines.serve.connections import Protocol, Server
-        from pipelines.serve.guard import LOG, Hosts
+    from pipelines.app import limits, page, server
+    from pipelines.app.files import Folder
+    from pipelines.app.models import TASKS, Models, find
+    from pipelines.app.serving import serve
+    from pipelines.serve.connections import Protocol, Server
+    from pipelines.serve.guard import LOG, Hosts
+    from pipelines.serve.limits import Limits
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    # A copy of standard error, which the import of TensorFlow hides: see cli.quiet_imports.
+    messages = open(os.dup(sys.stderr.fileno()), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    level = logging.INFO if options.serve else logging.WARNING
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, stream=messages)
+    for noisy in ("absl", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it reports what a stop cuts off
     given = {task: getattr(options, task) for task in TASKS}
     folder = Folder(path)
-    models = Models(find(given))
+    models = Models(find(given), all_at_start=options.serve)
     blocks = page.build(models, folder, only=any(given.values()))
+    shown = server.make_page(blocks, folder, models.shown.set)
     names = {options.host.lower(), *(name.lower().rstrip(".") for name in options.allow_host)}
-    app = server.make_app(blocks, folder, Hosts(is_loopback, names))
+    hosts = Hosts(is_loopback, names)
+    service = serve(models, shown, hosts) if options.serve else None
+    # What the server has begun is answered, as by python -m pipelines.serve.
+    grace = GRACE if service is None else Limits.receive + Limits.answer + 1
     Protocol.seconds = limits.RECEIVE
     config = uvicorn.Config(
-        app, http=Protocol, ws="none", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=1,
+        server.guarded(shown, hosts) if service is None else service.app,
+        http=Protocol, ws="none", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=1 if service is None else int(grace),
     )  # fmt: skip
     if not is_loopback:
         address = listener.getsockname()[0]
@@ -124,16 +139,23 @@ def run(options: App, listener: socket.socket, is_loopback: bool, path: pathlib.
     def started():
         folder.start()
         models.thread.start()
-        print(f"the page is on {address_of(listener)}; Ctrl-C stops it", flush=True)
+        where = address_of(listener)
+        if service is not None:
+            LOG.info("serving on %s: %s", where, ", ".join(service.models))
+        print(f"the page is on {where}; Ctrl-C stops it", flush=True)
 
     def stopped():
         folder.stopped.set()
-        timer = threading.Timer(GRACE, end, [str(path)])
+        shown.stop()
+        if service is not None:
+            service.stop()
+        timer = threading.Timer(grace, end, [str(path)])
         timer.daemon = True
         timer.start()
 
     Server(config, started, stopped).run(sockets=[listener])
-    return models.busy
+    unanswered = service is not None and not service.close(timeout=1.0)
+    return models.busy or unanswered
 
 
 def main(arguments: list[str] | None = None) -> int:

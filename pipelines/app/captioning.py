@@ -3,12 +3,10 @@
 import gradio
 
 from pipelines.app import decoding, limits
-from pipelines.app.files import Folder, as_uploaded, require_size
+from pipelines.app.files import Folder, as_uploaded
 from pipelines.app.models import Found, Models
 from pipelines.app.tabs import Tab, missing, picture
-from pipelines.captioning import predict
 from pipelines.common import named_runs
-from pipelines.common.errors import UserError
 from pipelines.common.files import data_files
 
 TASK = "captioning"
@@ -46,18 +44,8 @@ def build(models: Models, folder: Folder):
     drawn = picture("captioning-picture")
 
     def compute(model, image: str | None, *values):
+        from pipelines.app.answers.captioning import caption
+
         return caption(model.loaded, image, values, folder)
 
     tab.answer([button.click], compute, [image, *fields], [answers, drawn])
-
-
-def caption(loaded, image: str | None, values, folder: Folder) -> tuple[str, str]:
-    """Returns the captions (HTML), and the picture. Raises UserError for a file that is not an image."""
-    path = require_size(image, limits.IMAGE, "image")
-    options = decoding.read(*values)
-    (answer,) = predict.caption(loaded, [(str(path), None)], options)
-    if "error" in answer:
-        raise UserError(f"{path.name} {answer['error']}")
-    drawn = folder.new("caption.png")
-    predict.draw(loaded, [answer], drawn)
-    return decoding.table(decoding.rows_of(answer, "caption")), str(drawn)

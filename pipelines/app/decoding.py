@@ -3,7 +3,7 @@
 import gradio
 
 from pipelines.app import limits, markup
-from pipelines.app.tabs import require_utf8
+from pipelines.app.files import require_utf8
 from pipelines.common.errors import UserError
 from pipelines.common.serving.decoding_options import DecodingOptions
 

@@ -71,3 +71,9 @@ def require_size(path: str | None, limit: int, what: str) -> pathlib.Path:
     if size > limit:
         raise UserError(f"{pathlib.Path(path).name} has {size:,} bytes: expected at most {limit:,}")
     return pathlib.Path(path)
+
+
+def require_utf8(text: str, what: str):
+    """Raises UserError if a text has half of a character: JSON can have that, UTF-8 cannot."""
+    if text.encode(errors="replace").decode() != text:
+        raise UserError(f"{what} has half of a character (a lone surrogate), which is not UTF-8")

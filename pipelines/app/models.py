@@ -1,18 +1,26 @@
-"""The models of the page: found when it starts, loaded in the background or when they are first used."""
+"""The models of the page: found when it starts, loaded in the background or when they are first used.
+
+This module does not import TensorFlow, which takes seconds: it is imported when the first model is loaded.
+"""
 
 import dataclasses
 import logging
 import pathlib
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from pipelines.common import cli
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
 from pipelines.serve import discovery
-from pipelines.serve.models import Model
+
+if TYPE_CHECKING:
+    from pipelines.serve.models import Model
 
 LOG = logging.getLogger("pipelines.app")
 TASKS = ("sentiment", "translation", "captioning", "video")
+FIRST_ANSWER = 1.0  # seconds for it before models are loaded: the import of TensorFlow holds up all threads
 SCORES = {"sentiment": "accuracy", "translation": "bleu", "captioning": "cider", "video": "accuracy"}
 
 
@@ -92,17 +100,26 @@ def best_score(metrics, name: str) -> float:
 class Models:
     """The models by name.
 
+    Args:
+        all_at_start: whether all models are loaded in the background, or only the first of each task.
+
     Attributes:
         loaded: those that are loaded.
+        failed: names of those that could not be loaded in the background.
         calls: task -> a lock, held during a call of a model: there is one at a time for each task.
+        shown: an event, set by the page when it has first been shown.
+        thread: loads models in the background, after that.
     """
 
-    def __init__(self, found: Sequence[Found]):
+    def __init__(self, found: Sequence[Found], all_at_start: bool = False):
         self.found = {each.name: each for each in found}
+        self.all_at_start = all_at_start
         self.loaded: dict[str, Model] = {}
+        self.failed: set[str] = set()
         self.loading = {name: threading.Lock() for name in self.found}
         self.calls = {task: threading.Lock() for task in TASKS}
-        self.thread = threading.Thread(target=self.load_first, name="models", daemon=True)
+        self.shown = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     def of(self, task: str) -> list[Found]:
         """Returns the models of a task, the first one first."""
@@ -114,20 +131,37 @@ class Models:
         locks = [*self.loading.values(), *self.calls.values()]
         return self.thread.is_alive() or any(lock.locked() for lock in locks)
 
-    def get(self, name: str) -> Model:
+    def get(self, name: str) -> "Model":
         """Returns a model, which is loaded if it is not yet. Raises UserError if it cannot be used."""
         if name not in self.found:
             raise UserError("choose a model of the list")
         with self.loading[name]:
             if name not in self.loaded:
+                with cli.quiet_imports():
+                    from pipelines.serve.models import Model
+
                 self.loaded[name] = Model(name, self.found[name].task, self.found[name].path)
             return self.loaded[name]
 
-    def load_first(self):
-        """Loads the first model of each task."""
-        for task in TASKS:
-            for each in self.of(task)[:1]:
-                try:
-                    self.get(each.name)
-                except UserError as error:
-                    LOG.error("%s", error)
+    def _run(self):
+        self.shown.wait(FIRST_ANSWER)
+        self.load_at_start()
+
+    def load_at_start(self):
+        """Loads the first model of each task, then the others if they are wanted as well."""
+        first = [each for task in TASKS for each in self.of(task)[:1]]
+        others = [each for each in self.found.values() if each not in first]
+        for each in [*first, *(others if self.all_at_start else ())]:
+            self._load(each.name)
+
+    def load_later(self, name: str):
+        """Loads a model in the background, unless it is being loaded."""
+        if not self.loading[name].locked():
+            threading.Thread(target=self._load, args=[name], name=name, daemon=True).start()
+
+    def _load(self, name: str):
+        try:
+            self.get(name)
+        except UserError as error:
+            self.failed.add(name)
+            LOG.error("%s", error)

@@ -1,25 +1,31 @@
 """The tab of sentiment: the probabilities of a text, its words coloured by the running probability, and the gates."""
 
 import gradio
-import tensorflow as tf
 
-from pipelines.app import limits, markup
+from pipelines.app import limits
 from pipelines.app.files import Folder
-from pipelines.app.models import Models
-from pipelines.app.tabs import Tab, missing, picture, require_utf8
-from pipelines.common.errors import UserError
-from pipelines.common.pictures.text_rows import MAX_WORDS, tints
-from pipelines.sentiment import predict
+from pipelines.app.models import Found, Models
+from pipelines.app.tabs import Tab, missing, picture
 
 TASK = "sentiment"
-EXAMPLES = [
+REVIEWS = [
+    "The plot is thin, but the two leads make it worth every minute.",
+    "It would be wrong to call this a bad film.",
+    "Not a bad film.",
+    "I wanted to like it. The pictures are lovely and the music is fine, but nobody in it talks like a person, and"
+    " after an hour I no longer cared who did it.",
+]
+GRAMMAR = [  # the language of the embedded sample
     "The plot is weak, but the ending is not bad.",
     "It would be wrong to call this a bad film.",
     "It would be wrong to call this a good film.",
     "Nobody called the plot clever, although I found the film very moving.",
     "The cast was dull and the ending is awful, but the story is far from boring.",
 ]
-SHOWN = 6  # labels
+
+
+def examples(found: Found) -> list[str]:
+    return GRAMMAR if found.data == "sample" else REVIEWS
 
 
 def build(models: Models, folder: Folder):
@@ -34,41 +40,15 @@ def build(models: Models, folder: Folder):
                 info=f"At most {limits.TEXT:,} characters.",
             )  # fmt: skip
             button = gradio.Button("Classify", variant="primary", elem_id="sentiment-run")
-            tab.examples(text, lambda found: EXAMPLES)
+            tab.examples(text, examples)
         with gradio.Column():
             probabilities = gradio.HTML(elem_id="sentiment-probabilities")
             words = gradio.HTML(elem_id="sentiment-words")
     drawn = picture("sentiment-picture")
 
     def compute(model, text: str):
+        from pipelines.app.answers.sentiment import classify
+
         return classify(model.loaded, text or "", folder)
 
     tab.answer([button.click, text.submit], compute, [text], [probabilities, words, drawn])
-
-
-def classify(loaded, text: str, folder: Folder) -> tuple[str, str, str]:
-    """Returns the probabilities, the coloured words (HTML), and the picture. Raises UserError for a text without words,
-    and for one that is too long."""
-    if not text.strip():
-        raise UserError("there is no text yet: write one, or choose an example")
-    if len(text) > limits.TEXT:
-        raise UserError(f"the text has {len(text):,} characters: expected at most {limits.TEXT:,}")
-    require_utf8(text, "the text")
-    found = loaded.signatures["serving_default"](text=tf.constant([text]))
-    explained = predict.explain(loaded.signatures["explain"], text)
-    if not explained.words:
-        raise UserError("the text has no words")
-    order = found["probabilities"].numpy()[0].argsort()[::-1][:SHOWN]
-    shares = [(explained.classes[label], float(found["probabilities"][0, label])) for label in order]
-    titles = [
-        f"{explained.classes[int(row.argmax())]}, {row.max():.1%}, after this word" for row in explained.probability
-    ]
-    words = markup.words(explained.words, tints(explained.probability), titles)
-    said = "Each word has the colour of the answer to the text up to and including it"
-    if len(explained.classes) == 2:
-        said += f": orange for {explained.classes[0]}, blue for {explained.classes[1]}"
-    if len(explained.words) >= MAX_WORDS:
-        said += f". The first {MAX_WORDS} words are shown; the answer above is that to the whole text"
-    drawn = folder.new("words.png")
-    predict.draw(explained, drawn)
-    return markup.bars(shares), words + markup.note(said + "."), str(drawn)

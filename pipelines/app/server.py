@@ -1,8 +1,10 @@
 """The server of the page: which requests it answers, and how Gradio is mounted."""
 
+import asyncio
 import pathlib
 import re
 import urllib.parse
+from collections.abc import Callable
 
 import fastapi
 import gradio
@@ -10,7 +12,7 @@ import gradio
 from pipelines.app import limits, page
 from pipelines.app.files import Folder
 from pipelines.serve.errors import error_body
-from pipelines.serve.guard import Guard, Hosts, Metrics
+from pipelines.serve.guard import PAGE, Guard, Hosts, Metrics
 
 # What the page in the browser asks for. Gradio has more, such as a proxy and a list of its functions.
 PATHS = re.compile(
@@ -34,15 +36,38 @@ HEADERS = [
 
 class Narrow:
     """ASGI middleware that answers only what the page needs: its paths, the files in its folder, and bodies of limited
-    size."""
+    size.
 
-    def __init__(self, app, folder: pathlib.Path):
-        self.app, self.folder = app, folder.resolve()
+    Args:
+        shown: is called after an answer.
+    """
+
+    def __init__(self, app: fastapi.FastAPI, folder: pathlib.Path, shown: Callable[[], object] = lambda: None):
+        self.app, self.folder, self.shown = app, folder.resolve(), shown
+        self.running: set[asyncio.Task] = set()
+        self.stopped = False
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope.setdefault("state", {})["what"] = PAGE
+        task = asyncio.current_task()
+        if task is not None:
+            self.running.add(task)
+        try:
+            await self.answer(scope, receive, send)
+        finally:
+            self.running.discard(task)
+            self.shown()
+
+    def stop(self):
+        """Cuts off what is being answered: an open page keeps requests that never end."""
+        self.stopped = True
+        for task in list(self.running):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def answer(self, scope, receive, send):
         refused = self.refusal(scope["path"])
         limit = UPLOADED if scope["path"] == UPLOAD else limits.BODY
         length = dict(scope["headers"]).get(b"content-length", b"0")
@@ -73,6 +98,8 @@ class Narrow:
         await self.app(scope, limited, with_headers)
 
     def refusal(self, path: str) -> tuple[int, str] | None:
+        if self.stopped:
+            return 503, "the page stops"
         if path.startswith(FILE):
             name = urllib.parse.unquote(path.removeprefix(FILE))
             try:
@@ -83,10 +110,18 @@ class Narrow:
         return None if PATHS.fullmatch(path) else (404, "the page has nothing under this address")
 
 
-def make_app(blocks: gradio.Blocks, folder: Folder, hosts: Hosts) -> Guard:
-    """Returns the ASGI app of the page."""
+def make_page(blocks: gradio.Blocks, folder: Folder, shown: Callable[[], object] = lambda: None) -> Narrow:
+    """Returns the ASGI app of the page, without a guard.
+
+    Args:
+        shown: is called after an answer.
+    """
     app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     gradio.mount_gradio_app(app, blocks, path="/", **page.options())
     blocks.has_launched = True  # Gradio else takes paths of any file as uploads
-    app.add_middleware(Narrow, folder=folder.path)
+    return Narrow(app, folder.path, shown)
+
+
+def guarded(app: Narrow, hosts: Hosts) -> Guard:
+    """Returns the app of a page that is shown without the REST interface."""
     return Guard(app, hosts=hosts, metrics=Metrics(), limit=limits.REQUESTS)

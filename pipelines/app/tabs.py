@@ -44,7 +44,7 @@ class Tab:
 
         def call(name: str, *values) -> Iterator[list]:
             if name not in self.models.loaded:
-                yield [markup.note("The model is being loaded."), *[gradio.skip()] * count]
+                yield [markup.note(f"Loading the model {name} …"), *[gradio.skip()] * count]
             message, *found = self.call(compute, count, name, values)
             yield [message, *map(seen, outputs, found)]
 
@@ -99,12 +99,6 @@ def picture(elem_id: str) -> gradio.Image:
 def seen(field, value):
     """Returns a value for a field. Pictures and videos are hidden if there is none."""
     return value if isinstance(field, gradio.HTML) else type(field)(value=value, visible=value is not None)
-
-
-def require_utf8(text: str, what: str):
-    """Raises UserError if a text has half of a character: JSON can have that, UTF-8 cannot."""
-    if text.encode(errors="replace").decode() != text:
-        raise UserError(f"{what} has half of a character (a lone surrogate), which is not UTF-8")
 
 
 def missing(task: str, example: str):

@@ -12,6 +12,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tyro
@@ -22,6 +23,7 @@ from pipelines.common.errors import UserError, WorkerLostError
 from pipelines.common.runs import Run, beside_release
 
 QUIET = "3"  # no messages of TensorFlow below a fatal error
+IMPORTING = threading.RLock()  # held while standard error is hidden
 FAULT = 2
 INTERRUPTED = 128 + 2  # as a shell reports a process that Ctrl-C ended
 BROKEN_PIPE = 128 + 13
@@ -155,14 +157,15 @@ def program(task: str) -> str:
 def quiet_imports():
     """Hides TensorFlow's messages about missing GPUs, which it prints on import whatever the log level.
 
-    They are printed if TF_CPP_MIN_LOG_LEVEL asks for more than errors, or if the import fails.
+    They are printed if TF_CPP_MIN_LOG_LEVEL asks for more than errors, or if the import fails. Threads take turns, as
+    standard error is that of the process.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != QUIET:
         yield
         return
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    with IMPORTING, tempfile.TemporaryFile() as messages:
+        sys.stderr.flush()
+        stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
         try:
             yield

@@ -1,8 +1,13 @@
-"""The app: routes of the REST interface of TensorFlow Serving, /healthz and /metrics."""
+"""The app: routes of the REST interface of TensorFlow Serving, /healthz and /metrics.
+
+This module does not import TensorFlow: the page, which shares it, is shown before.
+"""
 
 import asyncio
 import http
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import fastapi
 import starlette.exceptions
@@ -14,7 +19,10 @@ from pipelines.serve.batching import Batcher, Full, Job
 from pipelines.serve.errors import RESTError, error_body
 from pipelines.serve.guard import Guard, Hosts, Metrics
 from pipelines.serve.limits import Limits
-from pipelines.serve.models import Model, Signature
+from pipelines.serve.pending import LOADING, Pending
+
+if TYPE_CHECKING:
+    from pipelines.serve.models import Model, Signature
 
 JSON = "application/json"
 LARGE = 100_000  # bytes or numbers that are converted in another thread, while other requests are received
@@ -27,14 +35,21 @@ class Service:
     """The models, and the app that answers requests for them.
 
     Args:
-        models: by name; see `models.load`.
+        models: by name; see `models.load`. A model may be `Pending` at first.
+        locks: task -> a lock that is held during a call of a model, where others call them as well.
 
     Attributes:
         app: the ASGI app.
         stopping: whether /healthz says that the server stops.
     """
 
-    def __init__(self, models: Mapping[str, Model], limits: Limits, hosts: Hosts):
+    def __init__(
+        self,
+        models: "Mapping[str, Model | Pending]",
+        limits: Limits,
+        hosts: Hosts,
+        locks: Mapping[str, AbstractContextManager] | None = None,
+    ):
         self.models, self.limits, self.metrics = models, limits, Metrics()
         self.stopping = False
         self.batchers = {
@@ -44,6 +59,7 @@ class Service:
                 wait=limits.wait,
                 length=limits.queue,
                 observe=self.metrics.rows.labels(task).observe,
+                lock=(locks or {}).get(task),
             )
             for task in {model.task for model in models.values()}
         }
@@ -58,13 +74,15 @@ class Service:
         self.app.add_api_route("/healthz", self.health, methods=["GET"])
         self.app.add_api_route("/metrics", self.show_metrics, methods=["GET"])
 
-    def find(self, request: fastapi.Request) -> Model:
-        """Returns the model that a path names. Raises RESTError (404)."""
+    def find(self, request: fastapi.Request) -> "Model":
+        """Returns the model that a path names. Raises RESTError: 404 if there is none, 503 if it is not loaded."""
         name, version = request.path_params["name"], request.path_params.get("version")
         model = self.models.get(name)
         if model is None:
             known = ", ".join(self.models)
             raise RESTError(404, f'there is no model "{rest.shorten(name)}": expected one of {known}')
+        if isinstance(model, Pending):
+            raise RESTError(503, model.sentence)
         if version is not None and version != str(model.version):
             raise RESTError(404, f'{name} has no version "{rest.shorten(version)}": expected {model.version}')
         request.state.model = name
@@ -72,10 +90,15 @@ class Service:
 
     async def status(self, request: fastapi.Request) -> Response:
         request.state.what = "status"
-        available = {"version": str(self.find(request).version), "state": "AVAILABLE"}
-        return json_response(
-            {"model_version_status": [{**available, "status": {"error_code": "OK", "error_message": ""}}]}
-        )
+        pending = self.models.get(request.path_params["name"])
+        found = {"version": "1", "state": "", "status": {"error_code": "OK", "error_message": ""}}
+        if isinstance(pending, Pending):
+            found["state"] = pending.state
+            if pending.state != LOADING:
+                found["status"] = {"error_code": "UNKNOWN", "error_message": pending.sentence}
+        else:
+            found |= {"version": str(self.find(request).version), "state": "AVAILABLE"}
+        return json_response({"model_version_status": [found]})
 
     async def metadata(self, request: fastapi.Request) -> Response:
         request.state.what = "metadata"
@@ -87,6 +110,8 @@ class Service:
         request.state.what = "healthz"
         if self.stopping:
             raise RESTError(503, "the server stops")
+        if any(isinstance(model, Pending) and model.state == LOADING for model in self.models.values()):
+            raise RESTError(503, "models are being loaded")
         return json_response({"status": "ok", "models": list(self.models)})
 
     async def show_metrics(self, request: fastapi.Request) -> Response:
@@ -112,7 +137,7 @@ class Service:
         size = sum(array.size for array in outputs.values())
         return Response(await anywhere(size, rest.to_body, outputs, parsed, rows), media_type=JSON)
 
-    def check_rows(self, signature: Signature, inputs, rows: int):
+    def check_rows(self, signature: "Signature", inputs, rows: int):
         if signature.batches and not signature.same_rows(inputs):
             sizes = ", ".join(f"{name} {len(array)}" for name, array in inputs.items())
             raise RESTError(400, f"the inputs have different numbers of rows ({sizes}): expected one number")
@@ -120,7 +145,7 @@ class Service:
         if rows > limit:
             raise RESTError(413, f"the request has {rows} rows: this signature takes at most {limit}")
 
-    async def call(self, model: Model, job: Job) -> Mapping:
+    async def call(self, model: "Model", job: Job) -> Mapping:
         """Returns the outputs of a job. Raises RESTError: 503 if too many wait, 504 if it takes too long."""
         try:
             future = asyncio.wrap_future(self.batchers[model.task].submit(job))

@@ -1,6 +1,7 @@
 """Runs the calls of a model one after another, those that wait together as one batch."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -53,12 +54,21 @@ class Batcher:
         wait: seconds that a job waits for others at most, unless the batch is full.
         length: maximum number of jobs that wait.
         observe: is called with the number of rows before each call.
+        lock: is held during each call.
     """
 
     def __init__(
-        self, name: str, *, batch_size: int, wait: float, length: int, observe: Callable[[int], object] = lambda _: None
+        self,
+        name: str,
+        *,
+        batch_size: int,
+        wait: float,
+        length: int,
+        observe: Callable[[int], object] = lambda _: None,
+        lock: contextlib.AbstractContextManager | None = None,
     ):
         self.batch_size, self.wait, self.observe = batch_size, wait, observe
+        self.lock = contextlib.nullcontext() if lock is None else lock
         self.queue: queue.Queue[Job | None] = queue.Queue(length)
         self.left: Job | None = None  # did not fit the batch before
         self.ended = False
@@ -130,7 +140,9 @@ class Batcher:
         call, inputs = jobs[0].call, jobs[0].inputs
         if not jobs[0].batches:
             self.observe(jobs[0].rows)
-            yield call(inputs)
+            with self.lock:
+                answer = call(inputs)
+            yield answer
             return
         joined = {name: np.concatenate([job.inputs[name] for job in jobs]) for name in inputs}
         rows = sum(job.rows for job in jobs)
@@ -138,7 +150,8 @@ class Batcher:
         for start in range(0, rows, self.batch_size):
             part = {name: array[start : start + self.batch_size] for name, array in joined.items()}
             self.observe(min(self.batch_size, rows - start))
-            parts.append(call(part))
+            with self.lock:
+                parts.append(call(part))
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         start = 0
         for job in jobs:

@@ -15,6 +15,7 @@ import prometheus_client
 from pipelines.serve.errors import error_body
 
 LOG = logging.getLogger("pipelines.serve")
+PAGE = "page"  # what a request is for; a page asks for a hundred files
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d{1,5})?")
 
@@ -160,4 +161,5 @@ class Guard:
         self.metrics.seconds.labels(model).observe(seconds)
         method = method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
         what = state.get("what") or "refused"
-        LOG.info("%s %s %s %s %.1f ms", state["number"], method, what, status or "disconnected", 1e3 * seconds)
+        level = logging.DEBUG if what == PAGE else logging.INFO
+        LOG.log(level, "%s %s %s %s %.1f ms", state["number"], method, what, status or "disconnected", 1e3 * seconds)

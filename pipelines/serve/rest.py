@@ -2,7 +2,7 @@
 
 A request has "instances", a list of rows (the row format), or "inputs", whole tensors (the columnar format). See
 https://www.tensorflow.org/tfx/serving/api_rest. One difference: that interface writes the numbers NaN, Infinity and
--Infinity, which are not JSON; here they are null. They are accepted as inputs.
+-Infinity, which are not JSON; here they are null. They are accepted as inputs. This module does not import TensorFlow.
 """
 
 import base64
@@ -11,12 +11,15 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.common.files import parse_json
 from pipelines.serve.errors import RESTError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Ranges of the inputs that are options of decoding. Above them a call may take all memory, or never end.
 OPTIONS: dict[str, tuple[float, float]] = {
@@ -73,7 +76,7 @@ def parse(body: bytes) -> Request:
     return Request(signature or "serving_default", given == ["instances"], value[given[0]])
 
 
-def to_arrays(request: Request, inputs: Mapping[str, tf.TensorSpec]) -> tuple[dict[str, np.ndarray], int]:
+def to_arrays(request: Request, inputs: "Mapping[str, tf.TensorSpec]") -> tuple[dict[str, np.ndarray], int]:
     """Converts the values of a request to arrays.
 
     Args:
@@ -93,12 +96,12 @@ def to_arrays(request: Request, inputs: Mapping[str, tf.TensorSpec]) -> tuple[di
     return arrays, max((len(arrays[name]) for name, spec in inputs.items() if has_rows(spec)), default=1)
 
 
-def has_rows(spec: tf.TensorSpec) -> bool:
+def has_rows(spec: "tf.TensorSpec") -> bool:
     """Returns whether the first axis of a tensor is that of the batch."""
     return bool(spec.shape.rank) and spec.shape[0] is None
 
 
-def rows_by_name(instances, inputs: Mapping[str, tf.TensorSpec]) -> dict[str, list]:
+def rows_by_name(instances, inputs: "Mapping[str, tf.TensorSpec]") -> dict[str, list]:
     """Converts rows, each an object of values by name, to lists by name. With one input, a row may be its value."""
     if not isinstance(instances, list) or not instances:
         raise RESTError(400, f'"instances" is {kind(instances)}: expected a list with a value for each row')
@@ -114,7 +117,7 @@ def rows_by_name(instances, inputs: Mapping[str, tf.TensorSpec]) -> dict[str, li
     return {name: [row[name] for row in instances] for name in inputs}
 
 
-def columns_by_name(values, inputs: Mapping[str, tf.TensorSpec]) -> dict:
+def columns_by_name(values, inputs: "Mapping[str, tf.TensorSpec]") -> dict:
     """Returns whole values by name. With one input, its value may be given without its name."""
     if len(inputs) == 1 and not is_object(values):
         return dict.fromkeys(inputs, values)
@@ -127,7 +130,7 @@ def is_object(value) -> bool:
     return isinstance(value, dict) and value.keys() != {BASE64}
 
 
-def require_names(value, inputs: Mapping[str, tf.TensorSpec], what: str):
+def require_names(value, inputs: "Mapping[str, tf.TensorSpec]", what: str):
     """Raises RESTError unless `value` is an object of all inputs and nothing else."""
     names = ", ".join(inputs) or "no fields"
     if not isinstance(value, dict):
@@ -138,7 +141,7 @@ def require_names(value, inputs: Mapping[str, tf.TensorSpec], what: str):
             raise RESTError(400, f'{what} {problem} "{shorten(name)}": expected {names}')
 
 
-def to_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
+def to_array(value, name: str, spec: "tf.TensorSpec") -> np.ndarray:
     """Converts nested lists to an array of the type and shape of an input. Strings become bytes."""
     what = f'the input "{name}"'
     expected = spec.shape.rank
@@ -157,7 +160,7 @@ def to_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
             raise RESTError(400, f"{what} is empty: its shape is {shape}, expected {written(spec)}")
     if any(fixed not in (None, size) for size, fixed in zip(shape, spec.shape, strict=True)):
         raise RESTError(400, f"{what} has the shape {shape}: expected {written(spec)}")
-    converted = to_bytes(leaves, what) if spec.dtype == tf.string else to_numbers(leaves, what, spec.dtype)
+    converted = to_bytes(leaves, what) if spec.dtype == "string" else to_numbers(leaves, what, spec.dtype)
     return converted.reshape(shape)
 
 
@@ -180,7 +183,7 @@ def from_base64(text: str, what: str) -> bytes:
         raise RESTError(400, f'{what} has "b64" that is not base64: {error}') from error
 
 
-def to_numbers(leaves: list, what: str, dtype: tf.DType) -> np.ndarray:
+def to_numbers(leaves: list, what: str, dtype: "tf.DType") -> np.ndarray:
     types: set[type] = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
     if not set(map(type, leaves)) <= types:
         other = next(leaf for leaf in leaves if type(leaf) not in types)
@@ -198,7 +201,7 @@ def to_numbers(leaves: list, what: str, dtype: tf.DType) -> np.ndarray:
     return found.astype(kept)
 
 
-def written(spec: tf.TensorSpec) -> str:
+def written(spec: "tf.TensorSpec") -> str:
     """Returns the shape of an input as text, such as [any, 3]."""
     return f"[{', '.join('any' if size is None else str(size) for size in spec.shape)}]"
 

@@ -36,18 +36,21 @@ def models(folder, runs):  # noqa: F811
 
 
 @contextlib.contextmanager
-def showing(models, folder):
-    """Yields a client of the page, in another thread."""
+def showing(models, folder, with_rest=False):
+    """Yields a client of the page, and of the REST interface if it is wanted, in another thread."""
     import uvicorn
 
     from pipelines.app import page, server
+    from pipelines.app.serving import serve
     from pipelines.serve.connections import Protocol, Server
     from pipelines.serve.guard import Hosts
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # Gradio opens an event loop for each example
-        app = server.make_app(page.build(models, folder), folder, Hosts())
+        shown = server.make_page(page.build(models, folder), folder)
         gc.collect()
+    service = serve(models, shown, Hosts()) if with_rest else None
+    app = service.app if service else server.guarded(shown, Hosts())
     config = uvicorn.Config(
         app, http=Protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
@@ -61,8 +64,10 @@ def showing(models, folder):
         yield Client(listener.getsockname()[1])
     finally:
         running.should_exit = True
+        shown.stop()
         thread.join(30)
         listener.close()
+        assert service is None or service.close(10)
 
 
 @pytest.fixture(scope="session")

@@ -184,6 +184,43 @@ def test_two_pages_at_once_do_not_mix(open_page):
         assert page.locator("#sentiment-words span").all_inner_texts() == [*["good"] * (number + 1), "film"]
 
 
+def open_camera(page, selector: str, source: str):
+    """Chooses the webcam as the source of a field, and allows the browser to use it. Returns the field."""
+    field = page.locator(selector)
+    field.get_by_label(source).click()
+    field.get_by_text("Click to Access Webcam").click()
+    wait_for(page, f"{selector} [data-testid=webcam-video]")
+    return field
+
+
+def test_a_photo_of_the_webcam_is_captioned(open_page):
+    page = open_page("captioning")
+    field = open_camera(page, "#captioning-image", "Capture from camera")
+    field.get_by_label("capture photo").click()
+    wait_for(page, "#captioning-image img")
+    page.locator("#captioning-run").click()
+    wait_for(page, "#captioning-picture img, #captioning-message .fault")
+    assert page.locator("#captioning-message").inner_text() == ""
+    assert page.locator("#captioning-answers tbody tr").count() >= 1
+
+
+def test_a_recording_of_the_webcam_is_labelled(open_page):
+    page = open_page("video")
+    field = open_camera(page, "#video-clip", "Capture from camera")
+    button = field.get_by_label("start recording")
+    button.click()
+    field.get_by_title("stop recording").wait_for(state="visible")
+    time.sleep(2)
+    button.click()
+    wait_for(page, "#video-clip video[src*='/gradio_api/file=']")  # it was uploaded
+    page.locator("#video-run").click()
+    wait_for(page, "#video-timeline img, #video-message .fault")
+    assert page.locator("#video-message").inner_text() == ""
+    wait_for(page, "#video-labelled video")
+    end = page.locator("#video-segments tbody tr").last.locator("td").nth(1).inner_text()
+    assert 0.5 < float(end.removesuffix(" s")) < 60  # seconds of the recording, not of another rate
+
+
 def test_live_labels_of_a_webcam(open_page):
     page = open_page("video")
     page.get_by_role("button", name="Live labels").click()

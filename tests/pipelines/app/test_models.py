@@ -1,6 +1,7 @@
 """Which models the page shows, and in which order."""
 
 import json
+import time
 
 import pytest
 
@@ -65,7 +66,14 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(saved, caplog):
     known = models.Models(models.find({}))
     with pytest.raises(UserError, match="cannot be loaded"):
         known.get("sentiment-empty")
-    known.load_first()
-    assert "cannot be loaded" in caplog.text and known.loaded == {}
+    known.load_at_start()
+    assert "cannot be loaded" in caplog.text and known.loaded == {} and known.failed == {"sentiment-empty"}
+    known.failed.clear()
+    known.load_later("sentiment-empty")
+    end = time.monotonic() + 60
+    while not known.failed:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert not known.busy
     with pytest.raises(UserError, match="choose a model"):
         known.get("sentiment-other")

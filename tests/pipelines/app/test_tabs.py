@@ -39,7 +39,7 @@ def answer(models, task, compute, *given):
 
 
 def test_sentiment(models, folder):
-    from pipelines.app.sentiment import classify
+    from pipelines.app.answers.sentiment import classify
 
     loaded = models.get(models.of("sentiment")[0].name).loaded
     bars, words, picture = classify(loaded, "A good <film>, isn't it?", folder)
@@ -52,7 +52,7 @@ def test_sentiment(models, folder):
 
 @pytest.mark.extra
 def test_a_long_text(models, folder):
-    from pipelines.app.sentiment import classify
+    from pipelines.app.answers.sentiment import classify
 
     loaded = models.get(models.of("sentiment")[0].name).loaded
     _, words, picture = classify(loaded, "good film " * 1_000, folder)
@@ -69,14 +69,14 @@ def test_a_long_text(models, folder):
     ],
 )
 def test_a_bad_text_is_one_sentence(models, folder, text, sentence):
-    from pipelines.app.sentiment import classify
+    from pipelines.app.answers.sentiment import classify
 
     message, *rest = answer(models, "sentiment", lambda model, text: classify(model.loaded, text, folder), text)
     assert sentence in message and rest == [None, None]
 
 
 def test_translation(models, folder):
-    from pipelines.app.translation import translate
+    from pipelines.app.answers.translation import translate
     from pipelines.common.serving import exports
     from pipelines.common.serving.decoding_options import DecodingOptions
 
@@ -105,7 +105,7 @@ def test_translation(models, folder):
     ],
 )
 def test_bad_sentences_are_one_sentence(models, source, sentence):
-    from pipelines.app.translation import lines_of
+    from pipelines.app.answers.translation import lines_of
     from pipelines.common.errors import UserError
 
     with pytest.raises(UserError, match=sentence):
@@ -113,7 +113,7 @@ def test_bad_sentences_are_one_sentence(models, source, sentence):
 
 
 def test_captioning(models, folder, captioning_run):
-    from pipelines.app.captioning import caption
+    from pipelines.app.answers.captioning import caption
 
     loaded = models.get(models.of("captioning")[0].name).loaded
     answers, picture = caption(loaded, str(captioning_run.image(0)), values(n_best=2), folder)
@@ -122,7 +122,7 @@ def test_captioning(models, folder, captioning_run):
 
 
 def test_a_bad_image_is_one_sentence(models, folder, tmp_path):
-    from pipelines.app.captioning import caption
+    from pipelines.app.answers.captioning import caption
 
     (tmp_path / "bad.png").write_bytes(b"no image")
 
@@ -136,7 +136,7 @@ def test_a_bad_image_is_one_sentence(models, folder, tmp_path):
 
 
 def test_video(models, folder, video_run):
-    from pipelines.app.video import label_clip
+    from pipelines.app.answers.video import label_clip
     from pipelines.common.vision.videos import Video
 
     loaded = models.get(models.of("video")[0].name).loaded
@@ -150,7 +150,7 @@ def test_video(models, folder, video_run):
 
 def test_a_bad_or_long_video_is_one_sentence(models, folder, video_run, tmp_path, monkeypatch):
     from pipelines.app import limits
-    from pipelines.app.video import label_clip
+    from pipelines.app.answers.video import label_clip
 
     (tmp_path / "bad.mp4").write_bytes(b"no video")
 
@@ -168,7 +168,7 @@ def test_a_bad_or_long_video_is_one_sentence(models, folder, video_run, tmp_path
 def test_live_labels_are_those_of_the_signature_window(models, video_run):
     import tensorflow as tf
 
-    from pipelines.app.live import next_label
+    from pipelines.app.answers.live import next_label
     from pipelines.common.vision.videos import Video
 
     model = models.get(models.of("video")[0].name)

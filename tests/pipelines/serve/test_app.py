@@ -21,6 +21,7 @@ from pipelines.serve.app import Service
 from pipelines.serve.guard import Hosts
 from pipelines.serve.limits import Limits
 from pipelines.serve.models import Signature
+from pipelines.serve.pending import END, LOADING, Pending
 from tests.pipelines.serve.conftest import PREDICT, assert_same
 
 ROOT_URL = "http://127.0.0.1:8501"
@@ -305,4 +306,25 @@ def test_the_server_says_that_it_stops(models):
     service.stop()
     with TestClient(service.app, base_url=ROOT_URL) as web:
         assert web.get("/healthz").status_code == 503
+    assert service.close(10)
+
+
+def test_models_that_are_not_loaded_are_503(models):
+    pending = {"video": Pending("video", LOADING), "captioning": Pending("captioning", END)}
+    known = {"sentiment": models["sentiment"], **pending}
+    service = Service(known, Limits(), Hosts())
+    with TestClient(service.app, base_url=ROOT_URL) as web:
+        for name, sentence in (("video", "is being loaded"), ("captioning", "cannot be used")):
+            for answer in (predict(web, name, {"instances": [1]}), web.get(f"/v1/models/{name}/metadata")):
+                assert answer.status_code == 503 and sentence in answer.json()["error"]
+                assert answer.headers["retry-after"] == "1"
+        states = {
+            name: web.get(f"/v1/models/{name}").json()["model_version_status"][0]["state"] for name in service.models
+        }
+        assert states == {"sentiment": "AVAILABLE", "video": "LOADING", "captioning": "END"}
+        assert predict(web, "sentiment", {"instances": ["good"]}).status_code == 200
+        assert web.get("/healthz").json() == {"error": "models are being loaded"}
+        known["video"] = models["video"]
+        assert web.get("/healthz").status_code == 200
+        assert web.get("/v1/models/video/metadata").status_code == 200
     assert service.close(10)

@@ -127,3 +127,19 @@ def test_closing_finishes_what_waits(make):
     assert doubled(futures) == [[0], [2], [4], [6], [8], [10]]
     batcher.thread.join(10)
     assert not batcher.thread.is_alive()
+
+
+def test_a_lock_is_held_during_calls_only(make):
+    call, lock = Double(), threading.Lock()
+    batcher = make(lock=lock)
+    with lock:  # somebody else calls the model
+        futures = [batcher.submit(job(call, 1)), batcher.submit(job(call, 2, batches=False))]
+        time.sleep(0.1)
+        assert not call.entered.is_set()
+    assert doubled(futures) == [[2], [4]]
+    other = Double()
+    first = held_up(batcher, other)
+    assert lock.locked()
+    other.go.set()
+    assert doubled([first]) == [[0]] and lock.acquire(timeout=10)
+    lock.release()
