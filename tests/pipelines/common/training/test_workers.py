@@ -156,7 +156,7 @@ def test_the_sample_of_a_pipeline(tmp_path, task):
 @pytest.mark.slow
 def test_twenty_kills(tmp_path):
     log, run = tmp_path / "log", tmp_path / "workers"
-    options = {"epochs": 40, "checkpoint_minutes": 0.004}
+    options = {"epochs": 60, "checkpoint_minutes": 0.004}
     whole = start(SMALL, *small(tmp_path / "replicas", "mirrored", **options), log=log, workers=1)
     draw = np.random.RandomState(0)
     launcher = start(SMALL, *small(run, "multi-worker", **options), "--pause", 0.1, log=log, restarts=20)
