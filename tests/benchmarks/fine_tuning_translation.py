@@ -35,7 +35,7 @@ def main():
     data = options.to / f"data-{options.pairs}"
     data.mkdir(parents=True, exist_ok=True)
     for part in ("train", "validation", "test"):
-        sources, references = dataset.load_part(PRESETS["tatoeba"][1], part).by_source()
+        sources, references = dataset.load_part(PRESETS["tatoeba"][1].data, part).by_source()
         rows = np.random.default_rng(1).permutation(len(sources))
         if part == "train":
             rows = rows[: 1 + np.searchsorted(np.cumsum([len(references[row]) for row in rows]), options.pairs)]
