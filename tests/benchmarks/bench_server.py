@@ -10,7 +10,7 @@ compared with that to the same row alone: numbers may differ in the sixth digit,
 the first task gets --requests requests from 8 clients, and the memory of the server is compared before, in the middle
 and after. Clients are processes of their own, but share the cores with the server.
 
-It takes about 5 minutes on two idle cores. The exit status is 1 if an answer differs from that alone.
+It takes some minutes on two idle cores. The exit status is 1 if an answer differs from that alone.
 """
 
 import argparse
