@@ -82,6 +82,7 @@ def test_models_that_failed_have_another_state(models):
     assert shared["video"].state == END and "other" not in shared
 
 
+@pytest.mark.extra
 def test_the_page_needs_no_tensorflow_until_a_model_is_loaded():
     program = (
         "import sys, pathlib, tempfile\n"
