@@ -146,12 +146,16 @@ def client(port: int, task: str, content: list[bytes], seconds: float, limit: in
     while time.monotonic() < start + seconds and len(latencies) < limit:
         number = (first + len(latencies)) % len(content)
         began = time.perf_counter()
-        connection.request("POST", f"/v1/models/{task}:predict", content[number])
-        response = connection.getresponse()
-        answer = response.read()
+        try:
+            connection.request("POST", f"/v1/models/{task}:predict", content[number])
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status != 200:
+                answer = f"{response.status}: {answer.decode()}".encode()
+        except (OSError, http.client.HTTPException) as error:  # it is counted as an answer that differs
+            connection.close()
+            answer = f"no answer: {type(error).__name__}".encode()
         latencies.append(time.perf_counter() - began)
-        if response.status != 200:
-            answer = f"{response.status}: {answer.decode()}".encode()
         answers[number, answer] += 1
     connection.close()
     send(Measured(latencies, start, time.monotonic(), answers))
@@ -198,7 +202,10 @@ def alone(server: Server, task: str, content: list[bytes]) -> list:
     """Returns the answer to each body, sent one after another."""
     seen: list[Measured] = []
     client(server.port, task, content, START, len(content), 0, seen.append)
-    return [json.loads(answer) for _, answer in sorted(seen[0].answers)]
+    answers = [answer.decode() for _, answer in sorted(seen[0].answers)]
+    if refused := [answer for answer in answers if not answer.startswith("{")]:
+        sys.exit(f"{task}: {refused[0]}")
+    return [json.loads(answer) for answer in answers]
 
 
 def difference(found, expected, where: str = "") -> str:
