@@ -14,6 +14,7 @@ It takes some minutes on two idle cores. The exit status is 1 if an answer diffe
 """
 
 import argparse
+import atexit
 import base64
 import collections
 import dataclasses
@@ -79,6 +80,7 @@ class Server:
         command = [sys.executable, "-m", "pipelines.serve", "--port", "0", *flags, *options]
         with open(log, "w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=output)
+        atexit.register(self.process.kill)  # nothing is left if this program fails
         end = time.monotonic() + START
         while not (found := re.search(r"serving on http://127\.0\.0\.1:(\d+)", log.read_text())):
             if self.process.poll() is not None or time.monotonic() > end:
