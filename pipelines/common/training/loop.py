@@ -50,20 +50,20 @@ class Trainer:
             and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
             strings if options.xla is set.
             The batches of epoch 0, and of each epoch at which a parameter group begins to train, are counted: schedules
-            of the learning rate assume that the epochs after it have as many.
+            of the learning rate assume that each epoch after it has the same number of batches.
         loss: loss(batch, training) returns a dict name -> (total, weight) of scalars. An update minimizes
             sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics. A
             loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
         validate: validate() returns name -> float, at the end of every epoch.
         monitor: name of the metric, of validation or training, that selects the best weights and stops the training
-            early; "epoch" (with "max") keeps those of the last epoch. Of two equal scores, the one with the lower
-            val_loss is better.
+            early. With "epoch", the number of the epoch, and "max", the weights of the last epoch are kept. Of two
+            equal scores, the one with the lower val_loss is better.
         mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
         parameter_groups: weights with their own learning rate, optionally frozen until an epoch, at which the structure
             of the batches may change.
         callbacks: Keras callbacks, besides those for the progress bar and TensorBoard.
         at_end: at_end() is called with the best weights in the model, which it may change, and returns entries for the
-            summary. It is called again if the run is killed meanwhile.
+            summary. If the run is killed before the summary is written, the resumed run calls it again.
     """
 
     model: keras.Model
@@ -163,7 +163,7 @@ class Trainer:
                 self._train_on_batch(batch)
             if progress.batch == 0:
                 raise UserError(f"the training data of {self.run.task} gave no batch at all")
-            self.updates.flush(progress.step)
+            self.updates.apply_accumulated(progress.step)
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
                 metrics |= self._by_chief(lambda: {name: float(value) for name, value in self.validate().items()})
@@ -262,6 +262,7 @@ class Trainer:
         self.drawn_at = time.monotonic()
 
     def _count_seconds(self):
+        """Adds the time since the last call to the seconds of the epoch and of the whole training."""
         now = time.monotonic()
         self.progress.seconds += now - self.clock
         self.progress.epoch_seconds += now - self.clock

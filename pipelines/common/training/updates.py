@@ -109,7 +109,7 @@ class Updates:
         self._sum = function(add_sums, False)
         if self.replicas == 1:
             self._apply, self._add = function(self._apply_gradients, xla), function(self._add_gradients, xla)
-            self._step, self._flush = self._replica_step, self._apply_accumulated
+            self._step, self._apply_rest = self._replica_step, self._apply_accumulated
             return
         # With several replicas the optimizer calls the strategy, which a function compiled by XLA cannot do: only the
         # gradients are compiled.
@@ -125,7 +125,7 @@ class Updates:
             for update in (False, True)
         }
         self._step = lambda batch, step, update, stop: traced[update](batch, step, stop)
-        self._flush = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
+        self._apply_rest = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -141,11 +141,11 @@ class Updates:
             self.stopped = [*self.stopped[-1:], new.pop(STOP)]
         self.sums = self._sum(self.sums, new)
 
-    def flush(self, step: int):
+    def apply_accumulated(self, step: int):
         """Applies the accumulated gradients, if there are any, at the end of an epoch."""
         if self.pending:
             self.pending = 0
-            self._flush(tf.constant(step, tf.int64))
+            self._apply_rest(tf.constant(step, tf.int64))
 
     def _replica_step(self, batch, step, update: bool, stop):
         context = tf.distribute.get_replica_context()
