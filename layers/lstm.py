@@ -218,7 +218,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
 
     @property
     def _uses_bptt(self):
-        """Whether training uses the gradient of this file, which is that of tanh and sigmoid, and not of the gates."""
+        """Returns whether training uses the gradient of this file: with tanh and sigmoid, and no gates returned."""
         activations = self.cell.activation, self.cell.recurrent_activation
         return activations == (keras.activations.tanh, keras.activations.sigmoid) and not self.return_gates
 

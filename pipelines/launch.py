@@ -3,7 +3,7 @@
     python -m pipelines.launch --workers 2 -- python -m pipelines.sentiment train sample --strategy multi-worker
 
 The first worker is the chief, which prints the progress; of the others, only standard error is shown. On several
-machines, SLURM or Kubernetes does this: docs/clusters.md.
+machines, SLURM, Kubernetes or Ray does this: docs/clusters.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipelines.common.cli import FAULT, INTERRUPTED, WORKER_LOST
 
@@ -122,16 +122,28 @@ def said(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.launch", description="Start a training as several workers on this machine."
-    )
-    parser.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
-    parser.add_argument("--restarts", type=int, default=3, help="restarts after a worker was lost (default: 3)")
+def make_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """Returns a parser of the arguments that this launcher and that of Ray have in common."""
+    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{program}", description=description)
+    parser.add_argument("--workers", type=at_least(1), default=2, help="number of processes (default: 2)")
+    parser.add_argument("--restarts", type=at_least(0), default=3, help="restarts after a worker was lost (default: 3)")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --: python -m pipelines.TASK train …")
-    options = parser.parse_args(arguments)
-    if options.workers < 1 or options.restarts < 0:
-        parser.error("expected at least 1 worker, and 0 restarts or more")
+    return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Returns a function that reads an integer, and raises an error of argparse for a smaller one."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer of at least {least}")
+        return int(text)
+
+    return read
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = make_parser("launch", "Start a training as several workers on this machine.").parse_args(arguments)
     if shutil.which(options.command[0]) is None:
         print(f"launch: {options.command[0]} is not a program: expected python -m pipelines.TASK …", file=sys.stderr)
         return FAULT

@@ -6,40 +6,32 @@ Ray Train places the workers, tells them of each other (TF_CONFIG), and replaces
 cluster (`ray start`, RAY_ADDRESS), Ray runs on this machine. It needs the extra `cluster`. See docs/clusters.md.
 """
 
-import argparse
-import ctypes
 import os
 import pathlib
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from pipelines.common.cli import FAULT, WORKER_LOST
-
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
+from pipelines.launch import at_least, make_parser
 
 
 def run_worker(settings: dict) -> int:
     """Runs the command as a worker of Ray; returns its exit status. Raises RuntimeError if all workers have to be
     started again.
 
-    The command has a process of its own, because a training receives its signals in the main thread.
+    The command has a process of its own, because a training receives its signals in the main thread. On Linux it gets
+    SIGTERM when the worker ends, as Ray ends the others when one is lost.
     """
     from ray import train
 
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # set by Ray
-    process = subprocess.Popen(settings["command"], cwd=settings["folder"], preexec_fn=end_with_parent)
-    status = process.wait()
+    together = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    status = subprocess.call([*together, *settings["command"]], cwd=settings["folder"])
     if status < 0 or status == settings["lost"]:
         raise RuntimeError(f"worker {train.get_context().get_world_rank()} ended with status {status}")
     return status
-
-
-def end_with_parent():
-    """Lets Linux end this process when the worker of Ray ends, which Ray kills when another worker is lost."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
 
 
 def launch(command: Sequence[str], workers: int, restarts: int, gpus: int, storage: pathlib.Path) -> int:
@@ -66,22 +58,15 @@ def launch(command: Sequence[str], workers: int, restarts: int, gpus: int, stora
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.launch_ray", description="Start a training as several workers on a Ray cluster."
-    )
-    parser.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
-    parser.add_argument("--restarts", type=int, default=3, help="restarts after a worker was lost (default: 3)")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs of each worker (default: 0)")
+    parser = make_parser("launch_ray", "Start a training as several workers on a Ray cluster.")
+    parser.add_argument("--gpus", type=at_least(0), default=0, help="GPUs of each worker (default: 0)")
     parser.add_argument(
         "--storage",
         type=pathlib.Path,
         default=pathlib.Path("saved_models/ray"),
         help="folder in which Ray keeps its own state, on a disk that all machines share (default: saved_models/ray)",
     )
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --: python -m pipelines.TASK train …")
     options = parser.parse_args(arguments)
-    if options.workers < 1 or options.restarts < 0 or options.gpus < 0:
-        parser.error("expected at least 1 worker, and 0 or more restarts and GPUs")
     try:
         import ray.train  # noqa: F401
     except ImportError:

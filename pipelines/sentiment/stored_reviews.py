@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.common.cache_folders import digest
 from pipelines.common.data import corpora
-from pipelines.common.data.loading import TEXTS_AT_ONCE, batched
+from pipelines.common.data.loading import batched
 from pipelines.common.data.ranks import ranks
 from pipelines.sentiment.reviews import Reviews, Stream, hashes
 
@@ -83,7 +83,7 @@ class StoredReviews:
     def write_hashes(self, append: corpora.Append) -> dict:
         for name, texts in (("texts", corpora.Texts.of(self.corpus, "texts")), ("groups", self.groups())):
             append(name, np.zeros(0, np.uint64))
-            for batch in batched(texts, TEXTS_AT_ONCE):
+            for batch in batched(texts, corpora.TEXTS_AT_ONCE):
                 append(name, hashes(batch))
         return {}
 
@@ -102,7 +102,7 @@ def write_reviews(stream: Stream, append: corpora.Append) -> dict:
     texts, groups, places = (corpora.TextWriter(append, name) for name in ("texts", "groups", "places"))
     labels: dict[str | int, int] = {}
     append("labels", np.zeros(0, np.int32))
-    for batch in batched(stream, TEXTS_AT_ONCE):
+    for batch in batched(stream, corpora.TEXTS_AT_ONCE):
         texts.add(text for text, *_ in batch)
         groups.add("" if group == text else group for text, _, group, _ in batch)
         places.add("" if label == "" else place for _, label, _, place in batch)

@@ -19,7 +19,7 @@ class Pending:
 
     @property
     def sentence(self) -> str:
-        """What a request is answered with."""
+        """Returns the answer to a request."""
         if self.state == LOADING:
             return "the model is being loaded: try again"
         return "the model cannot be used: the log of the server has the reason"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.common.data import corpora, sources
 from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import TEXTS_AT_ONCE, batched, computed, in_order
+from pipelines.common.data.loading import batched, computed, in_order
 from pipelines.common.data.splits import require_part, split
 from pipelines.translation.config import DataConfig
 from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts, read
@@ -207,7 +207,7 @@ def write_encoded(
     for side in SIDES:
         append(f"{side}.ids", np.zeros(0, np.int32))
     written = corpora.TextWriter(append, "texts")
-    for texts, *found in in_order(encoded, batched(pairs, TEXTS_AT_ONCE)):
+    for texts, *found in in_order(encoded, batched(pairs, corpora.TEXTS_AT_ONCE)):
         lengths = [tokens.row_lengths().numpy() for tokens, _ in found]
         shorter, longer = np.minimum(*lengths), np.maximum(*lengths)
         good = np.ones(len(texts), bool)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.common.data import corpora
-from pipelines.common.data.loading import TEXTS_AT_ONCE, encoded_batches
+from pipelines.common.data.corpora import TEXTS_AT_ONCE
+from pipelines.common.data.loading import encoded_batches
 from pipelines.translation.dataset import Encoded, Sentences
 from pipelines.translation.preprocessing import Preprocessing
 

@@ -115,7 +115,7 @@ class Server:
 
 @dataclasses.dataclass
 class Measured:
-    """What clients have seen.
+    """The answers that clients have received.
 
     Attributes:
         latencies: of all requests, in seconds.

@@ -1,4 +1,4 @@
-"""What the recurrent layers are compared with.
+"""References that the recurrent layers are compared with.
 
 * `lstm`, `vanilla_rnn`, `unfold`: the lecture's equations a second time, in NumPy, one row and one step at a time, so
   that there is no mask arithmetic that could be wrong in the same way.

@@ -298,7 +298,7 @@ def test_refuses_an_unknown_vocabulary():
 
 
 def check_memory(rows: int, units: int, words: int, times: int, **options):
-    """What a step with either loss adds to the memory in use before it, each in a process of its own."""
+    """Returns the memory that a step with either loss adds to that in use before it, each in a process of its own."""
     program = f"""
 from pathlib import Path
 import tensorflow as tf

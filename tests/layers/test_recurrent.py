@@ -1,4 +1,4 @@
-"""What the two recurrent layers have in common, each compared with the layer of Keras that it replaces."""
+"""Tests of both recurrent layers, each compared with the layer of Keras that it replaces."""
 
 import functools
 import inspect

@@ -25,7 +25,7 @@ CACHE = "cache"  # the folder of all corpora, beside the run
 FORMAT = 1  # part of every key; to be raised when the same text gives other ids
 INDEX = "index.json"
 NUMBERS_AT_ONCE = 1 << 20
-TEXTS_AT_ONCE = 1 << 10
+TEXTS_AT_ONCE = 1 << 10  # that are read or encoded together
 
 Append = Callable[[str, np.ndarray], None]  # adds an array to the end of the one with this name
 

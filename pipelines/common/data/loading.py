@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import Vocabulary
+from pipelines.common.data.corpora import TEXTS_AT_ONCE
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
 
-TEXTS_AT_ONCE = 1024
 CORES = os.cpu_count() or 1
 
 # For the functions that a dataset maps. They have no Python loop or condition over tensors, so there is nothing for

@@ -10,11 +10,16 @@ import tensorflow as tf
 SPARSE_FROM = 16_384  # rows of a weight. A batch has most words of a smaller vocabulary, whose dense sum is faster.
 
 
-def rows_of_batch(gradient, weight):
+def dense(gradient, weight):
+    """Returns the gradient of a weight as a tensor in its dtype; the rows of a repeated word are summed."""
+    return tf.cast(tf.convert_to_tensor(gradient), weight.dtype)
+
+
+def sparse(gradient, weight):
     """Returns the gradient of a weight, in its dtype: tf.IndexedSlices with each row once if the gradient is sparse and
     the weight has SPARSE_FROM rows or more, else a tensor."""
     if not isinstance(gradient, tf.IndexedSlices) or weight.shape[0] < SPARSE_FROM:
-        return tf.cast(tf.convert_to_tensor(gradient), weight.dtype)
+        return dense(gradient, weight)
     ids, places = tf.unique(gradient.indices)
     rows = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(ids))
     return tf.IndexedSlices(tf.cast(rows, weight.dtype), ids, tf.constant(weight.shape.as_list()))

@@ -1,4 +1,4 @@
-"""What must be the same at every worker: the configuration, the data, the versions and the source code."""
+"""Describes a training, so that workers can compare it: configuration, data, versions and source code."""
 
 import os
 import pathlib

@@ -163,7 +163,7 @@ class Trainer:
                 self._train_on_batch(batch)
             if progress.batch == 0:
                 raise UserError(f"the training data of {self.run.task} gave no batch at all")
-            self.updates.apply_accumulated(progress.step)
+            self.updates.apply_pending(progress.step)
             metrics = self.updates.metrics()
             with self.updates.averaged_weights():
                 metrics |= self._by_chief(lambda: {name: float(value) for name, value in self.validate().items()})

@@ -1,4 +1,4 @@
-"""What comes before and after every training: the workers meet, the run is opened, a finished one is only reported."""
+"""Begins and ends every training: the workers meet, the run is opened, a finished one is only reported."""
 
 import contextlib
 import dataclasses

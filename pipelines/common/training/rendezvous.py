@@ -30,7 +30,7 @@ Files = Sequence[tuple[pathlib.Path, str]]  # where they are, and their names in
 
 
 class StrangerError(Exception):
-    """What came is not a message of a worker."""
+    """The message that was received is not one of a worker."""
 
 
 def meet_as_chief(cluster: Cluster, description: dict, seconds: float, prepare: Callable[[], Files]):

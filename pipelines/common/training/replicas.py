@@ -1,4 +1,4 @@
-"""What is different at each replica of a model: its rows of the batch, its random numbers, what its layers assign.
+"""The differences between the replicas of a model: rows of the batch, random numbers, what its layers assign.
 
 Each replica has random numbers of its own: with the same ones, the dropout of two rows of a batch would be the same.
 The variables of the seeds are equal at all replicas; each adds its own offset while it computes.

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.training import replicas, strategies
-from pipelines.common.training.all_reduce import all_reduce, rows_of_batch
+from pipelines.common.training.all_reduce import all_reduce, dense, sparse
 from pipelines.common.training.checkpoints import NotFiniteError
 from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
@@ -109,7 +109,7 @@ class Updates:
         self._sum = function(add_sums, False)
         if self.replicas == 1:
             self._apply, self._add = function(self._apply_gradients, xla), function(self._add_gradients, xla)
-            self._step, self._apply_rest = self._replica_step, self._apply_accumulated
+            self._step, self._apply_pending = self._replica_step, self._apply_accumulated
             return
         # With several replicas the optimizer calls the strategy, which a function compiled by XLA cannot do: only the
         # gradients are compiled.
@@ -125,7 +125,7 @@ class Updates:
             for update in (False, True)
         }
         self._step = lambda batch, step, update, stop: traced[update](batch, step, stop)
-        self._apply_rest = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
+        self._apply_pending = function(lambda step: self.strategy.run(self._apply_accumulated, (step,)), False)
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -141,11 +141,11 @@ class Updates:
             self.stopped = [*self.stopped[-1:], new.pop(STOP)]
         self.sums = self._sum(self.sums, new)
 
-    def apply_accumulated(self, step: int):
+    def apply_pending(self, step: int):
         """Applies the accumulated gradients, if there are any, at the end of an epoch."""
         if self.pending:
             self.pending = 0
-            self._apply_rest(tf.constant(step, tf.int64))
+            self._apply_pending(tf.constant(step, tf.int64))
 
     def _replica_step(self, batch, step, update: bool, stop):
         context = tf.distribute.get_replica_context()
@@ -184,11 +184,10 @@ class Updates:
             sums = self.loss(batch, True)
             total = self.optimizers[0].scale_loss(sums["loss"][0])
         gradients = tape.gradient(total, variables, unconnected_gradients="zero")
-        if self.replicas > 1 and not self.options.xla:  # which needs to know how many rows there are
-            gradients = [rows_of_batch(g, v) for g, v in zip(gradients, variables, strict=True)]
-        else:
-            # Dense, because the norm of an embedding's gradient needs the rows of a repeated word summed first.
-            gradients = [tf.cast(tf.convert_to_tensor(g), v.dtype) for g, v in zip(gradients, variables, strict=True)]
+        # The rows of a repeated word are summed, or the norm of the gradient would be wrong. XLA needs to know how many
+        # rows there are.
+        form = sparse if self.replicas > 1 and not self.options.xla else dense
+        gradients = [form(g, v) for g, v in zip(gradients, variables, strict=True)]
         return gradients, tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), sums)
 
     # From the sums to the weights -------------------------------------------------------------------------------------

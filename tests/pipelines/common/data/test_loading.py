@@ -4,7 +4,8 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
-from pipelines.common.data.loading import TEXTS_AT_ONCE, computed, text_batches, without_autotune
+from pipelines.common.data.corpora import TEXTS_AT_ONCE
+from pipelines.common.data.loading import computed, text_batches, without_autotune
 
 
 def test_autotune_is_off_in_datasets_made_from_one():

@@ -70,7 +70,7 @@ def update(arguments: list[str]):
         batches = small_training.sentences()[:3]
         for step, (ids, labels) in enumerate([*batches, (batches[0][0][:1], batches[0][1][:1])]):  # one row for two
             updates.train_on_batch((tf.constant(ids), tf.constant(labels)), step + 1)
-        updates.apply_accumulated(4)
+        updates.apply_pending(4)
         for part, variables in updates.variables().items():
             found |= {f"{i}/{part}/{number}": variable.numpy() for number, variable in enumerate(variables)}
         found[f"{i}/sums"] = list(updates.metrics().values())

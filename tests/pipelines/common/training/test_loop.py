@@ -52,7 +52,7 @@ def rows(folder) -> list[dict]:
 
 
 class Killed(Exception):
-    """What a test raises to end a training in the middle, without a checkpoint."""
+    """Raised by a test to end a training in the middle, without a checkpoint."""
 
 
 class KillAt(keras.callbacks.Callback):
@@ -428,7 +428,7 @@ def updated(batches, model=None, **changes):
     updates.prepare(spec)
     for i, batch in enumerate(batches):
         updates.train_on_batch(tuple(map(tf.constant, batch)), i + 1)
-    updates.apply_accumulated(len(batches))
+    updates.apply_pending(len(batches))
     return model.get_weights(), updates
 
 
@@ -663,7 +663,7 @@ def weights(strategy, **changes):
     updates.prepare((tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)))
     for i, batch in enumerate(tests.parts(tests.IDS, tests.LABELS, 6, 5, 1)):
         updates.train_on_batch(tuple(map(tf.constant, batch)), i + 1)
-    updates.apply_accumulated(3)
+    updates.apply_pending(3)
     return [*model.get_weights(), *(v.numpy() for v in updates.averages)], updates.metrics(), updates.replicas
 
 recurrent = json.loads(sys.argv[3])

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import pathlib
 import threading
 
 import pytest
@@ -12,22 +11,11 @@ from pipelines.common.training import cluster, prologue
 from pipelines.common.training.checkpoints import Checkpoints
 from pipelines.common.training.cluster import Cluster
 from pipelines.common.training.options import TrainingOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    location: str = "sample"
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    run: pathlib.Path
-    training: TrainingOptions
-    data: DataConfig = DataConfig()
+from tests.pipelines.common.training.small_cluster import Config, DataConfig
 
 
 def config(run, **changes) -> Config:
-    return Config(run, TrainingOptions(worker_timeout=2.0, **changes))
+    return Config(run, DataConfig(), TrainingOptions(worker_timeout=2.0, **changes))
 
 
 def test_one_process(tmp_path):

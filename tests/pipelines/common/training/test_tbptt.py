@@ -231,7 +231,7 @@ def test_wrong_lengths():
 
 
 def optimized_graphs(function, *arguments):
-    """What TensorFlow's optimizer makes of a tf.function's graph and those it calls."""
+    """Returns what TensorFlow's optimizer makes of a tf.function's graph and those it calls."""
     context.context().enable_graph_collection()
     try:
         function(*arguments)
