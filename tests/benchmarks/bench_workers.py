@@ -1,7 +1,7 @@
 """Measures an update of one process, of two replicas in one process, and of two workers on this machine.
 
     python tests/benchmarks/bench_workers.py [--preset sutskever2014] [--pairs 128] [--updates 20] [--rounds 2]
-        [--compress bfloat16] [--only none mirrored multi-worker]
+        [--compress float16] [--only none mirrored multi-worker]
 
 The network is that of a preset of translation, with words that are drawn by Zipf's law, 25 to a sentence. The ways to
 train take turns; the time is the median over all updates after the first ones, which trace and allocate. Bytes are

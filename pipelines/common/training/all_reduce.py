@@ -32,21 +32,34 @@ def all_reduce(context: tf.distribute.ReplicaContext, gradients, others, share, 
         gradients: list of tensors and tf.IndexedSlices, which are multiplied by `share` before.
         others: any structure of tensors, such as the sums of the loss.
         share: float[], 1 for a replica with rows of the batch, 0 for one without.
-        compress: "bfloat16" rounds the gradients to it, and sends and sums them so; "none" leaves them as they are.
+        compress: "float16" sends and sums the gradients in float16, scaled so that no sum is too large for it; "none"
+            leaves them as they are. (TensorFlow cannot sum bfloat16 over processes.)
     """
+    scale, inverse = float16_scale(context, gradients) if compress == "float16" else (1.0, 1.0)
 
     def sent(gradient):
         if isinstance(gradient, tf.IndexedSlices):
             return tf.IndexedSlices(sent(gradient.values), gradient.indices, gradient.dense_shape)
-        gradient *= tf.cast(share, gradient.dtype)
-        return tf.cast(gradient, tf.bfloat16) if compress == "bfloat16" else gradient
+        gradient *= tf.cast(share * scale, gradient.dtype)
+        return tf.cast(gradient, tf.float16) if compress == "float16" else gradient
 
     def received(gradient, dtype):
         if isinstance(gradient, tf.IndexedSlices):
-            rows = tf.cast(gradient.values, dtype)
+            rows = received(gradient.values, dtype)
             return tf.math.unsorted_segment_sum(rows, gradient.indices, gradient.dense_shape[0])
-        return tf.cast(gradient, dtype)
+        return tf.cast(gradient, dtype) * tf.cast(inverse, dtype)
 
-    values = ([sent(gradient) for gradient in gradients], others)
-    summed, others = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    # Two sums, because TensorFlow packs the tensors of one, which need the same dtype.
+    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [sent(gradient) for gradient in gradients])
+    others = context.all_reduce(tf.distribute.ReduceOp.SUM, others)
     return [received(gradient, own.dtype) for gradient, own in zip(summed, gradients, strict=True)], others
+
+
+def float16_scale(context: tf.distribute.ReplicaContext, gradients):
+    """Returns a power of two, and its inverse: multiplied by it, no sum of the gradients over the replicas exceeds 2^15,
+    which float16 can represent."""
+    values = [gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient for gradient in gradients]
+    largest = tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(value)), tf.float32) for value in values])
+    bound = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, largest), 2.0**-100)
+    exponent = tf.math.ceil(tf.math.log(bound) / tf.math.log(2.0)) - 15
+    return 2.0**-exponent, 2.0**exponent

@@ -64,8 +64,8 @@ class TrainingOptions:
     """One device; a copy of the model on every device of this machine; or on every device of several processes and
     machines, see docs/clusters.md."""
 
-    compress: Literal["none", "bfloat16"] = "none"
-    """Round the gradients to bfloat16 before the replicas exchange and sum them: half of the traffic."""
+    compress: Literal["none", "float16"] = "none"
+    """Exchange and sum the gradients of the replicas in float16: half of the traffic between workers."""
 
     worker_timeout: float = 60.0
     """Seconds that a worker waits for the others before the training (multi-worker)."""

@@ -20,6 +20,8 @@ CASES = [
     *({"optimizer": name} for name in ("adam", "lazy-adam", "adamw", "sgd", "rmsprop", "lion")),
     {"weight_decay": 0.01, "ema": 0.5, "accumulate": 3},
     {"xla": True, "recurrent": True},
+    {"sparse_from": 8},
+    {"sparse_from": 8, "compress": "float16"},
     {"precision": "mixed_bfloat16"},
     {"precision": "mixed_float16"},
 ]
