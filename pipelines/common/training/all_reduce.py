@@ -56,8 +56,8 @@ def all_reduce(context: tf.distribute.ReplicaContext, gradients, others, share, 
 
 
 def float16_scale(context: tf.distribute.ReplicaContext, gradients):
-    """Returns a power of two, and its inverse: multiplied by it, no sum of the gradients over the replicas exceeds 2^15,
-    which float16 can represent."""
+    """Returns a power of two, and its inverse. Multiplied by it, no sum of the gradients over the replicas exceeds
+    2^15, which float16 can represent."""
     values = [gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient for gradient in gradients]
     largest = tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(value)), tf.float32) for value in values])
     bound = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, largest), 2.0**-100)
