@@ -108,7 +108,7 @@ def test_number_of_rows_unknown_when_traced(xla):
 @given(
     rows=st.integers(0, 13),
     units=st.integers(1, 3),
-    words=st.integers(1, 9),
+    words=st.integers(2, 9),
     smoothing=st.sampled_from([0.0, 0.3]),
     block_bytes=st.integers(1, 700),  # down to a row, up to all rows
     xla=st.booleans(),
@@ -123,6 +123,14 @@ def test_any_shape(rows, units, words, smoothing, block_bytes, xla, seed):
     found = negative_log_likelihood(*parameters, targets, block_bytes=block_bytes)
     assert found.shape == [rows]
     assert error(tf.reduce_sum(found * weights), expected[1]) < 1e-11
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_only_word_of_a_vocabulary_has_no_loss(smoothing):
+    """The sums of terms of some units cancel out, except for the rounding of the terms: there is no relative error."""
+    parameters, targets, weights = draw(8, 2, 1, seed=6)
+    for value in values_and_gradients(cross_entropy, parameters, targets, weights, label_smoothing=smoothing):
+        np.testing.assert_allclose(value, tf.zeros_like(value), rtol=0, atol=1e-14)
 
 
 def test_float32_with_blocks_of_several_rows():

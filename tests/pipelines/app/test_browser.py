@@ -198,6 +198,8 @@ def open_camera(page, selector: str, source: str):
     field.get_by_label(source).click()
     field.get_by_text("Click to Access Webcam").click()
     wait_for(page, f"{selector} [data-testid=webcam-video]")
+    # Before the first frame, Gradio ignores the buttons.
+    page.wait_for_function("selector => document.querySelector(selector).videoWidth", arg=f"{selector} video")
     return field
 
 
