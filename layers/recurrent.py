@@ -109,7 +109,15 @@ class Recurrent(keras.layers.RNN):
         b = None if cell.bias is None else tf.convert_to_tensor(cell.bias)
         if at_once:
             x = affine(x, W_x, b)
-        step = masked(lambda x, state: cell.step(x if at_once else affine(x, W_x, b), state, W_h), dropout_mask)
+
+        def one_step(x, state):
+            if not at_once:
+                x = tf.matmul(x, W_x)
+                # `affine` would use bias_add, which TensorFlow fuses with the product: slower on a busy machine.
+                x = x if b is None else x + b
+            return cell.step(x, state, W_h)
+
+        step = masked(one_step, dropout_mask)
         count = len(state) + self.recurrence.gates if self.return_gates else 1
 
         def first_outputs(state, inputs):

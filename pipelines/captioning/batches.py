@@ -23,7 +23,7 @@ from pipelines.captioning.config import DataConfig
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.distortions import distorted
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.batching import ALL_ROWS, FILLER, own_rows, plan_batches
 from pipelines.common.data.loading import without_autograph, without_autotune
 from pipelines.common.vision.feature_maps import FeatureMaps
 
@@ -91,6 +91,7 @@ def image_batches(
     augment: float = 0.0,
     mirror: bool = False,
     distort: float = 0.0,
+    part: tuple[int, int] = ALL_ROWS,
     xla: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of images, each with all of its captions; images without captions are left out.
@@ -98,20 +99,23 @@ def image_batches(
     Args:
         seed: with `epoch`, determines the order and the augmentation; None: the order of the data.
         augment, mirror, distort: see `augmented`.
+        part: of several workers; the pixels of rows that others train on are zeros, as decoding them takes long.
         xla: use fewer shapes, as XLA compiles each one.
     """
     counts = np.bincount(captions.owners, minlength=captions.images)
     order = np.flatnonzero(counts)
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
-    pixels = pixel_rows(images, preprocessing, order)
-    if augment or mirror or distort:
-        rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
-        seeds = rows.map(without_autograph(lambda row: tf.stack([row, (seed or 0) * 10_000 + epoch])))
-        pixels = tf.data.Dataset.zip(pixels, seeds).map(
-            without_autograph(lambda image, seed: augmented(image, seed, augment, mirror, distort)),
-            num_parallel_calls=2,
-        )
+    read = pixel_reader(images, preprocessing)
+
+    def read_augmented(row):
+        if not (augment or mirror or distort):
+            return read(row)
+        return augmented(read(row), tf.stack([row, (seed or 0) * 10_000 + epoch]), augment, mirror, distort)
+
+    pixels = of_rows(order, read_augmented)
+    if part != ALL_ROWS:
+        pixels = of_own_rows(order, read_augmented, pixels.element_spec, batch_images, part)
     texts = without_autotune(tf.data.Dataset.from_tensor_slices(order)).batch(batch_images)
     texts = texts.map(without_autograph(targets_of(captions, xla)))
     both = tf.data.Dataset.zip(pixels.batch(batch_images), texts)
@@ -181,15 +185,42 @@ def pixel_rows(
     Args:
         change: changes the pixels of the files before they are scaled, see `Preprocessing.pixels_of_one`.
     """
-    rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
+    return of_rows(order, pixel_reader(images, preprocessing, change))
+
+
+def pixel_reader(images: Images, preprocessing: Preprocessing, change: Callable | None = None) -> Callable:
+    """Returns the function from the number of an image to its pixels; see `pixel_rows`."""
     if images.pixels is not None and change is None:
         pixels = tf.constant(images.pixels)
-        return rows.map(without_autograph(lambda row: tf.gather(pixels, row)), num_parallel_calls=2)
+        return lambda row: tf.gather(pixels, row)
     paths = tf.constant([str(path) for path in images.captioned.paths.values()])
-    return rows.map(
-        without_autograph(lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)), change)),
-        num_parallel_calls=2,
-    )
+    return lambda row: preprocessing.pixels_of_one(tf.io.read_file(tf.gather(paths, row)), change)
+
+
+def of_rows(order: np.ndarray, read: Callable) -> tf.data.Dataset:
+    """Returns read(row) for the rows int64[images], in their order."""
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices(order))
+    return rows.map(without_autograph(read), num_parallel_calls=2)
+
+
+def of_own_rows(
+    order: np.ndarray, read: Callable, spec: tf.TensorSpec, batch_images: int, part: tuple[int, int]
+) -> tf.data.Dataset:
+    """Returns read(row) as `of_rows` does, but zeros for rows of the batches that other workers train on.
+
+    The first row of each batch is read in any case: a replica without rows computes with it (`rows_of`).
+    """
+    starts = range(0, len(order), batch_images)
+    own = np.zeros(len(order), bool)
+    for start in starts:
+        rows = own_rows(min(batch_images, len(order) - start), part)
+        own[[start, *(start + row for row in rows)]] = True
+
+    def read_own(row, is_own):
+        return tf.cond(is_own, lambda: read(row), lambda: tf.zeros(spec.shape, spec.dtype))
+
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices((order, own)))
+    return rows.map(without_autograph(read_own), num_parallel_calls=2)
 
 
 def augmented(pixels, seed, strength: float, mirror: bool = False, distort: float = 0.0):

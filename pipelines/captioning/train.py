@@ -29,7 +29,7 @@ from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
-from pipelines.common.training import strategies
+from pipelines.common.training import strategies, workers
 from pipelines.common.training.fine_tuning import copy_weights, refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup
@@ -186,7 +186,7 @@ class Training:
         if config.cnn.runs_in(epoch):
             cnn = config.cnn
             options |= {"augment": cnn.augment, "mirror": cnn.mirror, "distort": cnn.distort}
-            options |= {"batch_images": config.data.batch_images}
+            options |= {"batch_images": config.data.batch_images, "part": workers.part()}
             return batches.image_batches(captions, images, self.preprocessing, **options)
         return batches.of_features(captions, images.features, config.data, **options)
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.data import sources
-from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.batching import ALL_ROWS, FILLER, own_rows, plan_batches
 from pipelines.common.data.loading import without_autotune
 from pipelines.common.data.splits import require_part, split
 from pipelines.common.errors import UserError
@@ -162,6 +162,7 @@ def batches(
     batch_frames: int,
     seed: int | None = None,
     epoch: int = 0,
+    part: tuple[int, int] = ALL_ROWS,
     xla: bool = False,
 ) -> tf.data.Dataset:
     """Returns batches of whole videos of similar length.
@@ -172,6 +173,7 @@ def batches(
     Args:
         batch_videos, batch_frames: maximum number of videos, and of frames with padding (but one video at least).
         seed: determines, with `epoch`, the order of the batches and their videos; None: longest first.
+        part: of several workers; the inputs of rows that others train on are zeros, as decoding them takes long.
         xla: use fewer different shapes, as each one is compiled.
     """
     plan = plan_batches(
@@ -195,12 +197,14 @@ def batches(
             for place, row in enumerate(rows):
                 if row == FILLER:
                     continue
-                end = 0
+                labels, end = tracks.tracks[row].labels, 0
+                batch["labels"][place, : len(labels)] = labels
+                batch["weights"][place, : len(labels)] = 1
+                if place and place not in own_rows(len(rows), part):  # a replica without rows computes with the first
+                    continue
                 for chunk in tracks.chunks(row):
                     batch["inputs"][place, end : end + len(chunk)] = chunk
                     end += len(chunk)
-                batch["labels"][place, :end] = tracks.tracks[row].labels
-                batch["weights"][place, :end] = 1
             yield batch
 
     signature = {

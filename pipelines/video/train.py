@@ -8,7 +8,7 @@ from pipelines.common.data.splits import require_part
 from pipelines.common.errors import UserError
 from pipelines.common.files import write_json
 from pipelines.common.runs import Run
-from pipelines.common.training import strategies
+from pipelines.common.training import strategies, workers
 from pipelines.common.training.fine_tuning import refuse_changes
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.prologue import train_run
@@ -107,7 +107,7 @@ def fit(run: Run, config: Config, model: FrameClassifier, tracks: dict[str, Trac
     k1, k2 = config.tbptt.k1, config.tbptt.k2 or config.tbptt.k1
 
     def whole_videos(epoch: int) -> tf.data.Dataset:
-        return dataset.batches(train, seed=options.seed, epoch=epoch, **limits)
+        return dataset.batches(train, seed=options.seed, epoch=epoch, part=workers.part(), **limits)
 
     def windows(epoch: int) -> tf.data.Dataset:
         return dataset.windows(train, k1=k1, k2=k2, batch_videos=batch_videos, seed=options.seed, epoch=epoch)

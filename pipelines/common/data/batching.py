@@ -7,6 +7,17 @@ import numpy as np
 JITTER = 0.1  # share of its length by which a sequence may move in the order of lengths
 DRAWN_AT_ONCE = 1 << 20  # random numbers
 FILLER = -1  # the row of a sequence that only fills the last batch
+ALL_ROWS = (0, 1)  # the part of the only worker
+
+
+def own_rows(rows: int, part: tuple[int, int]) -> range:
+    """Returns which rows of a batch a worker trains on; see `rows_of` in training/replicas.py.
+
+    Args:
+        part: index of the worker, and the number of workers.
+    """
+    index, workers = part
+    return range(rows * index // workers, rows * (index + 1) // workers)
 
 
 def padded_length(length: int, shapes_per_octave: int = 8) -> int:

@@ -52,6 +52,11 @@ def is_chief() -> bool:
     return _cluster is None or _cluster.is_chief
 
 
+def part() -> tuple[int, int]:
+    """Returns the index of this worker and the number of workers: which rows of a batch it trains on."""
+    return (_cluster.index, len(_cluster.workers)) if _cluster else (0, 1)
+
+
 def from_chief(value):
     """Returns a JSON value of the chief at every worker, whose own are ignored."""
     if not several():

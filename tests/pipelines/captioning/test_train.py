@@ -236,5 +236,16 @@ def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_used(shared,
     found = dataset.with_pixels(captioned, trained.preprocessing, config)
     assert found.pixels is None and len(found) == 12
     captions = dataset.encode(captioned, trained.preprocessing)
-    given = list(batches.image_batches(captions, found, trained.preprocessing, batch_images=5, seed=2))
-    assert sum(len(batch["image"]) for batch in given) == 12
+    options = {"batch_images": 5, "seed": 2, "augment": 0.1, "distort": 0.5}
+    whole = list(batches.image_batches(captions, found, trained.preprocessing, **options))
+    assert [len(batch["image"]) for batch in whole] == [5, 5, 2]
+    for worker in range(3):  # each reads the images of its rows, and the first one
+        parts = batches.image_batches(captions, found, trained.preprocessing, **options, part=(worker, 3))
+        for batch, part in zip(whole, parts, strict=True):
+            rows = len(batch["image"])
+            read = sorted({0, *range(rows * worker // 3, rows * (worker + 1) // 3)})
+            expected = np.zeros_like(batch["image"])
+            expected[read] = batch["image"].numpy()[read]
+            np.testing.assert_array_equal(part["image"], expected)
+            for name in ("target", "real", "rows"):
+                np.testing.assert_array_equal(part[name], batch[name])

@@ -149,6 +149,22 @@ def test_every_frame_is_in_one_batch():
     assert sorted(seen) == list(range(7))
 
 
+def test_a_worker_reads_the_videos_of_its_rows():
+    """And the first one, for a worker without rows."""
+    tracks = tracks_of([5, 9, 1, 30, 12, 7, 8])
+    options = {"batch_videos": 3, "batch_frames": 40, "seed": 1, "epoch": 2}
+    whole = list(dataset.batches(tracks, **options))
+    for worker in range(2):
+        for batch, part in zip(whole, dataset.batches(tracks, **options, part=(worker, 2)), strict=True):
+            rows = len(batch["rows"])
+            read = sorted({0, *range(rows * worker // 2, rows * (worker + 1) // 2)})
+            expected = np.zeros_like(batch["inputs"])
+            expected[read] = batch["inputs"].numpy()[read]
+            np.testing.assert_array_equal(part["inputs"], expected)
+            for name in ("labels", "weights", "rows"):
+                np.testing.assert_array_equal(part[name], batch[name])
+
+
 def test_batches_can_be_skipped_to_the_same_place():
     tracks = tracks_of(list(range(1, 30)))
 
