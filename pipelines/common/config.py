@@ -8,6 +8,7 @@ its type, default and help text are read from there by tyro, and its type by `fr
 import contextlib
 import dataclasses
 import difflib
+import math
 import os
 import pathlib
 import types
@@ -32,9 +33,11 @@ def check(config, field: str, good: bool, expected: str):
 
 
 def check_at_least(config, **limits: float):
-    """Raises UserError for the first field whose value is below its limit."""
+    """Raises UserError for the first field whose value is below its limit, or infinite."""
     for field, limit in limits.items():
-        check(config, field, getattr(config, field) >= limit, f"at least {limit}")
+        value = getattr(config, field)
+        check(config, field, value != math.inf, "a finite number")
+        check(config, field, value >= limit, f"at least {limit}")
 
 
 def check_shares(config, *fields: str):
@@ -190,8 +193,8 @@ def _value_from_json(hint, value, path: str):
         with contextlib.suppress(OverflowError):
             return float(value)
     is_too_large = type(value) is int and abs(value) >= 2**63  # for TensorFlow and numpy
-    is_nan = value != value
-    if hint in _KINDS and type(value) is hint and not is_too_large and not is_nan:
+    is_finite = type(value) is not float or math.isfinite(value)
+    if hint in _KINDS and type(value) is hint and not is_too_large and is_finite:
         return value
     raise _wrong_value(path, value, _KINDS.get(hint, str(hint)))
 

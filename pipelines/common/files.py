@@ -42,8 +42,12 @@ def is_data(name: str) -> bool:
 
 
 def data_files(folder, pattern: str = "*") -> list[pathlib.Path]:
-    """Returns the files and folders in a folder that may be data, sorted by name."""
-    return sorted(path for path in pathlib.Path(folder).glob(pattern) if is_data(path.name))
+    """Returns the files and folders in a folder that may be data, sorted by name.
+
+    Pipes, sockets and devices are not: reading one may never end. (A path that is given by itself may be a pipe.)
+    """
+    found = (path for path in pathlib.Path(folder).glob(pattern) if is_data(path.name))
+    return sorted(path for path in found if path.is_file() or path.is_dir() or not path.exists())
 
 
 @contextlib.contextmanager

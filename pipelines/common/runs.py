@@ -24,6 +24,20 @@ def beside_release(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"my-{path.name}") if isinstance(stored, dict) and "weights" in stored else path
 
 
+class Summary(dict):
+    """The JSON object in a file. UserError if it is none, or when an entry is read that it does not have."""
+
+    def __init__(self, path: pathlib.Path):
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is not the summary of a training: expected an object")
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name):
+        raise UserError(f"{self.path} is not the summary of a training: it has no {name}")
+
+
 class Run:
     """A run folder: the results of one training, with its configuration.
 
@@ -129,7 +143,7 @@ class Run:
     @property
     def summary(self) -> dict:
         """The argument of `finish`; empty while the run is unfinished."""
-        return read_json(self.status_file) if self.finished else {}
+        return Summary(self.status_file) if self.finished else {}
 
     def finish(self, summary: dict):
         """Marks the run as finished, atomically, and releases the lock."""

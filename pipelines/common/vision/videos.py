@@ -26,9 +26,10 @@ from pipelines.common.vision import exif, images
 
 PICTURES = (".jpg", ".jpeg", ".png")
 MAX_PIXELS = 2**25  # of a frame, as in 8K video
+MAX_JITTER = 1.0  # seconds by which the times may go back without starting again
 SLACK = 1.5e-3  # seconds, and at most half a frame; Matroska rounds times to milliseconds
 MAX_GAP = 600  # seconds between two frames
-READING = 2  # version of what a file's frames are, for the keys of caches
+READING = 3  # version of what a file's frames are, for the keys of caches
 MIN_SHARE = 0.95  # of the frames that the header promises; a file with fewer is truncated
 PICTURE_STREAMS = Disposition.attached_pic | Disposition.timed_thumbnails
 STACK_FRAMES = 64
@@ -146,12 +147,16 @@ def decode(path, rate: Fraction) -> Iterator[tuple[float, np.ndarray]]:
     Raises Unreadable at the end of a file that is shorter than its header says, or that has no frames.
     """
     with opened(path) as (container, stream):
-        first, last, count = 0.0, -1 / float(rate), 0
+        first, last, count, shift = 0.0, -1 / float(rate), 0, 0.0
         for frame in container.decode(stream):
             if frame.is_corrupt:
                 raise Unreadable(path, f"is truncated or damaged at frame {count}")
             refuse_large(path, frame.width, frame.height)
-            time = last + 1 / float(rate) if frame.time is None else frame.time
+            following = last + 1 / float(rate)
+            time = following if frame.time is None else frame.time + shift
+            if time < last - MAX_JITTER:  # times that start again, as where MPEG-TS files were joined
+                shift += following - time
+                time = following
             if not count:
                 first = last = time
             if time - last > MAX_GAP:

@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import json
+import math
 
 import pytest
 
@@ -71,6 +72,7 @@ def test_a_config_of_version_0_1_is_read():
         ({"finetune_cnn_from": "block_13_expand"}, "--finetune-cnn-from is block_13_expand, but needs"),
         ({"cnn_learning_rate": 0.0}, "--cnn-learning-rate is 0.0, but must be greater than 0"),
         ({"length_penalty": -0.5}, "--length-penalty is -0.5, but must be at least 0"),
+        ({"length_penalty": math.inf}, "--length-penalty is inf, but must be a finite number"),
         ({"pixel_limit": 0}, "--pixel-limit is 0, but must be at least 1"),
         ({"beam_size": 0}, "--beam-size is 0, but must be at least 1"),
         ({"image": "attend", "attention_penalty": -1.0}, "--attention-penalty is -1.0, but must be at least 0"),

@@ -76,6 +76,14 @@ def test_start_then_go_on_then_finish(tmp_path):
     assert stored["task"] == "sentiment" and stored["versions"]["tensorflow"].startswith("2.")
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"seconds": 1.0}'])
+def test_a_summary_that_was_changed(tmp_path, content):
+    with Run.start(tmp_path / "run", "sentiment", CONFIG) as run:
+        run.status_file.write_text(content)
+    with pytest.raises(UserError, match=r"status.json is not the summary of a training: "):
+        run.summary["best_epoch"]
+
+
 def test_a_dataclass_is_stored_as_json(tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Config:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import time
 import types
 
@@ -119,6 +120,7 @@ def test_what_tools_leave_in_folders_is_not_data(tmp_path):
         (tmp_path / "train" / name / "0_7-checkpoint.txt").write_text("a copy")
     for name in ("._0_7.txt", ".DS_Store", "Thumbs.db", ".0_7.txt"):
         (tmp_path / "train" / "pos" / name).write_bytes(b"\xff\x00\x05\x16")
+    os.mkfifo(tmp_path / "train" / "pos" / "pipe_7.txt")  # reading it would never end
     parts = dataset.load(data_config(tmp_path))
     assert dataset.name_labels(parts["train"], ()) == ("neg", "pos")
     assert sum(map(len, parts.values())) == 12

@@ -114,6 +114,16 @@ def test_a_higher_rate_than_that_of_the_file_does_not_show_frames_early(tmp_path
     assert numbers(Video(path, fps=1000)) == [0] * 100 + [1] * 100 + [2] * 100
 
 
+@pytest.mark.parametrize("fps", [5, 10, 20])
+def test_times_that_start_again(tmp_path, fps):
+    """MPEG-TS files are joined by appending one to the other."""
+    part = make(tmp_path / "part.ts", [grey(n) for n in range(20)], container_format="mpegts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 3)
+    once = numbers(Video(part, fps=fps))
+    assert len(once) == 2 * fps and numbers(Video(joined, fps=fps)) == 3 * once
+
+
 def test_a_gap_in_the_times(tmp_path):
     hours = make(tmp_path / "hours.mkv", [grey(n) for n in range(4)], times=[0, 100, 7_200_000, 7_200_100])
     with pytest.raises(Unreadable, match="has a gap of 7200 s in its times before frame 2: expected at most 600 s"):
