@@ -1,15 +1,16 @@
 """Greedy search, sampling and beam search over a model's next-token probabilities, inside the graph.
 
 A model is a function `step(token_ids int32[rows], state) -> (logits float[rows, vocabulary], state)`. `state` is any
-structure (tf.nest) of tensors whose first axis is rows. Finished sentences are removed from the loop to save time, so
-the number of rows and their sentences change from step to step. A step must therefore treat every row independently;
-what a sentence needs, such as an encoded source, must be in its rows of the state. For the same reason XLA cannot
-compile the loop: keep it outside of `jit_compile`.
+structure (tf.nest) of tensors whose first axis is rows. The rows of finished sentences are removed to save time, so
+which sentence a row belongs to, and how many rows there are, changes from step to step. A step must therefore treat
+every row independently, and whatever it needs of a sentence, such as an encoded source, must be in the rows of the
+state. For the same reason XLA cannot compile the loop: call it outside of `jit_compile`. For several models, see
+`layers/ensemble.py`.
 
 All decoders follow the same rules. A sentence is a sequence of tokens followed by the end token, which does not count
 in the length.
 
-* Its log-probability is that of its tokens and of its end under the model, before any token is excluded.
+* Its log-probability is the sum over its tokens and its end token, under the model, without the rules below.
 * `max_length` forces the end, so the score of a truncated sentence also includes that of its end.
 * `min_length` excludes the end in any shorter sentence, unless it is forced.
 * `prefix` (the lecture's warm start), int32[batch, time] with PADDING on the right, forces the first tokens of each
@@ -21,7 +22,7 @@ Numbers (lengths, sizes, temperatures, seeds) may be Python numbers or scalar te
 signature. One that is out of range raises ValueError, or InvalidArgumentError if it is known only at run time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -43,7 +44,7 @@ from layers.text import PADDING
 
 
 def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefix=None, forbidden=()) -> Decoded:
-    """Returns sentences made of the most probable token at every step.
+    """Greedy search: returns the sentences of the most probable token at every step.
 
     Args:
         step: the model, see above.
@@ -77,7 +78,7 @@ def sample(
     top_p=1.0,
     seed,
 ) -> Decoded:
-    """Returns sentences of tokens drawn from the model's distribution, with or without its improbable tail.
+    """Returns sentences whose tokens are drawn from the model's distribution, all of it or only the probable tokens.
 
     Args:
         temperature: divides the logits; 0 is greedy.
@@ -161,10 +162,10 @@ def beam_search(
     def penalty(length):
         return ((5 + tf.cast(length, tf.float32)) / 6) ** alpha
 
-    def grown(ids):
+    def with_new_column(ids):
         return tf.pad(ids, [[0, 0], [0, 0], [0, 1]], constant_values=PADDING)
 
-    def body(t, sentences, tokens, state, scores, ids, kept_scores, kept_lengths, kept_ids):
+    def body(t, sentences, tokens, state, scores, ids, finished_scores, finished_lengths, finished_ids):
         logits, state = step(tokens, state)
         words, word_scores, end_scores = _extensions(tf.cast(logits, tf.float32), t, sentences, beam, rules)
         choices = tf.shape(words)[2]
@@ -174,29 +175,29 @@ def beam_search(
         word_scores, chosen = tf.math.top_k(word_scores, beam)  # [open, beam]
         best_scores, best = tf.math.top_k(tf.concat([word_scores, scores + end_scores], axis=1), beam)
         ended_scores = tf.where(best >= beam, best_scores, NEVER) / penalty(t)
-        ended_ids = tf.gather(grown(ids), tf.maximum(best - beam, 0), batch_dims=1)  # [open, beam, t + 1]
+        ended_ids = tf.gather(with_new_column(ids), tf.maximum(best - beam, 0), batch_dims=1)  # [open, beam, t + 1]
 
-        # Finished hypotheses: the best of those kept and the new ones.
-        kept_ids = grown(kept_ids)
-        rivals = tf.concat([tf.gather(kept_scores, sentences), ended_scores], axis=1)  # [open, 2 beam]
-        rival_ids = tf.concat([tf.gather(kept_ids, sentences), ended_ids], axis=1)
-        rival_lengths = tf.concat([tf.gather(kept_lengths, sentences), tf.fill(tf.shape(best), t)], axis=1)
-        rivals, order = tf.math.top_k(rivals, beam)
-        kept_scores = put(kept_scores, sentences, rivals)
-        kept_lengths = put(kept_lengths, sentences, tf.gather(rival_lengths, order, batch_dims=1))
-        kept_ids = put(kept_ids, sentences, tf.gather(rival_ids, order, batch_dims=1))
+        # The best finished hypotheses, of those so far and those that end at this step.
+        finished_ids = with_new_column(finished_ids)
+        candidate_scores = tf.concat([tf.gather(finished_scores, sentences), ended_scores], axis=1)  # [open, 2 beam]
+        candidate_ids = tf.concat([tf.gather(finished_ids, sentences), ended_ids], axis=1)
+        candidate_lengths = tf.concat([tf.gather(finished_lengths, sentences), tf.fill(tf.shape(best), t)], axis=1)
+        candidate_scores, order = tf.math.top_k(candidate_scores, beam)
+        finished_scores = put(finished_scores, sentences, candidate_scores)
+        finished_lengths = put(finished_lengths, sentences, tf.gather(candidate_lengths, order, batch_dims=1))
+        finished_ids = put(finished_ids, sentences, tf.gather(candidate_ids, order, batch_dims=1))
 
         # The open hypotheses of the sentences whose search continues.
-        goes_on = tf.where(word_scores[:, 0] / penalty(rules.max_length) > rivals[:, -1])[:, 0]
-        parents = tf.gather(chosen // choices, goes_on)  # [still open, beam]
-        tokens = tf.gather(tf.gather(tf.reshape(words, [-1, beam * choices]), chosen, batch_dims=1), goes_on)
-        ids = tf.gather(tf.gather(ids, goes_on), parents, batch_dims=1)
+        continuing = tf.where(word_scores[:, 0] / penalty(rules.max_length) > candidate_scores[:, -1])[:, 0]
+        parents = tf.gather(chosen // choices, continuing)  # [still open, beam]
+        tokens = tf.gather(tf.gather(tf.reshape(words, [-1, beam * choices]), chosen, batch_dims=1), continuing)
+        ids = tf.gather(tf.gather(ids, continuing), parents, batch_dims=1)
         ids = tf.concat([ids, tokens[:, :, None]], axis=2)
-        rows = tf.reshape(tf.cast(goes_on, tf.int32)[:, None] * beam + parents, [-1])  # [still open * beam]
+        rows = tf.reshape(tf.cast(continuing, tf.int32)[:, None] * beam + parents, [-1])  # [still open * beam]
         state = tf.nest.map_structure(lambda x: tf.gather(x, rows), state)
-        scores, sentences = tf.gather(word_scores, goes_on), tf.gather(sentences, goes_on)
+        scores, sentences = tf.gather(word_scores, continuing), tf.gather(sentences, continuing)
         tokens = tf.reshape(tokens, [-1])
-        return t + 1, sentences, tokens, state, scores, ids, kept_scores, kept_lengths, kept_ids
+        return t + 1, sentences, tokens, state, scores, ids, finished_scores, finished_lengths, finished_ids
 
     first_alone = tf.where(tf.range(beam) == 0, 0.0, NEVER)  # at first all hypotheses of a sentence are equal
     _, _, scores, lengths, ids = loop(
@@ -213,27 +214,12 @@ def beam_search(
     return decoded(ids, lengths, scores)
 
 
-def ensemble(steps: Sequence[Callable]) -> Callable:
-    """Returns a step that averages the probabilities of several models (Sutskever et al. 2014 use five).
-
-    Args:
-        steps: the steps of the models, which share one vocabulary.
-
-    Returns:
-        A step whose state is the tuple of the models' states and whose logits are the logarithm of the mean.
-    """
-
-    def step(token_ids, state):
-        answers = [member(token_ids, its_state) for member, its_state in zip(steps, state, strict=True)]
-        each = [tf.nn.softmax(tf.cast(logits, tf.float32)) for logits, _ in answers]
-        return tf.math.log(tf.add_n(each) / len(each)), tuple(state for _, state in answers)
-
-    return step
-
-
 def _one_by_one(step, state, start, rules, choose) -> Decoded:
-    """Greedy search and sampling: `choose(logits float32[open, vocabulary], t)` returns the next tokens, int32[open];
-    excluded tokens have the logit -inf."""
+    """Returns one candidate per sentence, for greedy search and sampling.
+
+    `choose(logits float32[open, vocabulary], t)` returns the next tokens, int32[open]; excluded tokens have the logit
+    -inf. `open` is the number of sentences that are not finished.
+    """
 
     def body(t, sentences, tokens, state, scores, lengths, ids):
         logits, state = step(tokens, state)
@@ -246,9 +232,9 @@ def _one_by_one(step, state, start, rules, choose) -> Decoded:
         gained = tf.where(forced, tf.maximum(gained, IMPOSSIBLE), gained)
         scores = tf.tensor_scatter_nd_add(scores, sentences[:, None], gained)
 
-        goes_on = tf.where((tokens != rules.end) & (gained > NEVER))[:, 0]  # -inf: no token was possible
-        sentences, tokens = tf.gather(sentences, goes_on), tf.gather(tokens, goes_on)
-        state = tf.nest.map_structure(lambda x: tf.gather(x, goes_on), state)
+        continuing = tf.where((tokens != rules.end) & (gained > NEVER))[:, 0]  # -inf: no token was possible
+        sentences, tokens = tf.gather(sentences, continuing), tf.gather(tokens, continuing)
+        state = tf.nest.map_structure(lambda x: tf.gather(x, continuing), state)
         lengths = put(lengths, sentences, tf.fill(tf.shape(sentences), t + 1))
         column = put(tf.fill([rules.batch], PADDING), sentences, tokens)
         return t + 1, sentences, tokens, state, scores, lengths, tf.concat([ids, column[:, None]], axis=1)

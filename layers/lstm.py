@@ -1,4 +1,4 @@
-"""The LSTM of the lecture: its equations, their gradient, and the Keras cell and layer built on them.
+"""The LSTM: its equations, their gradient, and the Keras cell and layer that compute them.
 
 The long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000):
 
@@ -9,10 +9,11 @@ The long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers e
     c(t) = f(t) * c(t-1) + i(t) * g(t)               cell state
     h(t) = o(t) * tanh(c(t))                         hidden state
 
-Below, dv is the derivative of the loss with respect to v, and z_i, z_f, z_g, z_o are the arguments of the four
-activations. The chain rule, applied from the last equation to the first, is back-propagation through time. dh is the
-total gradient that arrives at h(t), and dc' the part of the gradient that arrives at c(t) from step t+1. The derivative
-of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
+Below, dv is the derivative of the loss with respect to v, z_i, z_f, z_g, z_o are the arguments of the four activations,
+and a variable without a time is that of step t. Back-propagation through time is the chain rule, applied from the last
+equation to the first and from the last step to the first. It enters step t with dh, the whole gradient of h(t) (from
+the loss at step t and from step t+1), and with dc', the part of the gradient of c(t) that comes from step t+1. The
+derivative of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
 
     dc   = dc' + dh * o (1 - tanh(c)^2)    through h = o * tanh(c)
     dz_o = dh * tanh(c) o (1 - o)
@@ -23,15 +24,16 @@ of s = sigmoid(z) is s (1 - s), that of u = tanh(z) is 1 - u^2:
     dh(t-1) = dz W_h^T                     through z = W_x x(t) + W_h h(t-1) + b
     dW_h = sum over t of h(t-1)^T dz       likewise dW_x with x(t), and db = sum over t and batch of dz
 
-In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. The four gates
-lie side by side, as in Keras:
+In the code, and in the gradients above, a row is one sequence of the batch, so W x is written x W. The four gates are
+concatenated, in the order of Keras:
 
     z   = [z_i  z_f  z_g  z_o]     float[batch, 4 units]
     W_x = [W_xi W_xf W_xg W_xo]    float[features, 4 units], `kernel`
     W_h = [W_hi W_hf W_hg W_ho]    float[units, 4 units], `recurrent_kernel`
     b   = [b_i  b_f  b_g  b_o]     float[4 units], `bias`
 
-`step`, `factors` and `step_back` are these equations for one step; `layers/bptt.py` runs them over time.
+`step` is the forward equations of one step. `backward_step` is the gradient of one step, given its `local_gradients`:
+the factors of dc and dh above. `layers/bptt.py` runs both over time.
 """
 
 import keras
@@ -42,7 +44,7 @@ from layers.recurrent import Recurrent, affine, split_arguments
 
 
 def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
-    """Returns h(t), c(t) and the gates: one step forwards.
+    """Returns h(t), c(t) and the gates: the forward equations of one step.
 
     Args:
         a: float[batch, 4 units], the part of z that does not depend on h(t-1): W_x x(t) + b.
@@ -65,18 +67,19 @@ def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
     return (h, c), (i, f, g, o)
 
 
-def factors(gates, states, previous_states):
+def local_gradients(gates, states, previous_states):
     """Returns the factors of dc and dh in the equations of the gradient, for all steps at once.
 
-    They depend only on the gates and states, so they are computed before the loop that runs backwards in time.
+    They depend on the gates and states of the forward pass alone, so the loop that runs backwards in time does not have
+    to compute them step by step.
 
     Args:
         gates: (i, f, g, o).
-        states, previous_states: (h, c) after and before each step. All are float[time, batch, units].
+        states, previous_states: (h(t), c(t)) and (h(t-1), c(t-1)). All are float[time, batch, units].
 
     Returns:
-        The factor of [dc, dc, dc, dh] in [dz_i, dz_f, dz_g, dz_o], float[time, batch, 4 units]; that of dh in dc, and
-        that of dc in dc(t-1), each float[time, batch, units].
+        Three tensors: what [dc, dc, dc, dh] is multiplied by in [dz_i, dz_f, dz_g, dz_o], float[time, batch, 4 units];
+        what dh is multiplied by in dc; what dc is multiplied by in dc(t-1), each float[time, batch, units].
     """
     i, f, g, o = gates
     (_, c), (_, c_previous) = states, previous_states
@@ -90,31 +93,31 @@ def factors(gates, states, previous_states):
     return tf.concat([dc_to_dz_i, dc_to_dz_f, dc_to_dz_g, dh_to_dz_o], axis=-1), dh_to_dc, dc_to_dc_previous
 
 
-def step_back(d_state, factors, W_h_transposed):
-    """Returns dh(t-1), dc(t-1) and dz(t): one step backwards.
+def backward_step(d_state, local, W_h_transposed):
+    """Returns dh(t-1), dc(t-1) and dz(t): the gradient of one step.
 
     Args:
         d_state: (dh, dc'), each float[batch, units].
-        factors: what `factors` returns, for this step.
+        local: the `local_gradients` of this step.
         W_h_transposed: W_h^T, float[4 units, units].
 
     Returns:
         (dh(t-1), dc(t-1)), each float[batch, units], and dz = [dz_i, dz_f, dz_g, dz_o], float[batch, 4 units].
     """
     dh, dc = d_state
-    to_dz, dh_to_dc, dc_to_dc_previous = factors
+    to_dz, dh_to_dc, dc_to_dc_previous = local
     dc = dc + dh * dh_to_dc
     dz = tf.concat([dc, dc, dc, dh], axis=-1) * to_dz
     return (tf.matmul(dz, W_h_transposed), dc * dc_to_dc_previous), dz
 
 
 def sigmoid_grad(y, dy):
-    """Returns dy y (1 - y), the gradient with respect to z of y = sigmoid(z)."""
+    """Returns dz = dy y (1 - y) for y = sigmoid(z)."""
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
 def tanh_grad(y, dy):
-    """Returns dy (1 - y^2), the gradient with respect to z of y = tanh(z)."""
+    """Returns dz = dy (1 - y^2) for y = tanh(z)."""
     return tf.raw_ops.TanhGrad(y=y, dy=dy)
 
 
@@ -137,7 +140,7 @@ class LSTMCell(keras.layers.LSTMCell):
 
     def __init__(self, units, *args, **kwargs):
         super().__init__(units, *args, **kwargs)
-        self.dropout_mask_count = None  # Keras: a mask for each gate; None: one for all
+        self.dropout_mask_count = None  # one mask for all gates; Keras: 4, one for each
 
     def call(self, inputs, states, training=False):
         x, (h, c) = inputs, states
@@ -149,11 +152,11 @@ class LSTMCell(keras.layers.LSTMCell):
         return h, [h, c]
 
     def step(self, a, state, W_h):
-        """Returns what the function `step` of this file returns with the activations of this cell."""
+        """Calls the function `step` of this file with the activations of this cell."""
         return step(a, state, W_h, self.activation, self.recurrent_activation)
 
     def output(self, h):
-        """Returns y = h. (The cell of the vanilla RNN may have an output map, y = W_ho h + b_o.)"""
+        """Returns h: the LSTM has no output layer, which `VanillaRNNCell` can have."""
         return h
 
 
@@ -161,16 +164,17 @@ class LSTMCell(keras.layers.LSTMCell):
 class LSTM(Recurrent, keras.layers.LSTM):
     """The LSTM over a whole sequence: a drop-in replacement for `keras.layers.LSTM`.
 
-    The weights have the layout of Keras: `set_weights` accepts those of its LSTM, and the other way round.
+    The weights have the layout of Keras: `set_weights` accepts those of its LSTM, and the other way round. XLA can
+    compile the layer.
 
-    With `training=True` the layer computes its gradient by the equations at the top of this file, if the activations
-    are tanh and sigmoid and `return_gates` is False. Otherwise TensorFlow derives the gradient from the operations,
-    which is slower. The layer can be compiled by XLA.
+    The gradient is computed by the equations at the top of this file if the layer is called with `training=True`, the
+    activations are tanh and sigmoid, and `return_gates` is False. Otherwise TensorFlow's automatic differentiation
+    computes the same gradient, more slowly.
 
     Args:
         units: size of h and c.
-        return_gates: whether to return the gates as well. `keras.layers.Bidirectional` cannot pass them on, so it
-            refuses such a layer.
+        return_gates: whether to return the gates as well. Such a layer cannot be wrapped in
+            `keras.layers.Bidirectional`, which would lose them.
         use_cudnn, implementation: accepted and ignored.
         **kwargs: the other arguments of `keras.layers.LSTM`, with the same names and defaults.
 
@@ -178,14 +182,14 @@ class LSTM(Recurrent, keras.layers.LSTM):
         sequences: float[batch, time, features].
         initial_state: [h(0), c(0)], each float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether to apply dropout, and to use the gradient of this file (see above).
+        training: whether to apply dropout; also chooses how the gradient is computed, as said above.
 
     Returns:
         h: float[batch, units] of the last step or, with `return_sequences`, float[batch, time, units];
         with `return_state` followed by h and c of the last step;
-        with `return_gates` followed by a dict of `i, f, g, o, c`, each float[batch, time, units], in the order in which
-        the steps ran (reversed with `go_backwards`). At a masked step the gates are zero and c is that of the step
-        before.
+        with `return_gates` followed by a dict of the gates and the cell state, "i", "f", "g", "o" and "c", each
+        float[batch, time, units], in the order in which the steps ran (reversed with `go_backwards`). At a masked step
+        the gates are zero and c is that of the step before.
 
     Raises:
         ValueError: `unroll` with an unknown number of steps; a stateful call with a different batch size from before; a
@@ -194,21 +198,22 @@ class LSTM(Recurrent, keras.layers.LSTM):
         tf.errors.InvalidArgumentError: a wrong size that is only known when a graph runs.
     """
 
-    recurrence = Recurrence(step, factors, step_back, gates=4)
+    recurrence = Recurrence(step, local_gradients, backward_step, gate_count=4)
 
     def __init__(self, units, *args, return_gates=False, **kwargs):
         cell, layer = split_arguments(keras.layers.LSTM, keras.layers.LSTMCell, units, *args, **kwargs)
         use_cudnn = layer.pop("use_cudnn")
-        # Not the constructor of keras.layers.LSTM, which would create Keras's own cell. It is a base class so that
-        # `isinstance(layer, keras.layers.LSTM)`, as in Bidirectional, is true.
+        # Not super().__init__: that of keras.layers.LSTM would create Keras's own cell. keras.layers.LSTM is a base
+        # class only so that `isinstance(layer, keras.layers.LSTM)`, which Bidirectional asks, is true.
         keras.layers.RNN.__init__(self, LSTMCell(**cell, name="lstm_cell"), **layer)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.use_cudnn = use_cudnn
         self.return_gates = return_gates
 
     def __setattr__(self, name, value):
-        # In Keras, only Bidirectional sets use_cudnn after construction, on its two copies of the layer. A property
-        # would not work: Keras skips an assignment that does not change the value.
+        # Refuses Bidirectional, where its constructor sets use_cudnn of its two copies of the layer: nothing else in
+        # Keras sets it after construction. (The setter of a property would not see it: Keras does not call that if the
+        # value stays the same.)
         if name == "use_cudnn" and getattr(self, "return_gates", False):
             raise ValueError(
                 "keras.layers.Bidirectional cannot pass on the gates of an LSTM with return_gates=True: use two LSTM "
@@ -217,14 +222,14 @@ class LSTM(Recurrent, keras.layers.LSTM):
         super().__setattr__(name, value)
 
     @property
-    def _uses_bptt(self):
-        """Returns whether training uses the gradient of this file: with tanh and sigmoid, and no gates returned."""
+    def _uses_custom_gradient(self):
+        """Returns whether training computes the gradient by the equations of this file."""
         activations = self.cell.activation, self.cell.recurrent_activation
         return activations == (keras.activations.tanh, keras.activations.sigmoid) and not self.return_gates
 
-    def _named_gates(self, sequences, mask):
-        """Returns the dict of `return_gates`, given h, c, i, f, g, o of all steps, each float[time, batch, units]."""
-        _, c, *gates = sequences
+    def _gates_by_name(self, over_time, mask):
+        """Returns the dict of `return_gates` from (h, c, i, f, g, o), each float[time, batch, units]."""
+        _, c, *gates = over_time
         gates = select(mask, gates, [tf.zeros_like(gate) for gate in gates])
         return {name: tf.transpose(value, [1, 0, 2]) for name, value in zip("ifgoc", [*gates, c], strict=True)}
 

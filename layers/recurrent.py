@@ -1,28 +1,28 @@
-"""The base class of the recurrent layers: masks, states carried from call to call, dropout, order of time."""
+"""The base class of the recurrent layers: masks, stateful calls, dropout and `go_backwards`."""
 
 import inspect
 
 import keras
 import tensorflow as tf
 
-from layers.bptt import bptt, dropped, masked
+from layers.bptt import apply_dropout, bptt, with_masks
 from layers.unfold import unfold
 
 
 class Recurrent(keras.layers.RNN):
-    """A `keras.layers.RNN` that runs over time by `bptt` in training and by `unfold` otherwise.
+    """A `keras.layers.RNN` whose gradient in training is that of `bptt`, where the layer has one for its activations.
 
-    A subclass has `recurrence`, its equations with their gradient, and `_uses_bptt`, whether this layer can use that
-    gradient. Differences from `keras.layers.RNN`:
+    A subclass has `recurrence`, its equations with their gradient, and `_uses_custom_gradient`, whether that gradient
+    is valid for this layer. Differences from `keras.layers.RNN`:
 
-    * `stateful=True` needs no fixed batch size. After `reset_state()` any batch size starts from zeros; without it a
-      batch of another size than the carried state is an error. A function that XLA has already compiled needs
+    * `stateful=True` needs no fixed batch size. The batch size may change after `reset_state()`; without it, another
+      size than that of the carried state is an error. A function that XLA has already compiled needs
       `reset_state(batch_size)`.
     * A dropout mask is drawn once per sequence and is the same at every step and for every gate (Gal and Ghahramani
       2016, "A theoretically grounded application of dropout in recurrent neural networks").
 
-    As in Keras, a masked step repeats the output of the step before (zeros when there is none) or, with
-    `zero_output_for_mask`, returns zeros; the state passes through.
+    As in Keras, a masked step leaves the state unchanged, and returns the output of the step before (zeros if there is
+    none) or, with `zero_output_for_mask`, zeros.
     """
 
     return_gates = False
@@ -57,7 +57,7 @@ class Recurrent(keras.layers.RNN):
                 f"Cannot unroll {self.name}: the time dimension of its input {sequences.shape} is unknown."
             )
         x = tf.transpose(tf.cast(sequences, self.compute_dtype), [1, 0, 2])  # [time, batch, features]
-        mask = self._fitting(_time_major(mask), x)
+        mask = self._checked_mask(_time_major(mask), x)
         if self.go_backwards:
             x = tf.reverse(x, [0])
             mask = None if mask is None else tf.reverse(mask, [0])
@@ -65,60 +65,57 @@ class Recurrent(keras.layers.RNN):
         batch = sequences.shape[0]
         state = self._initial_state(initial_state, batch or tf.shape(sequences)[0])
         dropout_mask_x, dropout_mask_h = self.dropout_masks(x[0], state[0], training)
-        x = dropped(x, dropout_mask_x)
-        if training and self._uses_bptt:
-            sequences, state = self._bptt(x, mask, state, dropout_mask_h)
+        x = apply_dropout(x, dropout_mask_x)
+        if training and self._uses_custom_gradient:
+            over_time, state = self._run_with_custom_gradient(x, mask, state, dropout_mask_h)
         else:
-            sequences, state = self._unfold(x, mask, state, dropout_mask_h, at_once=batch in (None, 1))
+            hoist_inputs = batch in (None, 1)
+            over_time, state = self._run_with_automatic_gradient(x, mask, state, dropout_mask_h, hoist_inputs)
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)
 
-        h = sequences[0]
-        if self.return_sequences:
-            shown = mask if mask is None or self.zero_output_for_mask else _seen(mask)
-        else:
-            h = h[-1]
-            shown = mask if mask is None else mask[-1] if self.zero_output_for_mask else tf.reduce_any(mask, axis=0)
+        h = over_time[0] if self.return_sequences else over_time[0][-1]
         y = self.cell.output(h)
-        if shown is not None:
-            y = tf.where(shown, y, tf.zeros_like(y))
+        if mask is not None:
+            y = tf.where(self._has_output(mask), y, tf.zeros_like(y))
         if self.return_sequences:
             y = tf.transpose(y, [1, 0, 2])  # [batch, time, units]
         result = [y, *(state if self.return_state else ())]
         if self.return_gates:
-            result.append(self._named_gates(sequences, mask))
+            result.append(self._gates_by_name(over_time, mask))
         return tuple(result) if len(result) > 1 else y
 
-    def _bptt(self, x, mask, state, dropout_mask):
-        """([h float[time, batch, units]], the last state), with the gradient of `recurrence`."""
+    def _run_with_custom_gradient(self, x, mask, state, dropout_mask):
+        """Returns ([h float[time, batch, units]], the last state), with the gradient of `recurrence`."""
         a, W_h = affine(x, self.cell.kernel, self.cell.bias), tf.convert_to_tensor(self.cell.recurrent_kernel)
         h, state = bptt(self.recurrence, a, mask, state, W_h, dropout_mask, unroll=self.unroll)
         return [h], state
 
-    def _unfold(self, x, mask, state, dropout_mask, at_once):
-        """(h and, with `return_gates`, c and the gates, each float[time, batch, units]; the last state).
+    def _run_with_automatic_gradient(self, x, mask, state, dropout_mask, hoist_inputs):
+        """Returns (h and, with `return_gates`, c and the gates, each float[time, batch, units]; the last state).
 
-        `at_once`: whether W_x x + b of all steps is one matrix product. For a batch of one row this reads W_x once
-        instead of at every step. With more rows it writes and reads much memory and is slower, above all under XLA. An
-        unknown batch size is treated like one row.
+        Args:
+            hoist_inputs: whether to compute W_x x + b of all steps as one matrix product before the loop. For a batch
+                of one row this reads W_x once instead of at every step. With more rows it writes and reads much memory
+                and is slower, above all under XLA. An unknown batch size is treated like one row.
         """
         cell = self.cell
         # Read before the loop: in mixed precision each read is a cast.
         W_x, W_h = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
         b = None if cell.bias is None else tf.convert_to_tensor(cell.bias)
-        if at_once:
+        if hoist_inputs:
             x = affine(x, W_x, b)
 
         def one_step(x, state):
-            if not at_once:
-                x = tf.matmul(x, W_x)
-                # `affine` would use bias_add, which TensorFlow fuses with the product: slower on a busy machine.
-                x = x if b is None else x + b
-            return cell.step(x, state, W_h)
+            if hoist_inputs:
+                return cell.step(x, state, W_h)
+            a = tf.matmul(x, W_x)
+            # `affine` would use bias_add, which TensorFlow fuses with the product: slower on a busy machine.
+            return cell.step(a if b is None else a + b, state, W_h)
 
-        step = masked(one_step, dropout_mask)
-        count = len(state) + self.recurrence.gates if self.return_gates else 1
+        step = with_masks(one_step, dropout_mask)
+        count = len(state) + self.recurrence.gate_count if self.return_gates else 1  # of (h, c, gates …) to collect
 
         def first_outputs(state, inputs):
             state, outputs = step(state, inputs)
@@ -126,9 +123,15 @@ class Recurrent(keras.layers.RNN):
 
         return unfold(first_outputs, (x, mask), state, count * (self.units,), unroll=self.unroll)
 
-    def _fitting(self, mask, x):
-        """The mask bool[time, batch, 1] of x float[time, batch, features]; one of another size is an error. A mask of
-        one row is that of all rows."""
+    def _has_output(self, mask):
+        """Returns where the output is not set to zero: bool[time, batch, 1], or bool[batch, 1] of the last step."""
+        if self.zero_output_for_mask:
+            return mask if self.return_sequences else mask[-1]
+        return _any_up_to_each_step(mask) if self.return_sequences else tf.reduce_any(mask, axis=0)
+
+    def _checked_mask(self, mask, x):
+        """Returns the mask bool[time, batch, 1] of x float[time, batch, features], after a check of its size. A mask of
+        one row is broadcast to all rows."""
         if mask is None:
             return None
         message = f"{self.name} received a mask of another size than its input. Their steps and rows:"
@@ -146,7 +149,7 @@ class Recurrent(keras.layers.RNN):
             return tf.broadcast_to(tf.reshape(mask, [steps, mask_rows, 1]), [steps, rows, 1])
 
     def _initial_state(self, given, batch):
-        """The state to start from: a list of float[batch, units]."""
+        """Returns the state to start from: a list of float[batch, units]."""
         if given is not None:
             given = list(given) if isinstance(given, list | tuple) else [given]
             given = [tf.convert_to_tensor(tf.cast(value, self.compute_dtype)) for value in given]
@@ -162,13 +165,14 @@ class Recurrent(keras.layers.RNN):
         if not self.stateful:
             return [self._zeros(batch, units) for units in self.state_size]
         if isinstance(batch, int):
-            with tf.init_scope():  # while a function is traced, too: a fresh state takes the shape XLA will insist on
-                if all(_is_fresh(variable) for variable in self.states):
+            with tf.init_scope():  # also while a function is traced: XLA needs the final shape of the variables then
+                if all(_is_zero(variable) for variable in self.states):
                     self.reset_state(batch)
         return [self._carried(tf.convert_to_tensor(variable), batch) for variable in self.states]
 
     def _carried(self, state, batch):
-        """The carried float[rows, units] for a batch of as many rows, or a fresh one for a batch of any size."""
+        """Returns the carried state, float[batch, units], after a check that it has as many rows as the batch; zeros,
+        as after `reset_state`, are returned for a batch of any size."""
         # TensorFlow's graph optimizer assumes that the variable already has the shape that is assigned at the end of
         # the call, and would remove the assertion. The length of a list hides the shape.
         as_list = tf.raw_ops.TensorListFromTensor(tensor=state, element_shape=[state.shape[1]])
@@ -177,7 +181,7 @@ class Recurrent(keras.layers.RNN):
             f"The stateful layer {self.name} carries the state of a batch of another size than this input's: call "
             "reset_state() between sequences to start from zeros with a new batch size. Carried and received rows:"
         )
-        fits = (rows == batch) | _is_fresh(state)
+        fits = (rows == batch) | _is_zero(state)
         if tf.executing_eagerly() and not fits:
             raise ValueError(f"{message} {int(rows)}, {int(batch)}.")
         # XLA drops the assertion, but then refuses to assign a state of another shape when the call ends.
@@ -188,17 +192,17 @@ class Recurrent(keras.layers.RNN):
         """Draws the dropout masks of a sequence.
 
         Args:
-            x: float[batch, features], the inputs of one time step; not used if they are not dropped.
-            h: float[batch, units].
+            x: float[batch, features], the inputs of one time step; only their shape is used, and only with `dropout`.
+            h: float[batch, units]; only its shape is used.
 
         Returns:
-            The masks for the inputs, float[batch, features], and for the state, float[batch, units]; None where nothing
-            is dropped.
+            The masks for the inputs, float[batch, features], and for h, float[batch, units]; None without dropout.
         """
         cell = self.cell
         if not training:
             return None, None
-        # The cell keeps its masks for its other callers; every sequence draws new ones.
+        # The cell caches its masks until they are reset: here, so that this sequence draws new ones; below, so that a
+        # later call of the cell alone does not use them.
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
         mask_x = cell.get_dropout_mask(x) if 0 < cell.dropout < 1 else None
@@ -223,13 +227,13 @@ def split_arguments(layer_class, cell_class, *args, **kwargs) -> tuple[dict, dic
     return cell, layer
 
 
-def _is_fresh(state):
+def _is_zero(state):
     """Returns whether a carried state is all zeros: it then fits any batch size."""
     return tf.reduce_all(tf.equal(state, 0))
 
 
 def _time_major(mask):
-    """bool[batch, time] (or [batch, time, 1], or a list that starts with it) -> bool[time, batch, 1]."""
+    """Returns bool[time, batch, 1] from bool[batch, time] or [batch, time, 1], or from a list that starts with it."""
     if isinstance(mask, list | tuple):
         mask = mask[0]
     if mask is None:
@@ -238,13 +242,13 @@ def _time_major(mask):
     return tf.transpose(mask if len(mask.shape) == 3 else mask[:, :, tf.newaxis], [1, 0, 2])
 
 
-def _seen(mask):
-    """Returns whether there was a valid step up to each step: bool[time, batch, 1]."""
+def _any_up_to_each_step(mask):
+    """Returns whether a step or any step before it is not masked: bool[time, batch, 1]."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=0) > 0
 
 
 def affine(x, kernel, bias):
-    """x kernel + bias over the last axis, as one matrix product: float[..., a] -> float[..., b]."""
+    """Returns x kernel + bias over the last axis, by one matrix product: float[..., a] -> float[..., b]."""
     rows = x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
     rows = tf.matmul(rows, kernel)
     if bias is not None:

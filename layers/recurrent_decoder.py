@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 from layers.attention import Memory
-from layers.bptt import dropped
+from layers.bptt import apply_dropout
 from layers.unfold import unfold
 
 
@@ -106,8 +106,8 @@ class RecurrentDecoder:
             of_h, of_outputs = masks[number] if masks else (None, None)
             h, *others = state["layers"][number]
             # In training, the cell would draw dropout masks of its own, new ones at every step.
-            y, new_state = layer.cell(x, [dropped(h, of_h), *others], training=False)
-            x = self._add_residual(number, dropped(y, of_outputs), x)
+            y, new_state = layer.cell(x, [apply_dropout(h, of_h), *others], training=False)
+            x = self._add_residual(number, apply_dropout(y, of_outputs), x)
             states.append(list(new_state))
         state = {**state, "layers": states}
         if self.attend:

@@ -1,4 +1,4 @@
-"""The vanilla recurrent network of the lecture: its equations, their gradient, and the Keras cell and layer.
+"""The vanilla recurrent network: its equations, their gradient, and the Keras cell and layer that compute them.
 
 The simple recurrent network (Elman 1990, "Finding structure in time"):
 
@@ -6,18 +6,19 @@ The simple recurrent network (Elman 1990, "Finding structure in time"):
     y(t) = f_o(W_ho h(t) + b_o)                 output, when `output_units` is given; otherwise y(t) = h(t)
 
 Below, dv is the derivative of the loss with respect to v, and z is the argument of tanh. The chain rule, applied from
-the last equation to the first, is back-propagation through time. dh is the total gradient that arrives at h(t), and
-the derivative of h = tanh(z) is 1 - h^2:
+the last equation to the first and from the last step to the first, is back-propagation through time. dh is the whole
+gradient of h(t), from the loss at step t and from step t+1, and the derivative of h = tanh(z) is 1 - h^2:
 
     dz = dh * (1 - h^2)                    through h = tanh(z)
     dh(t-1) = dz W_hh^T                    through z = W_ih x(t) + W_hh h(t-1) + b
     dW_hh = sum over t of h(t-1)^T dz      likewise dW_ih with x(t), and db = sum over t and batch of dz
 
-In the code, and in the gradients above, a row is one sequence of the batch, so W x is written `x @ W`. W_ih is
+In the code, and in the gradients above, a row is one sequence of the batch, so W x is written x W. W_ih is
 `kernel`, float[features, units], W_hh is `recurrent_kernel`, float[units, units], and W_ho is `output_kernel`,
 float[units, output_units].
 
-`step`, `factors` and `step_back` are the equation of h and its gradient; `layers/bptt.py` runs them over time.
+`step` is the equation of h. `backward_step` is its gradient, given its `local_gradients`: the factor of dh above.
+`layers/bptt.py` runs both over time.
 """
 
 import keras
@@ -28,7 +29,7 @@ from layers.recurrent import Recurrent, affine, split_arguments
 
 
 def step(a, state, W_hh, tanh=tf.tanh):
-    """Returns h(t): one step forwards.
+    """Returns h(t): the forward equation of one step.
 
     Args:
         a: float[batch, units], the part of z that does not depend on h(t-1): W_ih x(t) + b.
@@ -44,8 +45,8 @@ def step(a, state, W_hh, tanh=tf.tanh):
     return (h,), ()
 
 
-def factors(gates, states, previous_states):
-    """Returns what dh is multiplied by in the equations of the gradient, for all steps at once.
+def local_gradients(gates, states, previous_states):
+    """Returns the factor of dh in the equations of the gradient, for all steps at once.
 
     Args:
         gates, previous_states: not used; they are there because the LSTM needs them.
@@ -58,18 +59,18 @@ def factors(gates, states, previous_states):
     return (1 - h * h,)
 
 
-def step_back(d_state, factors, W_hh_transposed):
-    """Returns dh(t-1) and dz(t): one step backwards.
+def backward_step(d_state, local, W_hh_transposed):
+    """Returns dh(t-1) and dz(t): the gradient of one step.
 
     Args:
         d_state: (dh,), float[batch, units].
-        factors: that of this step.
+        local: the `local_gradients` of this step.
         W_hh_transposed: W_hh^T, float[units, units].
 
     Returns:
         (dh(t-1),) and dz, each float[batch, units].
     """
-    (dh,), (dh_to_dz,) = d_state, factors
+    (dh,), (dh_to_dz,) = d_state, local
     dz = dh * dh_to_dz
     return (tf.matmul(dz, W_hh_transposed),), dz
 
@@ -141,7 +142,7 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
         return self.output(h), [h] if isinstance(states, list | tuple) else h
 
     def step(self, a, state, W_hh):
-        """`step` of this file with the activation of this cell."""
+        """Calls the function `step` of this file with the activation of this cell."""
         return step(a, state, W_hh, self.activation)
 
     def output(self, h):
@@ -163,8 +164,8 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
     """The vanilla recurrent network over a whole sequence: a drop-in replacement for `keras.layers.SimpleRNN`.
 
     The weights have Keras's layout and copy both ways; a `.weights.h5` of `keras.layers.SimpleRNN` can be loaded. In
-    training, tanh uses the gradient of this file; other activations and calls with `training=False` are differentiated
-    automatically, which is slower.
+    training, tanh uses the gradient of this file; other activations and calls with `training=False` use TensorFlow's
+    automatic differentiation, which is slower.
 
     Args:
         units: size of h.
@@ -176,7 +177,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         sequences: float[batch, time, features].
         initial_state: [h(0)], float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether to apply dropout and, as said above, to use the gradient of this file.
+        training: whether to apply dropout; also chooses how the gradient is computed, as said above.
 
     Returns:
         y: float[batch, output_units or units] of the last step or, with `return_sequences`, float[batch, time, ...];
@@ -188,7 +189,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         tf.errors.InvalidArgumentError: a wrong size that is only known when a graph runs.
     """
 
-    recurrence = Recurrence(step, factors, step_back, gates=0)
+    recurrence = Recurrence(step, local_gradients, backward_step, gate_count=0)
 
     def __init__(self, units, *args, output_units=None, output_activation=None, **kwargs):
         cell, layer = split_arguments(keras.layers.SimpleRNN, keras.layers.SimpleRNNCell, units, *args, **kwargs)
@@ -199,7 +200,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         self.input_spec = [keras.layers.InputSpec(ndim=3)]
 
     @property
-    def _uses_bptt(self):
+    def _uses_custom_gradient(self):
         return self.cell.activation is keras.activations.tanh
 
     @property

@@ -60,11 +60,11 @@ def back_through_time(module, a, W_h, states: int):
     def stacked(rows):  # list of tuples of float[batch, units] -> tuple of float[time, batch, units]
         return [tf.stack(column) for column in zip(*rows, strict=True)]
 
-    factors = module.factors(stacked(every_gate), stacked(every_state[1:]), stacked(every_state[:-1]))
+    local = module.local_gradients(stacked(every_gate), stacked(every_state[1:]), stacked(every_state[:-1]))
     d_state = (v, *(tf.zeros_like(v) for _ in range(states - 1)))
     ours = [d_state[0]]
     for t in reversed(range(time)):
-        d_state, _ = module.step_back(d_state, [factor[t] for factor in factors], tf.transpose(W_h))
+        d_state, _ = module.backward_step(d_state, [factor[t] for factor in local], tf.transpose(W_h))
         ours.append(d_state[0])
     return np.array(ours[::-1]), np.array(automatic)
 

@@ -1,18 +1,18 @@
-"""Encoder-decoder of recurrent layers, as in Sutskever et al. 2014.
+"""Encoder-decoder of recurrent layers (Sutskever et al. 2014, "Sequence to sequence learning with neural networks").
 
     source ids -> (reversed) -> embeddings -> encoder layers 1 … N -> final state of every layer
                                                                              |
-    target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> softmax
+    target ids -> embeddings (and context) -> decoder layers 1 … N, starting from these states -> (readout) -> softmax
 
-With attention, the decoder also reads c, a weighted mean of the outputs of the encoder (`layers/recurrent_decoder.py`).
-A layer before the softmax, the readout, then computes tanh(W [h, c, e] + b) from the decoder's output h, from c and
-from the embedding e of the previous token. (Luong et al. 2015 compute tanh(W [c, h]).)
+With attention, the decoder also computes a context c at every time step, a weighted mean of the outputs of the encoder
+(`layers/recurrent_decoder.py`). A dense layer before the softmax, the readout, combines the output h of the last
+decoder layer, c and the embedding e of the previous token: tanh(W [h, c, e] + b). (Luong et al. 2015: tanh(W [c, h]).)
 
-`decode` reads a whole sequence of tokens at once (training, with teacher forcing); `step` reads one token (decoding).
+The decoder runs in two ways. `decode` runs it over a whole given sequence of tokens: in training, with teacher forcing.
+`step` runs it for one token: in greedy search, sampling and beam search, which choose the next token.
 """
 
 import dataclasses
-import functools
 
 import keras
 import tensorflow as tf
@@ -22,44 +22,38 @@ from layers.bloom import BloomFilter
 from layers.cells import CELLS
 from layers.pooling import pool_over_time
 from layers.recurrent_decoder import RecurrentDecoder
-from layers.text import PADDING, UNKNOWN, Vocabulary
+from layers.text import PADDING, UNKNOWN
 from layers.word_softmax import WordSoftmax
 from pipelines.common import confidence
 from pipelines.common.confidence import Confidence
 from pipelines.common.config import from_json
-from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.translation import source_words
 from pipelines.translation.config import Config
-from pipelines.translation.preprocessing import Preprocessing
-
-SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"
-TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
+from pipelines.translation.preprocessing import Preprocessing, load_vocabularies, make_preprocessing
 
 
 @keras.saving.register_keras_serializable(package="unfold")
 class TranslationModel(keras.Model):
-    """Encoder-decoder of recurrent layers.
+    """Encoder-decoder of recurrent layers, see the top of this file.
 
-    Sutskever et al. 2014, "Sequence to sequence learning with neural networks".
-
-    Sentences are rows of token ids; PADDING, id 0, follows the last token of a row.
+    A sentence is a row of token ids, with PADDING (id 0) behind its last token.
 
     Args:
         source_vocabulary, target_vocabulary: Vocabulary sizes.
         cell: "lstm" or "rnn".
-        layers: Number of layers of the encoder, and of the decoder.
+        layers: Number of encoder layers, which is also that of decoder layers.
         units: Units of each layer.
         embedding_units: Size of the token embeddings.
         reverse: Read the source backwards.
-        bidirectional: Read the source in both directions, with half of the units each.
+        bidirectional: Read the source in both directions, with half of the units for each direction.
         residual: Add a layer's input to its output, from the second layer on (He et al. 2016; Wu et al. 2016).
-        context: The vector that the decoder reads at every time step besides the previous token (Cho et al. 2014,
-            "Learning phrase representations using RNN encoder-decoder"): the "last", "mean" or "max" of the outputs of
-            the encoder over time; or "none".
-        attention: "none", "dot", "general" or "additive": how the decoder scores the outputs of the encoder.
-        attention_input: The result of the attention is an input of the decoder at the next time step, see
+        context: A vector that the decoder and the readout read at every time step, besides the previous token (Cho et
+            al. 2014, "Learning phrase representations using RNN encoder-decoder"): the "last", "mean" or "max" of the
+            outputs of the encoder over time; or "none".
+        attention: The score of `layers.attention.Attention`, "dot", "general" or "additive"; or "none".
+        attention_input: Feed the attention's context into the first decoder layer at the next time step, see
             `layers/recurrent_decoder.py`.
         tied: Use the target embeddings as the weights of the softmax (Press & Wolf 2017).
         dropout: Fraction of the units to drop between layers and before the softmax.
@@ -67,9 +61,10 @@ class TranslationModel(keras.Model):
         recurrent_dropout: Fraction of the hidden state to drop before a layer reads it, one mask per sentence.
         variational: Drop the same units at every time step of a sentence (Gal and Ghahramani 2016).
         word_dropout: Fraction of the decoder's input tokens to replace by UNKNOWN in training (Bowman et al. 2016).
-        initial_range: The r of U(-r, r), from which all initial weights are drawn, except the biases of dense layers.
-            0: embeddings are drawn from a normal distribution, kernels by Glorot, recurrent kernels are orthogonal.
-        seed: Makes initial weights and dropout repeatable.
+        initial_range: Draw all initial weights, except the biases of dense layers, from the uniform distribution from
+            -initial_range to initial_range. 0: embeddings are normally distributed, kernels Glorot uniform, recurrent
+            kernels orthogonal.
+        seed: Makes initial weights and dropout reproducible.
     """
 
     def __init__(
@@ -112,9 +107,12 @@ class TranslationModel(keras.Model):
                 return keras.initializers.RandomUniform(-initial_range, initial_range, seed=seeds())
             return kind(seed=seeds(), **options)
 
+        def kernel_initializer():
+            return initializer(keras.initializers.GlorotUniform)
+
         def embedding(tokens, name):
-            start = initializer(keras.initializers.RandomNormal, stddev=embedding_units**-0.5)
-            return keras.layers.Embedding(tokens, embedding_units, embeddings_initializer=start, name=name)
+            normal = initializer(keras.initializers.RandomNormal, stddev=embedding_units**-0.5)
+            return keras.layers.Embedding(tokens, embedding_units, embeddings_initializer=normal, name=name)
 
         def recurrent(width, name, **options):
             if initial_range:  # Sutskever et al. draw the biases as well, that of the forget gate included
@@ -125,7 +123,7 @@ class TranslationModel(keras.Model):
                 width,
                 return_sequences=True,
                 return_state=True,
-                kernel_initializer=initializer(keras.initializers.GlorotUniform),
+                kernel_initializer=kernel_initializer(),
                 recurrent_initializer=initializer(keras.initializers.Orthogonal),
                 recurrent_dropout=recurrent_dropout,
                 seed=seeds() if recurrent_dropout else None,
@@ -134,8 +132,7 @@ class TranslationModel(keras.Model):
             )
 
         def dense(width, name, **options):
-            start = initializer(keras.initializers.GlorotUniform)
-            return keras.layers.Dense(width, kernel_initializer=start, name=name, **options)
+            return keras.layers.Dense(width, kernel_initializer=kernel_initializer(), name=name, **options)
 
         def drop(rate, name):
             shape = (None, 1, None) if variational else None  # one mask for all time steps
@@ -150,20 +147,19 @@ class TranslationModel(keras.Model):
         self.encoder = [recurrent(width, f"encoder_{n}") for n in numbers]
         self.backward = [recurrent(width, f"backward_{n}", go_backwards=True) for n in numbers if bidirectional]
         states = 2 if cell == "lstm" else 1  # h and c, or h
-        # Linear maps from the final states of both directions to the first state of the decoder, for each layer.
+        # For each layer and state: from the final states of both directions to the initial state of the decoder.
         self.bridges = [[dense(units, f"bridge_{n}_{s}") for s in range(states)] for n in numbers if bidirectional]
         self.encoder_dropouts = [drop(dropout, f"encoder_dropout_{n}") for n in numbers]
         self.decoder = [recurrent(units, f"decoder_{n}") for n in numbers]
-        # With attention, dropout follows the readout instead of the last layer.
+        # With attention, the dropout behind the last layer is behind the readout instead.
         rates = [dropout if n < layers or attention == "none" else 0.0 for n in numbers]
         self.decoder_dropouts = [drop(rate, f"decoder_dropout_{n}") for n, rate in zip(numbers, rates, strict=True)]
         self.attention = None
         if attention != "none":
             self.readout_dropout = drop(dropout, "readout_dropout")
-            start = functools.partial(initializer, keras.initializers.GlorotUniform)
-            self.attention = Attention(attention, units, initializer=start, name="attention")
-        # The readout makes the inputs of a tied softmax as wide as the embeddings. With a context, it reads the output
-        # of the last layer, the context and the embedding of the previous token, as in Cho et al. 2014.
+            self.attention = Attention(attention, units, initializer=kernel_initializer, name="attention")
+        # With attention or a context the readout combines it with h and e, without tanh in the second case (Cho et al.
+        # 2014). It also makes h as wide as the embeddings for a tied softmax.
         self.readout = None
         if self.attention:
             self.readout = dense(embedding_units if tied else units, "readout", activation="tanh")
@@ -179,34 +175,28 @@ class TranslationModel(keras.Model):
             attend=self.attention,
             attention_input=attention_input,
         )
-        self.softmax = WordSoftmax(
-            target_vocabulary,
-            self.target_embedding if tied else None,
-            kernel_initializer=initializer(keras.initializers.GlorotUniform),
-        )
+        embedding_of_softmax = self.target_embedding if tied else None
+        self.softmax = WordSoftmax(target_vocabulary, embedding_of_softmax, kernel_initializer=kernel_initializer())
 
     def build(self, input_shape=None):
         if self.built:
             return
-        # The number of training batches so far, counted only with scheduled sampling, for its schedule.
+        # The number of batches of training with scheduled sampling, whose probability depends on it.
         self.sampled_batches = self.add_weight(
             shape=(), initializer="zeros", dtype="int32", trainable=False, name="batches_trained_on"
         )
         self.built = True
 
     def encode(self, source, training=False) -> dict:
-        """Returns the initial state of the decoder.
+        """Encodes source sentences, int32[batch, time]; returns the initial state of the decoder.
 
-        Args:
-            source: int32[batch, time].
-
-        Returns:
-            The state of a `RecurrentDecoder`: the final states of all encoder layers, and the context or what attention
-            reads.
+        It is a state of `RecurrentDecoder`: the final states of all encoder layers, and the context or the memory of
+        the attention, if there is one.
         """
         mask = source != PADDING
+        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
         if self.reverse:
-            source = tf.reverse_sequence(source, tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), seq_axis=1)
+            source = tf.reverse_sequence(source, lengths, seq_axis=1)
         x = self.source_dropout(self.source_embedding(source), training=training)
         states = []
         for number, layer in enumerate(self.encoder):
@@ -220,22 +210,22 @@ class TranslationModel(keras.Model):
             states.append(state)
         if self.attention:
             if self.reverse:  # back to the order of the source, for the alignment
-                x = tf.reverse_sequence(x, tf.math.count_nonzero(mask, axis=1), seq_axis=1)
+                x = tf.reverse_sequence(x, lengths, seq_axis=1)
             return self.recurrent_decoder.start(states, self.attention.memory(x, mask))
         if self.context == "none":
             return {"layers": states}
         return {"layers": states, "context": pool_over_time(x, mask, self.context)}
 
     def decode(self, tokens, state, training=False):
-        """Runs the decoder over given tokens (with the true ones: teacher forcing).
+        """Runs the decoder over given tokens.
 
         Args:
-            tokens: int32[batch, time], the token before the one that is predicted at each time step: START, then the
-                sentence.
-            state: what `encode` returns.
+            tokens: int32[batch, time], the inputs of the decoder: at each time step the token before the one to
+                predict, first START. With teacher forcing they are those of the true sentence.
+            state: what `encode` returned.
 
         Returns:
-            The inputs of the softmax, float[batch, time, width], and the outputs of the `RecurrentDecoder`.
+            The inputs of the softmax, float[batch, time, readout_width], and the `DecoderOutputs`.
         """
         if training and self.word_dropout:
             draws = keras.random.uniform(tf.shape(tokens), seed=self.random)
@@ -245,7 +235,7 @@ class TranslationModel(keras.Model):
         return self.apply_readout(decoded.h, decoded.context, embeddings, training), decoded
 
     def step(self, tokens, state):
-        """Runs the decoder for one time step (decoding, see `layers.decoding`).
+        """Runs the decoder for one time step: the `step` of `layers.decoding`.
 
         Args:
             tokens: int32[rows], the previous tokens.
@@ -259,14 +249,14 @@ class TranslationModel(keras.Model):
         return self.softmax(self.apply_readout(decoded.h, decoded.context, embeddings)), state
 
     def apply_readout(self, h, context, embeddings, training=False):
-        """Returns the inputs of the softmax, float[..., width], from the outputs h of the last decoder layer."""
+        """Returns the inputs of the softmax, float[..., readout_width], from h, c and e as at the top of this file."""
         if self.readout is None:
             return h
         outputs = self.readout(h if context is None else tf.concat([h, context, embeddings], axis=-1))
         return self.readout_dropout(outputs, training=training) if self.attention else outputs
 
     def call(self, inputs, training=False):
-        """Returns logits [batch, steps, vocabulary] for (source int32[batch, time], tokens int32[batch, steps])."""
+        """Returns logits float32[batch, steps, vocabulary] for `encode`'s source and `decode`'s tokens, a pair."""
         source, tokens = inputs
         return self.softmax(self.decode(tokens, self.encode(source, training), training)[0])
 
@@ -276,8 +266,8 @@ class TranslationModel(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A trained run: its configuration, preprocessing and model; its confidence, and the words that training has seen
-    (None: not fitted)."""
+    """A trained run. `confidence` is None if it was not fitted; `seen`, the words and pairs of words of the training
+    sources, is None if they were not stored (see source_words.py)."""
 
     config: Config
     preprocessing: Preprocessing
@@ -308,12 +298,3 @@ def make_model(config: Config, preprocessing: Preprocessing) -> TranslationModel
     )
     model((tf.ones([1, 2], tf.int32), tf.ones([1, 2], tf.int32)))  # creates the weights
     return model
-
-
-def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -> Preprocessing:
-    return Preprocessing(source, target, **vars(config.text))
-
-
-def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
-    """Returns the source and target vocabularies of a run."""
-    return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)

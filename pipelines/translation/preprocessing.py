@@ -7,6 +7,12 @@ import tensorflow as tf
 
 from layers import tokenizer
 from layers.text import Vocabulary
+from pipelines.common.data.loading import load_vocabulary
+from pipelines.common.runs import Run
+from pipelines.translation.config import Config
+
+SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"  # in the folder of a run
+TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
 
 
 class Preprocessing(tf.Module):
@@ -37,3 +43,12 @@ def learn_vocabulary(
 ) -> Vocabulary:
     """Returns the vocabulary of one language, learned from batches of whole sentences, string[batch], in their case."""
     return tokenizer.learn_vocabulary(batches, size=size, min_count=min_count, **limits)
+
+
+def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
+    """Returns the source and target vocabularies of a run."""
+    return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)
+
+
+def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -> Preprocessing:
+    return Preprocessing(source, target, **vars(config.text))

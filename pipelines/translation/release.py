@@ -9,8 +9,8 @@ from pipelines.common.options import Release
 from pipelines.translation.config import Config
 from pipelines.translation.dataset import NAMED
 from pipelines.translation.evaluate import evaluate
-from pipelines.translation.model import SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE
 from pipelines.translation.options import Evaluate
+from pipelines.translation.preprocessing import SOURCE_VOCABULARY_FILE, TARGET_VOCABULARY_FILE
 from pipelines.translation.presets import PRESETS
 from pipelines.translation.source_words import SEEN_FILE
 

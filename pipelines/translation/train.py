@@ -30,19 +30,17 @@ from pipelines.translation import confidence, dataset
 from pipelines.translation.config import Config, LossConfig, VectorsConfig
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import Perplexity, bleu
-from pipelines.translation.model import (
-    SOURCE_VOCABULARY_FILE,
-    TARGET_VOCABULARY_FILE,
-    Trained,
-    TranslationModel,
-    load_trained,
-    load_vocabularies,
-    make_model,
-    make_preprocessing,
-)
+from pipelines.translation.model import Trained, TranslationModel, load_trained, make_model
 from pipelines.translation.noise import with_noise
 from pipelines.translation.pairs import Pairs, Stream
-from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.translation.preprocessing import (
+    SOURCE_VOCABULARY_FILE,
+    TARGET_VOCABULARY_FILE,
+    Preprocessing,
+    learn_vocabulary,
+    load_vocabularies,
+    make_preprocessing,
+)
 
 SUBWORD_PAIRS = 1_000_000  # that subwords are learned from, at most
 

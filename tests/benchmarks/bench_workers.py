@@ -62,7 +62,7 @@ def measure(options) -> dict:
     from pipelines.common.config import replace
     from pipelines.common.training import cluster, workers
     from pipelines.common.training.updates import Updates
-    from pipelines.translation.model import make_preprocessing
+    from pipelines.translation.preprocessing import make_preprocessing
     from pipelines.translation.presets import PRESETS
     from pipelines.translation.train import build, make_loss
 

@@ -80,7 +80,7 @@ def start_translation(folder: Path, measured: Measured):
     from pipelines.common.data import corpora
     from pipelines.common.data.loading import load_vocabulary
     from pipelines.translation import dataset
-    from pipelines.translation.model import make_preprocessing
+    from pipelines.translation.preprocessing import make_preprocessing
     from pipelines.translation.presets import PRESETS
     from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss
 

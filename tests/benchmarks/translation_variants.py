@@ -27,7 +27,8 @@ from pipelines.translation import dataset
 from pipelines.translation.config import Config
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import bleu, bleu_by_length
-from pipelines.translation.model import load_trained, make_preprocessing
+from pipelines.translation.model import load_trained
+from pipelines.translation.preprocessing import make_preprocessing
 from pipelines.translation.presets import PRESETS
 from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss, train
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit

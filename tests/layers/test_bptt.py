@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from layers import lstm, rnn
-from layers.bptt import bptt, dropped, masked, previous, select, weight_gradient
+from layers.bptt import apply_dropout, bptt, previous, select, weight_gradient, with_masks
 from layers.unfold import unfold
 from tests.layers.oracles import error, errors, sigmoid
 
@@ -52,7 +52,7 @@ def test_rnn_step_is_the_equation():
 
 
 @both_kinds
-def test_factors_and_step_back_are_the_gradient_of_step(kind):
+def test_local_gradients_and_backward_step_are_the_gradient_of_step(kind):
     a, W_h, state, _, _ = arguments(kind)
     module, a_t = MODULES[kind], a[0]
     random = np.random.default_rng(1)
@@ -62,19 +62,19 @@ def test_factors_and_step_back_are_the_gradient_of_step(kind):
         new, gates = module.step(a_t, state, W_h)
         new = list(new)
     wanted = tape.gradient(new, [a_t, W_h, *state], output_gradients=d_state)
-    factors = module.factors(gates, new, state)
-    d_previous, dz = module.step_back(d_state, factors, tf.transpose(W_h))
+    local = module.local_gradients(gates, new, state)
+    d_previous, dz = module.backward_step(d_state, local, tf.transpose(W_h))
     assert errors([dz, tf.matmul(state[0], dz, transpose_a=True), *d_previous], wanted) < 1e-12
 
 
 @both_kinds
-def test_factors_of_all_steps_at_once_are_those_of_each(kind):
+def test_local_gradients_of_all_steps_at_once_are_those_of_each(kind):
     module, random = MODULES[kind], np.random.default_rng(0)
-    count = RECURRENCES[kind].gates
+    count = RECURRENCES[kind].gate_count
     gates, states, before = (random.random([n, 6, 4, 3]) for n in (count, len(arguments(kind)[2]), 2))
     before = before[: len(states)]
-    at_once = module.factors(gates, states, before)
-    each = [module.factors(gates[:, t], states[:, t], before[:, t]) for t in range(6)]
+    at_once = module.local_gradients(gates, states, before)
+    each = [module.local_gradients(gates[:, t], states[:, t], before[:, t]) for t in range(6)]
     assert errors(at_once, [np.stack(column) for column in zip(*each, strict=True)]) < 1e-12
 
 
@@ -101,13 +101,13 @@ def test_previous_select_and_weight_gradient():
     mask = random.random(size=[4, 2, 1]) < 0.5
     np.testing.assert_array_equal(select(mask, [sequence], [-sequence])[0], np.where(mask, sequence, -sequence))
     assert select(None, [sequence], [None])[0] is sequence
-    np.testing.assert_array_equal(dropped(first, 2 * first), 2 * first**2)
-    assert dropped(first, None) is first
+    np.testing.assert_array_equal(apply_dropout(first, 2 * first), 2 * first**2)
+    assert apply_dropout(first, None) is first
 
 
 def by_autodiff(kind, a, mask, state, W_h, dropout_mask=None):
-    step = masked(lambda a, state: MODULES[kind].step(a, state, W_h), dropout_mask)
-    widths = (W_h.shape[0],) * (len(state) + RECURRENCES[kind].gates)
+    step = with_masks(lambda a, state: MODULES[kind].step(a, state, W_h), dropout_mask)
+    widths = (W_h.shape[0],) * (len(state) + RECURRENCES[kind].gate_count)
     (h, *_), last = unfold(step, (a, mask), state, widths)
     return h, last
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layers.decoding import IMPOSSIBLE, Decoded, beam_search, ensemble, greedy, sample
+from layers.decoding import IMPOSSIBLE, Decoded, beam_search, greedy, sample
+from layers.ensemble import ensemble
 
 START, END = 1, 2
 NODES = 97

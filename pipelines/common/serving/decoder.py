@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.decoding_rules import IMPOSSIBLE, Decoded
+from layers.ensemble import ensemble
 from layers.text import END, PADDING, START, UNKNOWN, pad
 from pipelines.common.serving.decoding_options import BEAM_OPTIONS, SAMPLE_OPTIONS
 
@@ -66,7 +67,7 @@ class Decoder:
     ):
         self.initial_states, self.inputs = initial_states, inputs
         self.ensemble = len(steps) > 1
-        self.step = decoding.ensemble(steps) if self.ensemble else steps[0]
+        self.step = ensemble(steps) if self.ensemble else steps[0]
         self.tokenizer, self.output, self.invalid_score, self.defaults = tokenizer, output, invalid_score, defaults
         self.replace_unknown, self.confidence, self.examine = replace_unknown, confidence, examine
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from layers import decoding
 from layers.attention import Memory
+from layers.ensemble import ensemble
 from layers.text import END, START
 from pipelines.common.serving.decoder import FORBIDDEN
 from pipelines.common.serving.formats import NEW, Call, Function
@@ -49,7 +49,7 @@ def encode_and_step(inputs: tf.TensorSpec, encode: Callable, steps: Sequence[Cal
             logits, after = steps[0](tokens, before[0])
             after = [after]
         else:
-            logits, after = decoding.ensemble(steps)(tokens, tuple(before))
+            logits, after = ensemble(steps)(tokens, tuple(before))
         pairs = zip(names_of(list(after)), flat, tf.nest.flatten(list(after)), strict=True)
         new = {f"{NEW}{name}": value for name, old, value in pairs if value is not old}
         return {"log_probabilities": tf.nn.log_softmax(tf.cast(logits, tf.float32)), **new}

@@ -25,13 +25,13 @@ def sparse(gradient, weight):
     return tf.IndexedSlices(tf.cast(rows, weight.dtype), ids, tf.constant(weight.shape.as_list()))
 
 
-def all_reduce(context: tf.distribute.ReplicaContext, gradients, others, share, compress: str):
+def all_reduce(context: tf.distribute.ReplicaContext, gradients, others, has_rows, compress: str):
     """Returns (gradients, others), summed over the replicas. The summed gradients are dense.
 
     Args:
-        gradients: list of tensors and tf.IndexedSlices, which are multiplied by `share` before.
+        gradients: list of tensors and tf.IndexedSlices, which are multiplied by `has_rows` before.
         others: any structure of tensors, such as the sums of the loss.
-        share: float[], 1 for a replica with rows of the batch, 0 for one without.
+        has_rows: float[], 1 for a replica with rows of the batch, 0 for one without.
         compress: "float16" sends and sums the gradients in float16, scaled so that no sum is too large for it; "none"
             leaves them as they are. (TensorFlow cannot sum bfloat16 over processes.)
     """
@@ -40,7 +40,7 @@ def all_reduce(context: tf.distribute.ReplicaContext, gradients, others, share, 
     def sent(gradient):
         if isinstance(gradient, tf.IndexedSlices):
             return tf.IndexedSlices(sent(gradient.values), gradient.indices, gradient.dense_shape)
-        gradient *= tf.cast(share * scale, gradient.dtype)
+        gradient *= tf.cast(has_rows * scale, gradient.dtype)
         return tf.cast(gradient, tf.float16) if compress == "float16" else gradient
 
     def received(gradient, dtype):

@@ -1,16 +1,16 @@
-"""The training loop of all pipelines. It supports tf.distribute, and can be interrupted at any time.
+"""The training loop of all pipelines: epochs, validation, checkpoints, early stopping, on one worker or several.
 
-It is used in place of `model.fit`, which clips the gradients of each replica before they are summed, and which cannot
-resume within an epoch. The models are plain Keras models: `fit` can train them as well.
+It takes the place of `model.fit`, which clips the gradients of each replica before they are summed, and cannot resume
+within an epoch. The models are plain Keras models, which `fit` can train as well.
 
-A run that is interrupted and resumed ends with weights that are bitwise identical to those of an uninterrupted run (on
-the same machine, with the same number of threads and the same --xla). One atomic checkpoint has everything that
-training changes, and the order of the data depends only on the seed and the epoch. The other files (history.csv, logs,
-the best weights) are written before the checkpoint. A run that is killed in between writes them again, with the same
-content except for times.
+A run that is interrupted or killed, and resumed, ends with weights that are bitwise identical to those of an
+uninterrupted run (on the same machine, with the same number of threads and the same --xla). A checkpoint, which is
+written atomically, has everything that training changes, and the order of the data depends only on the seed and the
+epoch. The other files (history.csv, logs, the best weights) are written before the checkpoint. A run that is killed in
+between writes them again when it is resumed, with the same content except for times.
 
-With several workers (--strategy multi-worker), the chief validates, decides and writes the run. The other workers train
-as it does, write nothing, and get its scores. All stop after the same step.
+With several workers (--strategy multi-worker), the chief validates, decides when to stop, and writes the run. The other
+workers apply the same updates and receive its scores, but write nothing. All workers stop after the same step.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from pipelines.common import files
 from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
-from pipelines.common.training import strategies, workers
+from pipelines.common.training import moving_average, strategies, workers
+from pipelines.common.training.best_weights import BestWeights
 from pipelines.common.training.callbacks import TensorBoardLogs, display
-from pipelines.common.training.checkpoints import KEEP, Checkpoints, NotFiniteError
+from pipelines.common.training.checkpoints import Checkpoints, NotFiniteError
 from pipelines.common.training.interrupts import Interrupted, Signals
 from pipelines.common.training.optimizers import ParameterGroup
 from pipelines.common.training.options import TrainingOptions
-from pipelines.common.training.progress import Progress, is_better, write_history
+from pipelines.common.training.progress import Progress, write_history
 from pipelines.common.training.updates import Updates
 from pipelines.common.weights import save_weights
 
@@ -47,20 +47,20 @@ class Trainer:
 
     Attributes:
         data: data(epoch) returns the tf.data.Dataset of an epoch, counted from 0. Its order depends only on the seed
-            and the epoch. A batch is any structure of tensors whose first axis is the batch (except scalars), without
-            strings if options.xla is set.
-            The batches of epoch 0, and of each epoch at which a parameter group begins to train, are counted: schedules
-            of the learning rate assume that each epoch after it has the same number of batches.
-        loss: loss(batch, training) returns a dict name -> (total, weight) of scalars. An update minimizes
-            sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics. A
-            loss may carry a state from batch to batch (see tbptt.py) in `loss.variables`, which checkpoints contain.
-        validate: validate() returns name -> float, at the end of every epoch.
+            and the epoch. A batch is any structure of tensors, each with the batch as its first axis or a scalar, and
+            without strings if options.xla is set.
+            Schedules of the learning rate need the number of batches: that of epoch 0, and of each epoch in which a
+            parameter group begins to train, is read, and assumed for the epochs that follow.
+        loss: loss(batch, training) returns name -> (total, weight), both scalars. An update minimizes
+            sum(total) / sum(weight) of "loss" over all replicas and accumulated batches; the other names are metrics.
+            If the loss carries a state from batch to batch (see tbptt.py), its variables are `loss.variables`.
+        validate: validate() returns the metrics at the end of an epoch, name -> float, usually named "val_…".
         monitor: name of the metric, of validation or training, that selects the best weights and stops the training
-            early. With "epoch", the number of the epoch, and "max", the weights of the last epoch are kept. Of two
-            equal scores, the one with the lower val_loss is better.
+            early. Of two epochs with the same score, the one with the lower val_loss is better. To keep the weights of
+            the last epoch: "epoch", which is the number of the epoch, with mode "max".
         mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
-        parameter_groups: weights with their own learning rate, optionally frozen until an epoch, at which the structure
-            of the batches may change.
+        parameter_groups: weights with learning rates of their own, which may be frozen at first. Batches may have
+            another structure from the epoch on in which a group begins to train.
         callbacks: Keras callbacks, besides those for the progress bar and TensorBoard.
         at_end: at_end() is called with the best weights in the model, which it may change, and returns entries for the
             summary. If the run is killed before the summary is written, the resumed run calls it again.
@@ -80,14 +80,14 @@ class Trainer:
     at_end: Callable[[], dict] | None = None
 
     def train(self) -> dict:
-        """Trains from the last checkpoint, if there is one, to the end; returns the summary of the run.
+        """Trains from the last checkpoint, or from the start if there is none, to the end; returns the run's summary.
 
-        The best weights (with options.ema, the averaged ones), changed by at_end if it is given, are then in the model
-        and in run.weights_file.
+        The model and run.weights_file then have the best weights (with options.ema, those of the moving average), as
+        at_end left them.
 
         Raises:
             UserError: The loss is not finite, there is no data, or a file cannot be written.
-            KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written before.
+            KeyboardInterrupt: Ctrl-C or SIGTERM, raised after a checkpoint was written, at a second signal at once.
         """
         if self.run.finished:
             self.run.load_weights(self.model)
@@ -95,7 +95,7 @@ class Trainer:
         self._prepare()
         self._restore_checkpoint()
         if workers.several():
-            workers.require_same(self.updates.checksum(), "the weights with which the training begins")
+            workers.require_same(self.updates.checksum(), "the weights at the start of the training")
         try:
             with Signals() as self.signals:
                 self.callback_list.on_train_begin()
@@ -103,7 +103,7 @@ class Trainer:
                 while not self._should_stop():
                     self._train_epoch()
                 self.callback_list.on_train_end()
-                return self._finish()
+                return self._computed_by_chief(self._finish)
         except BaseException as error:
             if self.progress.rows and workers.is_chief():
                 with contextlib.suppress(OSError, UserError):  # or they would hide `error`
@@ -116,11 +116,10 @@ class Trainer:
             raise
 
     def _prepare(self):
-        if self.mode not in ("max", "min"):
-            raise ValueError(f"mode is {self.mode!r}, expected 'max' or 'min'")
         options = self.options
-        counted = {0, *(group.from_epoch for group in self.parameter_groups)}
-        steps_per_epoch = {epoch: int(self.data(epoch).cardinality()) for epoch in counted}
+        self.best_weights = BestWeights(self.run, self.monitor, self.mode)
+        epochs = {0, *(group.from_epoch for group in self.parameter_groups)}
+        steps_per_epoch = {epoch: int(self.data(epoch).cardinality()) for epoch in epochs}
         if tf.data.INFINITE_CARDINALITY in steps_per_epoch.values():
             raise ValueError("data(epoch) never ends: take() the batches of an epoch")
         if tf.data.UNKNOWN_CARDINALITY in steps_per_epoch.values():
@@ -130,9 +129,9 @@ class Trainer:
         self.updates = Updates(self.model, self.loss, options, self.parameter_groups, steps_per_epoch)
         self.checkpoints = Checkpoints(self.run.checkpoints)
         self.progress = Progress()
-        shown = [*display(), *([TensorBoardLogs(self.run.logs)] if options.tensorboard else [])]
+        of_chief = [*display(), *([TensorBoardLogs(self.run.logs)] if options.tensorboard else [])]
         self.callback_list = keras.callbacks.CallbackList(
-            [*(shown if workers.is_chief() else []), *self.callbacks],
+            [*(of_chief if workers.is_chief() else []), *self.callbacks],
             model=self.model,
             epochs=math.ceil(options.epochs),
             steps=steps_per_epoch.get(0),
@@ -150,11 +149,11 @@ class Trainer:
     def _train_epoch(self):
         """Trains on the batches of an epoch, validates, writes the results and a checkpoint.
 
-        If the run was stopped within the epoch, the batches before the checkpoint are skipped.
+        If the run resumes within the epoch, the batches that it has already trained on are skipped.
         """
         progress, epoch = self.progress, self.progress.epoch
-        self.clock = time.monotonic()
-        self.metrics, self.metrics_at = {}, 0.0  # as last read
+        self.counted_at = time.monotonic()
+        self.metrics, self.metrics_at = {}, 0.0  # the last ones that were read, and when
         dataset = self._batches(epoch)
         self.callback_list.on_epoch_begin(epoch)
         self.updates.prepare(dataset.element_spec, epoch)
@@ -165,19 +164,24 @@ class Trainer:
                 raise UserError(f"the training data of {self.run.task} gave no batch at all")
             self.updates.apply_pending(progress.step)
             metrics = self.updates.metrics()
-            with self.updates.averaged_weights():
-                metrics |= self._by_chief(lambda: {name: float(value) for name, value in self.validate().items()})
+            with moving_average.in_place_of(self.updates.weights, self.updates.averages):
+                metrics |= self._computed_by_chief(self._validated)
                 self._end_epoch(metrics)
         except Interrupted:
             self._save_checkpoint()
             raise
         self._save_checkpoint()
-        self._stop_if_any(self.signals.received)
+        if workers.any_worker(self.signals.received):
+            raise Interrupted
         if workers.is_chief() and time.monotonic() - self.drawn_at >= CURVES_SECONDS:
             self._draw_curves()
 
-    def _by_chief(self, compute: Callable[[], dict]) -> dict:
-        """Returns compute() of the chief at every worker. If a signal interrupts it, all workers raise Interrupted."""
+    def _validated(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.validate().items()}
+
+    def _computed_by_chief(self, compute: Callable[[], dict]) -> dict:
+        """Returns what compute() returned to the chief, at every worker. If a signal interrupts it, all workers raise
+        Interrupted."""
         found = None
         if workers.is_chief():
             with contextlib.suppress(Interrupted), self.signals.interrupt_immediately():
@@ -187,13 +191,8 @@ class Trainer:
             raise Interrupted
         return found
 
-    def _stop_if_any(self, received: bool):
-        """Raises Interrupted at every worker if one of them has received a signal."""
-        if workers.any_worker(received):
-            raise Interrupted
-
     def _batches(self, epoch: int) -> tf.data.Dataset:
-        """Returns the batches of an epoch, which in the last epoch may be a part of data(epoch)."""
+        """Returns data(epoch), or a part of it in the last epoch if options.epochs is not a whole number."""
         dataset, epochs_left = self.data(epoch), self.options.epochs - epoch
         if epochs_left < 1:
             dataset = dataset.take(max(round(int(dataset.cardinality()) * epochs_left), 1))
@@ -204,7 +203,7 @@ class Trainer:
     def _train_on_batch(self, batch):
         progress = self.progress
         self.callback_list.on_train_batch_begin(progress.batch)
-        self.updates.stop = self.signals.received
+        self.updates.stop_requested = self.signals.received
         self.updates.train_on_batch(batch, progress.step + 1)
         progress.batch += 1
         progress.step += 1
@@ -214,14 +213,14 @@ class Trainer:
         self.callback_list.on_train_batch_end(progress.batch - 1, self.metrics)
         if not workers.several():
             self.signals.raise_if_received()
-        elif len(self.updates.stopped) > 1 and float(self.updates.stopped[0]):  # after the step before this one
+        elif self.updates.any_worker_stops():
             raise Interrupted
         steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
         if (steps and progress.step % steps == 0) or (minutes and now - self.saved_at >= 60 * minutes):
             self._save_checkpoint()
 
     def _end_epoch(self, metrics: dict[str, float]):
-        """Writes the history, and the weights if they are the best; advances the progress to the next epoch."""
+        """Saves the weights if they are the best, writes the history, and advances the progress to the next epoch."""
         progress = self.progress
         self._count_seconds()
         row = {
@@ -231,29 +230,13 @@ class Trainer:
             "learning_rate": self.updates.learning_rate(),
             "seconds": round(progress.epoch_seconds, 3),
         }
-        if self.monitor not in row:
-            raise ValueError(f"monitor is {self.monitor!r}, expected one of {', '.join(row)}")
-        progress.waited += 1
-        if is_better(row, progress.best, self.monitor, self.mode):
-            self._keep_best(row)
+        self.best_weights.update(progress, row, self.model)
         progress.rows.append(row)
         if workers.is_chief():
             write_history(self.run.history_file, progress.rows)
         progress.epoch, progress.batch, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
         self.updates.reset_metrics()
         self.callback_list.on_epoch_end(row["epoch"] - 1, {k: v for k, v in row.items() if k not in ("epoch", "step")})
-
-    def _keep_best(self, row: dict):
-        # The model has the averaged weights here, if there are any.
-        # The file is named by its step and written before the checkpoint that refers to it, so that a checkpoint never
-        # refers to a missing file, even after a kill.
-        file = f"best-{row['step']:09d}.weights.h5"
-        if workers.is_chief():
-            save_weights(self.model, self.run.checkpoints / file)
-            files.publish(self.run.checkpoints / file, self.run.weights_file)
-        loss = row.get("val_loss", math.nan)
-        self.progress.best = {"epoch": row["epoch"], "score": row[self.monitor], "loss": loss, "file": file}
-        self.progress.waited = 0
 
     def _draw_curves(self):
         from pipelines.common.pictures import charts  # imports matplotlib, which is slow
@@ -264,9 +247,9 @@ class Trainer:
     def _count_seconds(self):
         """Adds the time since the last call to the seconds of the epoch and of the whole training."""
         now = time.monotonic()
-        self.progress.seconds += now - self.clock
-        self.progress.epoch_seconds += now - self.clock
-        self.clock = now
+        self.progress.seconds += now - self.counted_at
+        self.progress.epoch_seconds += now - self.counted_at
+        self.counted_at = now
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -277,13 +260,9 @@ class Trainer:
         self._count_seconds()
         progress = self.progress
         progress.pending, progress.sums = self.updates.pending, tf.nest.map_structure(float, self.updates.sums)
-        # The weights file that was the best at a checkpoint is kept as long as the checkpoint.
-        progress.best_files[str(progress.step)] = progress.best["file"] if progress.best else None
-        progress.best_files = dict(sorted(progress.best_files.items(), key=lambda item: int(item[0]))[-KEEP:])
+        self.best_weights.before_checkpoint(progress)
         self.checkpoints.save(progress.step, dataclasses.asdict(progress), self.updates.variables())
-        for file in self.run.checkpoints.glob("best-*.weights.h5"):
-            if file.name not in progress.best_files.values():
-                file.unlink(missing_ok=True)
+        self.best_weights.after_checkpoint(progress)
         self.saved_at = time.monotonic()
 
     def _restore_checkpoint(self):
@@ -293,20 +272,17 @@ class Trainer:
         progress = self.progress = Progress(**stored)
         self.updates.pending = progress.pending
         self.updates.sums = tf.nest.map_structure(lambda value: tf.constant(value, tf.float64), progress.sums)
-        if not workers.is_chief():  # its files are in a folder of its own, see prologue.py
+        if not workers.is_chief():  # its copy of the run lacks these files, see prologue.py
             return
-        if progress.best:
-            files.publish(self.run.checkpoints / progress.best["file"], self.run.weights_file)
+        self.best_weights.restore(progress)
+        if progress.rows:
             write_history(self.run.history_file, progress.rows)
         print(f"{self.run.path}: going on after step {progress.step} (epoch {progress.epoch + 1})", file=sys.stderr)
 
     # The end ----------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> dict:
-        """Loads the best weights, calls at_end, and marks the run as finished with its summary."""
-        return self._by_chief(self._finish_run)
-
-    def _finish_run(self) -> dict:
+        """Loads the best weights, calls at_end, and marks the run as finished; returns the summary."""
         self.run.load_weights(self.model)
         self._draw_curves()
         summary = self.progress.summary(self.monitor) | {"machine": strategies.machine()}

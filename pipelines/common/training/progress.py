@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import math
 
 from pipelines.common import files
 
@@ -50,20 +49,6 @@ class Progress:
             "steps": self.step,
             "seconds": round(self.seconds, 3),
         }
-
-
-def is_better(row: dict, best: dict | None, monitor: str, mode: str) -> bool:
-    """Returns whether the epoch of a row is better than the best one so far (Progress.best).
-
-    Of two equal scores, the one with the lower val_loss is better: on a small validation set, several epochs may
-    predict every example correctly, but with different confidence.
-    """
-    score = row[monitor]
-    if best is None or math.isnan(best["score"]):
-        return True
-    if score == best["score"]:
-        return row.get("val_loss", math.nan) < best.get("loss", math.nan)
-    return score > best["score"] if mode == "max" else score < best["score"]
 
 
 def write_history(path, rows: list[dict]):

@@ -14,8 +14,8 @@ SEED_DISTANCE = 15_485_863  # a prime: the seeds of a replica are not those of o
 
 
 def rows_of(batch, replica, replicas: int):
-    """Returns the rows of the global batch that a replica trains on, and the factor of its gradients and sums: 1.0, or
-    0.0 for a replica without rows, which gets the first row instead."""
+    """Returns the rows of the global batch that a replica trains on, and whether it has any: 1.0, or 0.0 for a replica
+    without rows. That one gets the first row instead, and its gradients and sums do not count."""
     rows = next(tf.shape(leaf)[0] for leaf in tf.nest.flatten(batch) if leaf.shape.rank)
     start, end = rows * replica // replicas, rows * (replica + 1) // replicas
     has_rows = end > start

@@ -7,7 +7,8 @@ from pipelines.common.config import from_json, replace
 from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
 from pipelines.translation.config import Config
-from pipelines.translation.model import make_model, make_preprocessing
+from pipelines.translation.model import make_model
+from pipelines.translation.preprocessing import make_preprocessing
 from pipelines.translation.presets import PRESETS
 
 

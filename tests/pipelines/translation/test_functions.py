@@ -13,7 +13,8 @@ from pipelines.common.serving.decoding_options import DecodingOptions
 from pipelines.common.weights import save_weights
 from pipelines.translation.config import Config
 from pipelines.translation.export import export
-from pipelines.translation.model import load_vocabularies, make_model, make_preprocessing
+from pipelines.translation.model import make_model
+from pipelines.translation.preprocessing import load_vocabularies, make_preprocessing
 from tests import device_programs
 
 SENTENCES = ["A red star.", "", "THIS house isn't blue!", "A «grey» door_ and a Door …"]

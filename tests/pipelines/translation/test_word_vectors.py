@@ -13,7 +13,8 @@ from pipelines.common.errors import UserError
 from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import Config
-from pipelines.translation.model import load_trained, make_preprocessing
+from pipelines.translation.model import load_trained
+from pipelines.translation.preprocessing import make_preprocessing
 from pipelines.translation.train import read_vectors
 from tests.killing import assert_same_run
 

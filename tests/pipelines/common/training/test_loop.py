@@ -20,7 +20,7 @@ from pipelines.common.training import loop
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.optimizers import ParameterGroup, Schedule, make_optimizer
 from pipelines.common.training.options import TrainingOptions
-from pipelines.common.training.updates import Updates, raw_variables
+from pipelines.common.training.updates import Updates, untracked_variables
 from pipelines.common.weights import load_weights
 from tests import killing
 from tests.pipelines.common.training import small_training
@@ -538,7 +538,7 @@ def test_float16_skips_an_overflow_and_goes_on():
     before = updated([], precision="mixed_float16")[0]
     once, updates = updated(batch, precision="mixed_float16")
     assert float(updates.optimizers[0].dynamic_scale) == 2.0**14
-    assert updates.bad_step.numpy() == -1
+    assert updates.nonfinite_step.numpy() == -1
     for a, b in zip(before, once, strict=True):
         np.testing.assert_array_equal(a, b)
     many, updates = updated(batch * 16, precision="mixed_float16")
@@ -707,5 +707,5 @@ def test_the_state_that_a_layer_carries_is_in_the_checkpoints():
     inputs = keras.Input((None, 2))
     model = keras.Model(inputs, keras.layers.Bidirectional(LSTM(3, stateful=True))(inputs))
     model(np.ones((4, 5, 2), np.float32))
-    found = raw_variables(model)
+    found = untracked_variables(model)
     assert [tuple(variable.numpy().shape) for variable in found] == [(4, 3)] * 4
