@@ -204,16 +204,16 @@ class LSTM(Recurrent, keras.layers.LSTM):
         cell, layer = split_arguments(keras.layers.LSTM, keras.layers.LSTMCell, units, *args, **kwargs)
         use_cudnn = layer.pop("use_cudnn")
         # Not super().__init__: that of keras.layers.LSTM would create Keras's own cell. keras.layers.LSTM is a base
-        # class only so that `isinstance(layer, keras.layers.LSTM)`, which Bidirectional asks, is true.
+        # class for its properties, such as `units`, and so that Bidirectional treats the layer as an LSTM.
         keras.layers.RNN.__init__(self, LSTMCell(**cell, name="lstm_cell"), **layer)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.use_cudnn = use_cudnn
         self.return_gates = return_gates
 
     def __setattr__(self, name, value):
-        # Refuses Bidirectional, where its constructor sets use_cudnn of its two copies of the layer: nothing else in
-        # Keras sets it after construction. (The setter of a property would not see it: Keras does not call that if the
-        # value stays the same.)
+        # Refuses keras.layers.Bidirectional, whose constructor sets use_cudnn of its two copies of the layer; nothing
+        # else in Keras sets it after construction. (The setter of a property would not be called: Keras skips an
+        # assignment that leaves the value as it is.)
         if name == "use_cudnn" and getattr(self, "return_gates", False):
             raise ValueError(
                 "keras.layers.Bidirectional cannot pass on the gates of an LSTM with return_gates=True: use two LSTM "

@@ -73,7 +73,7 @@ class Updates:
             self.nonfinite_step = variable(ALL_FINITE, tf.int64)
             self.averages = [variable(w.numpy(), w.dtype) for w in self.weights] if options.ema else []
             self.accumulators: list[tf.Variable] = []
-            self.accumulated_weight: tf.Variable = None  # without accumulation
+            self.accumulated_weight: tf.Variable = None  # stays None without accumulation
             if options.accumulate > 1:
                 self.accumulators = [variable(tf.zeros(w.shape, w.dtype), w.dtype) for w in self.weights]
                 self.accumulated_weight = variable(0.0, tf.float32)
