@@ -69,7 +69,7 @@ def read() -> tuple[list[Drawn], dict]:
     videos = load_videos(VIDEO["sample"][1].data)
     lengths = {
         "captions": [len(each) for each in words(captions["train"].captions)],
-        "reviews": [len(each) for each in words(reviews["train"].texts)],
+        "reviews": [len(each) for each in words(list(reviews["train"].texts))],
         "sources": [len(each) for each in words(pairs["train"].sources)],
         "targets": [len(each) for each in words(pairs["train"].targets)],
         "videos": [Video(video.clips[0].source).expected for video in videos["train"]],
@@ -79,7 +79,8 @@ def read() -> tuple[list[Drawn], dict]:
         numbers |= {name: len(values), f"{name}_least": min(values), f"{name}_most": max(values)}
 
     assert CAPTION in captions["test"].references[IMAGE]
-    label = reviews["test"].labels[reviews["test"].texts.index(REVIEW)]
+    labels, codes = reviews["test"].coded_labels()
+    label = labels[codes[reviews["test"].texts.index(REVIEW)]]
     target = pairs["test"].targets[pairs["test"].sources.index(SOURCE)]
     frames, labels = frame_labels(next(video for video in videos["test"] if video.name == CLIP))
     shown = np.linspace(0, len(frames) - 1, STEPS).astype(int)

@@ -143,7 +143,7 @@ def perplexities(run: Run) -> dict[int, float]:
     """Returns the perplexity of the ninth word of test reviews, if the model reads the last 1, 2, 4, 8 words before
     it, by the number of words."""
     trained = load_trained(run)
-    reviews = dataset.load(CLASSIFIER["sample"][1].data)["test"].texts
+    reviews = list(dataset.load(CLASSIFIER["sample"][1].data)["test"].texts)
     ids = tf.concat([trained.preprocessing(batch)[0] for batch in text_batches(reviews)], axis=0)
     longest = max(GIVEN_WORDS)
     ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > longest)[:, : longest + 1].to_tensor()

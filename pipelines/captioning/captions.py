@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from pipelines.captioning.config import DataConfig
 from pipelines.common.data import sources
-from pipelines.common.data.labels import as_name
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_cells, read_lines
+from pipelines.common.data.tables import as_name, read_cells, read_lines
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, data_files, parse_json
 

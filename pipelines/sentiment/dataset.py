@@ -1,53 +1,49 @@
-"""Loads reviews in parts, and numbers their labels."""
+"""Finds the parts of the data, and splits off those that it does not have."""
 
 import contextlib
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from pipelines.common.config import flag
-from pipelines.common.data.labels import as_name
-from pipelines.common.data.splits import split_ranks
+from pipelines.common.data import sources
+from pipelines.common.data.splits import require_part, split_ranks
+from pipelines.common.data.tables import ENDINGS
 from pipelines.common.errors import UserError
-from pipelines.sentiment.reviews import PARTS, Reviews, Stream, locate, open_part, open_unlabelled, own_parts, read
-from pipelines.sentiment.stored_reviews import StoredReviews, store
+from pipelines.sentiment.reviews import (
+    NAMED,
+    TFDS_UNLABELLED,
+    UNLABELLED,
+    Reviews,
+    Stream,
+    open_file,
+    open_folder,
+    open_tfds,
+    open_unlabelled_folder,
+)
 from pipelines.sentiment.text_config import DataConfig
 
-AnyReviews = Reviews | StoredReviews
-
-# Parts ----------------------------------------------------------------------------------------------------------------
+PARTS = ("train", "validation", "test")
 
 
-def load(data: DataConfig, labelled: bool = True) -> dict[str, Reviews]:
-    """Loads the parts "train", "validation" and "test" into memory: see `open_parts`."""
-    return open_parts(data, Stream.read, labelled)
-
-
-def on_disk(cache: pathlib.Path) -> Callable[[Stream], StoredReviews]:
-    """Returns the function that reads a stream of reviews into a folder of the cache."""
-    return lambda stream: store(stream, cache)
-
-
-def open_parts(data: DataConfig, read_all: Callable[[Stream], Any], labelled: bool = True) -> dict[str, Any]:
+def load(data: DataConfig, cache: pathlib.Path | None = None, labelled: bool = True) -> dict[str, Reviews]:
     """Returns the parts "train", "validation" and "test".
 
     A part that the data does not have is split off the training reviews, by --split-seed only, so that a later call
     finds the same parts.
 
     Args:
-        read_all: returns the reviews of a stream: Stream.read, Reviews in memory; or on_disk(cache), StoredReviews.
+        cache: folder of corpora that the reviews are read into, once. None: they are in memory.
         labelled: False for a language model, which needs no labels and does not read a test part.
     """
     where = locate(data)
     own = own_parts(where)
-    if "train" not in own:
-        raise UserError(f"--data {data.location} has no part train: it has {', '.join(own)}")
+    require_part("train", own, data.location)
     missing = [part for part in ("test", "validation") if part not in own]
     parts = {
-        part: read_all(open_part(where, part, data, grouped=part == "train" and bool(missing), labelled=labelled))
+        part: open_part(where, part, data, part == "train" and bool(missing), labelled).read(cache)
         for part in own
         if labelled or part != "test"
     }
@@ -58,7 +54,7 @@ def open_parts(data: DataConfig, read_all: Callable[[Stream], Any], labelled: bo
     return parts
 
 
-def split_off(reviews: AnyReviews, share: float, data: DataConfig) -> tuple[AnyReviews, AnyReviews]:
+def split_off(reviews: Reviews, share: float, data: DataConfig) -> tuple[Reviews, Reviews]:
     """Returns the remaining reviews and about this share of them, in whole groups."""
     expected = "training reviews of two groups or more"
     rest, rows = split_ranks(reviews.ranks(), share * len(reviews), data.split_seed, data.location, expected)
@@ -70,10 +66,9 @@ def load_part(data: DataConfig, part: str) -> Reviews:
     where = locate(data)
     own = own_parts(where)
     if part in own and not (part == "train" and len(own) < len(PARTS)):  # nothing is split off this part
-        return read(where, part, data, grouped=False)
+        return open_part(where, part, data, grouped=False).read()
     parts = load(data)
-    if part not in parts:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(parts)}")
+    require_part(part, parts, data.location)
     return parts[part]
 
 
@@ -81,30 +76,25 @@ def load_all(data: DataConfig, part: str) -> Reviews:
     """Loads data that is not that of the run: all of a file, or the part of a folder."""
     where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file():
-        return read(where, "train", data, grouped=False)
-    own = own_parts(where)
-    if part not in own:
-        raise UserError(f"--data {data.location} has no part {part}: it has {', '.join(own)}")
-    return read(where, part, data, grouped=False)
+        part = "train"
+    require_part(part, own_parts(where), data.location)
+    return open_part(where, part, data, grouped=False).read()
 
 
-def load_unlabelled(data: DataConfig, parts: dict[str, Reviews]) -> Reviews | None:
-    """Loads the unlabelled reviews into memory: see `find_unlabelled`."""
-    return find_unlabelled(data, parts, Stream.read)
-
-
-def find_unlabelled(data: DataConfig, parts: Mapping[str, AnyReviews], read_all: Callable[[Stream], Any]) -> Any:
+def find_unlabelled(
+    data: DataConfig, parts: Mapping[str, Reviews], cache: pathlib.Path | None = None
+) -> Reviews | None:
     """Returns the unlabelled reviews; None if the data has none.
 
-    A review is left out if its text is in any of `parts`, as `open_parts` returned them, but "train"; or if its group
-    is in "validation", or in "test" where that was split off the training reviews. (The groups of a test part that the
+    A review is left out if its text is in any of `parts`, as `load` returned them, but "train"; or if its group is
+    in "validation", or in "test" where that was split off the training reviews. (The groups of a test part that the
     data itself has are usually not known.)
     """
     where = locate(data)
     stream = open_unlabelled(where, data)
     if stream is None:
         return None
-    unlabelled, own = read_all(stream), own_parts(where)
+    unlabelled, own = stream.read(cache), own_parts(where)
     texts, groups = unlabelled.hashes()
     held_out = np.zeros(len(unlabelled), bool)
     for part, reviews in parts.items():
@@ -149,70 +139,64 @@ def same_data(data: DataConfig, other: DataConfig) -> bool:
     return data.location == other.location or places[0] == places[1]
 
 
-# Labels ---------------------------------------------------------------------------------------------------------------
+# Where the parts are -------------------------------------------------------------------------------------------------
 
 
-def different_labels(parts: Iterable[AnyReviews]) -> list[str | int]:
-    """Returns the different labels of some parts of the data."""
-    found: dict[str | int, None] = {}
-    for part in parts:
-        labels, codes = part.coded_labels()
-        found |= {labels[code]: None for code in np.unique(codes).tolist()}
-    return list(found)
+def locate(data: DataConfig) -> pathlib.Path | str:
+    """Returns the path of the data, or its name `tfds:NAME`."""
+    return sources.locate(data.location, "sentiment", NAMED)
 
 
-def name_labels(reviews: AnyReviews, label_names: tuple[str, ...], *others: AnyReviews) -> tuple[str, ...]:
-    """Returns the names of the labels in the order of their ids: `label_names` if given, else those of the layout of
-    the data, else the labels themselves, those of `others` included, sorted as numbers or strings."""
-    if label_names or reviews.names:
-        return label_names or reviews.names
-    labels = set(map(str, different_labels([reviews, *others])))
-    integers = all(as_integer(label) is not None for label in labels)
-    return tuple(sorted(labels, key=int if integers else str))
+def own_parts(where: pathlib.Path | str) -> tuple[str, ...]:
+    """Returns the parts that the data has before any split. A single file is "train"."""
+    if isinstance(where, str):
+        return ("train", "test")
+    if where.is_file():
+        return ("train",)
+    parts = tuple(part for part in PARTS if (where / part).is_dir() or part_files(where, part))
+    if "train" in parts or "test" in parts:
+        return parts
+    raise UserError(f"{where} has no reviews: expected train.csv, .tsv or .jsonl (.gz, .xz), or folders train/LABEL/")
 
 
-def as_integer(label: str | int) -> int | None:
-    """Returns the integer that a label is, or None."""
-    try:
-        return int(label)
-    except ValueError:
-        return None
+def part_files(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
+    """Returns the tables of a part."""
+    return [folder / (part + ending) for ending in ENDINGS if (folder / (part + ending)).is_file()]
 
 
-def number_labels(labels: Iterable[str | int], own_names: tuple[str, ...], names: tuple[str, ...]) -> dict:
-    """Returns the index of each label in `names`: by name if all labels are among the names, otherwise as integers from
-    0. A label that has no index is left out.
+def open_part(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, labelled: bool = True) -> Stream:
+    """Returns one part as a stream of rows.
 
     Args:
-        labels: different labels.
-        own_names: names for the integers, if the layout of the data has them. These are only taken as indices where as
-            many names are expected: `pos` and `neg` may have other names here.
+        where: as `locate` returns it.
+        part: "train", "validation" or "test".
+        data: names of the columns.
+        grouped: require the group column, for a split.
+        labelled: require the label column. `data` is then the DataConfig of a classifier.
     """
-    index = {as_name(name): number for number, name in enumerate(names)}
-    known = {label: name_of(label, own_names) for label in labels}
-    integers = {label: as_integer(label) for label in known}
-    as_integers = len(own_names) in (0, len(names)) and None not in integers.values()
-    if as_integers and not set(known.values()) <= index.keys():
-        return {label: number for label, number in integers.items() if number in range(len(names))}
-    return {label: index[name] for label, name in known.items() if name in index}
+    label = vars(data)["label_column"] if labelled else ""
+    if isinstance(where, str):
+        return open_tfds(where, part, data, grouped, label)
+    if where.is_file():
+        return open_file(where, data, grouped, label)
+    files = part_files(where, part)
+    if len(files) > 1:
+        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {part}")
+    if files:
+        return open_file(files[0], data, grouped, label)
+    return open_folder(where / part, data, grouped)
 
 
-def name_of(label: str | int, own_names: tuple[str, ...]) -> str:
-    """Returns a label as a name; `own_names` are those of the layout of the data."""
-    return own_names[int(label)] if own_names else str(label)
-
-
-def label_ids(reviews: AnyReviews, names: tuple[str, ...]) -> np.ndarray:
-    """Returns int32[reviews], the index of each label in `names`: see `number_labels`. Raises UserError for a label
-    that has none."""
-    labels, codes = reviews.coded_labels()
-    index = number_labels(different_labels([reviews]), reviews.names, names)
-    ids = np.array([index.get(label, -1) for label in labels], np.int32)[codes]
-    wrong = np.flatnonzero(ids < 0)
-    if len(wrong):
-        row = int(wrong[0])
-        raise UserError(
-            f"{reviews.places[row]}: the label is {name_of(labels[codes[row]], reviews.names)!r}, expected one of"
-            f" {', '.join(names)} (or, throughout, integers from 0 to {len(names) - 1})"
-        )
-    return ids
+def open_unlabelled(where: pathlib.Path | str, data: DataConfig) -> Stream | None:
+    """Returns the unlabelled reviews as a stream, with their groups where these are known; None if there are none."""
+    if isinstance(where, str):
+        builder = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir)
+        return open_tfds(where, TFDS_UNLABELLED, data, True, "") if TFDS_UNLABELLED in builder.info.splits else None
+    if where.is_file():
+        return None
+    files, folder = part_files(where, UNLABELLED), where / "train" / UNLABELLED
+    if len(files) > 1:
+        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {UNLABELLED}")
+    if files:
+        return open_file(files[0], data, grouped=False, label="")
+    return open_unlabelled_folder(folder, data) if folder.is_dir() else None

@@ -20,7 +20,7 @@ from pipelines.common.serving.saved_model import write_saved_model
 from pipelines.sentiment.functions import functions
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.language_model.export import export as export_language_model
-from pipelines.sentiment.model import Trained, attention_model, forward_layer, load_trained
+from pipelines.sentiment.model import Trained, attention_model, load_trained, recurrent_layers
 
 MAX_EXPLAINED_WORDS = 400  # the model reads every prefix: the work grows with the square of the words
 PREFIXES_PER_BATCH = 32  # bounds the memory
@@ -172,7 +172,7 @@ class Classifier:
 
 def make_gate_layer(model: keras.Model) -> keras.layers.Layer:
     """Returns a copy of the first forward recurrent layer that returns its gates (LSTM) or states (vanilla RNN)."""
-    forward = forward_layer(model)
+    forward = recurrent_layers(model)[0][0]
     gates = {"return_gates": True} if isinstance(forward, LSTM) else {}
     config = {**forward.get_config(), "return_sequences": True, "return_state": False, **gates}
     layer = type(forward).from_config({**config, "name": "gate_layer"})

@@ -7,9 +7,9 @@ from layers.text import UNKNOWN, Vocabulary
 from pipelines.common.data import corpora
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.dataset import AnyReviews
+from pipelines.sentiment.labels import label_ids
 from pipelines.sentiment.model import CALIBRATION_LAYERS, Trained
-from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.reviews import Reviews, in_memory
 
 MIXTURES = {"train": "mixture in train", "validation": "mixture in validation"}  # names of reviews of the base run
 
@@ -32,19 +32,18 @@ def copy_weights(base: Trained, model: keras.Model, vocabulary: Vocabulary, name
         model.get_layer("head").set_weights([kernel[:, columns], bias[columns]])
 
 
-def draw_mixture(config: Config, base: Trained, new: dict[str, AnyReviews]) -> dict[str, Reviews]:
+def draw_mixture(config: Config, base: Trained, new: dict[str, Reviews]) -> dict[str, Reviews]:
     """Returns random reviews of the base run, by the names in MIXTURES, whose share of all, with the new ones, is
     --mixture. They are in memory."""
     found = {}
-    own = dataset.open_parts(base.config.data, dataset.on_disk(config.run.parent / corpora.CACHE))
+    own = dataset.load(base.config.data, config.run.parent / corpora.CACHE)
     share = config.transfer.mixture
     random = np.random.default_rng(config.training.seed)
     for part, mixture in MIXTURES.items():
         drawn = random.permutation(len(own[part]))[: round(len(new[part]) * share / (1 - share))]
-        reviews = own[part].take(drawn.tolist())
-        labels: list = [base.names[number] for number in dataset.label_ids(reviews, base.names)]
-        texts = list(reviews.texts)
-        found[mixture] = Reviews(texts, labels, texts, list(reviews.places))
+        reviews = own[part].take(drawn)
+        labels = [base.names[number] for number in label_ids(reviews, base.names)]
+        found[mixture] = in_memory(zip(reviews.texts, labels, reviews.texts, reviews.places, strict=True))
     return found
 
 

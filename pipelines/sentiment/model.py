@@ -171,11 +171,6 @@ def recurrent_layers(model: keras.Model) -> list[list[keras.layers.Layer]]:
     return layers
 
 
-def forward_layer(model: keras.Model) -> keras.layers.Layer:
-    """Returns the first forward recurrent layer."""
-    return recurrent_layers(model)[0][0]
-
-
 def attention_model(model: keras.Model) -> keras.Model | None:
     """Returns the model int32[batch, time] -> attention weights float32[batch, time], with the weights of a model that
     build_model made; None if it has no attention pooling."""

@@ -125,8 +125,7 @@ def take(texts: Texts, spans: Spans, change: Callable[[np.ndarray, Spans], np.nd
             texts.release()
         return {"cut": 0}
 
-    folder = texts.folder
-    return Texts.of(corpora.in_memory(write) if folder is None else corpora.in_temporary_files(folder, write))
+    return Texts.of(corpora.in_temporary_files(texts.folder, write))
 
 
 def soft_targets(texts: LabelledTexts, spans: Spans, softness: float, beliefs: np.ndarray | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import tensorflow as tf
 
 from layers.text import RESERVED, Vocabulary, normalize, split_words
+from pipelines.common.data.loading import streamed
 
 VOCABULARY_FILE = "vocabulary.txt"  # in the folder of a run
 
@@ -38,13 +39,13 @@ def separate_negation(texts):
 
 
 def learn_vocabulary(
-    batches: Iterable, *, vocabulary_size: int, min_count: int, reserved: Sequence[str] = RESERVED, **options
+    texts: Iterable[str], *, vocabulary_size: int, min_count: int, reserved: Sequence[str] = RESERVED, **options
 ) -> Vocabulary:
-    """Returns the vocabulary of batches of reviews, string[batch]. `options` are those of `split_reviews`."""
+    """Returns the vocabulary of reviews. `options` are those of `split_reviews`."""
     split = tf.function(
         lambda texts: split_reviews(texts, **options)[0].flat_values, reduce_retracing=True, autograph=False
     )
-    return Vocabulary.learn(map(split, batches), size=vocabulary_size, min_count=min_count, reserved=reserved)
+    return Vocabulary.learn(map(split, streamed(texts)), size=vocabulary_size, min_count=min_count, reserved=reserved)
 
 
 class Preprocessing(tf.Module):

@@ -1,8 +1,9 @@
-"""Reads reviews, with or without labels, from files, folders and tensorflow-datasets."""
+"""Reviews, in memory or on disk, and how they are read from files, folders and tensorflow-datasets."""
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,76 +11,136 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from pipelines.common.cache_folders import digest, identities
-from pipelines.common.data import sources
-from pipelines.common.data.labels import as_label
-from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.splits import ranks_of
-from pipelines.common.data.tables import ENDINGS, read_lines, read_rows
+from pipelines.common.data import corpora, sources
+from pipelines.common.data.loading import batched, without_autotune
+from pipelines.common.data.splits import ranks
+from pipelines.common.data.tables import as_label, read_lines, read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.files import data_files
 from pipelines.sentiment.text_config import DataConfig
 
 NAMED = {"imdb": ("tfds:imdb_reviews", "https://ai.stanford.edu/~amaas/data/sentiment/")}
-PARTS = ("train", "validation", "test")
 Row = tuple[str, str | int, str, str]  # text, label, group and place of a review
 UNLABELLED = "unsup"
 TFDS_UNLABELLED = "unsupervised"
 
+# Reviews --------------------------------------------------------------------------------------------------------------
+
 
 @dataclasses.dataclass(frozen=True)
 class Reviews:
-    """Reviews as strings, in memory. StoredReviews (stored_reviews.py) are those on disk.
+    """Some reviews of a corpus.
 
     Attributes:
-        texts: the reviews.
-        labels: names, as `as_label` returns them; or integers, if the layout of the data has `names` for them; or empty
-            strings, if the reviews were read without labels.
-        groups: reviews of one group stay in one part of a split.
-        places: file and line, for error messages.
+        corpus: the arrays that `write_reviews` has written, in memory or on disk.
+        rows: int64[reviews], their numbers in the corpus.
         names: of the labels 0, 1, …, if the layout of the data has them.
     """
 
-    texts: list[str]
-    labels: list[str | int]
-    groups: list[str]
-    places: list[str]
+    corpus: corpora.Arrays
+    rows: np.ndarray
     names: tuple[str, ...] = ()
 
+    @classmethod
+    def all_of(cls, corpus: corpora.Arrays, names: tuple[str, ...] = ()) -> "Reviews":
+        """Returns all reviews of a corpus."""
+        return cls(corpus, np.arange(len(corpora.Texts.of(corpus, "texts"))), names)
+
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.rows)
 
-    def take(self, rows: Iterable[int]) -> "Reviews":
-        """Returns the reviews of these numbers."""
-        rows = list(rows)
+    @property
+    def texts(self) -> corpora.Texts:
+        return corpora.Texts.of(self.corpus, "texts", self.rows)
 
-        def pick(values):
-            return [values[row] for row in rows]
+    @property
+    def places(self) -> corpora.Texts:
+        """File and line, for error messages."""
+        return corpora.Texts.of(self.corpus, "places", self.rows)
 
-        return Reviews(pick(self.texts), pick(self.labels), pick(self.groups), pick(self.places), self.names)
+    @property
+    def groups(self) -> Iterator[str]:
+        """Yields the group of each review: reviews of one group stay in one part of a split."""
+        groups = corpora.Texts.of(self.corpus, "groups", self.rows)
+        return (group or text for group, text in zip(groups, self.texts, strict=True))
+
+    def take(self, rows) -> "Reviews":
+        """Returns the reviews of these numbers, int[n]."""
+        return dataclasses.replace(self, rows=self.rows[rows])
 
     def ranks(self) -> np.ndarray:
         """Returns int64[reviews], the number of the group of each review: see `splits.ranks_of`."""
-        return ranks_of(self.groups)
+        return self.derived("ranks", write_ranks)["ranks"][self.rows]
 
     def hashes(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns uint64[reviews], hashes of the texts, and uint64[reviews], hashes of the groups."""
-        return hashes(self.texts), hashes(self.groups)
+        found = self.derived("hashes", write_hashes)
+        return found["texts"][self.rows], found["groups"][self.rows]
 
-    def coded_labels(self) -> tuple[list, np.ndarray]:
-        """Returns the different labels, and int32[reviews], the number of the label of each review among them."""
-        numbers: dict[str | int, int] = {}
-        codes = np.fromiter((numbers.setdefault(label, len(numbers)) for label in self.labels), np.int32, len(self))
-        return list(numbers), codes
+    def coded_labels(self) -> tuple[list[str | int], np.ndarray]:
+        """Returns the different labels, and int32[reviews], the number of the label of each review among them.
+
+        Labels are names, as `as_label` returns them; or integers, if there are `names` for them; or empty strings, if
+        the reviews were read without labels.
+        """
+        return self.corpus.facts["labels"], self.corpus.arrays["labels"][self.rows]
 
     def key(self) -> dict:
         """Returns what the texts depend on, in JSON values."""
-        return {"texts": digest(self.texts)}
+        if self.corpus.folder is None:
+            return {"texts": digest(list(self.texts))}
+        return {"corpus": self.corpus.folder.name, "rows": hashlib.sha256(self.rows.data).hexdigest()}
+
+    def derived(self, kind: str, write: Callable[["Reviews", corpora.Append], dict]) -> dict[str, np.ndarray]:
+        """Returns arrays that are computed from all reviews of the corpus; on disk once, into another corpus."""
+        write_all, folder = functools.partial(write, Reviews.all_of(self.corpus)), self.corpus.folder
+        if folder is None:
+            return corpora.in_memory(write_all).arrays
+        return corpora.on_disk(folder.parent, {"corpus": folder.name, "kind": kind}, write_all).arrays
 
 
-def hashes(texts: Iterable[str]) -> np.ndarray:
-    """Returns uint64[texts], a hash of each text."""
-    found = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(b"".join(found), np.uint64)
+def write_ranks(reviews: Reviews, append: corpora.Append) -> dict:
+    append("ranks", ranks(reviews.groups, reviews.corpus.folder))
+    return {}
+
+
+def write_hashes(reviews: Reviews, append: corpora.Append) -> dict:
+    for name, texts in (("texts", reviews.texts), ("groups", reviews.groups)):
+        append(name, np.zeros(0, np.uint64))
+        for batch in batched(texts, corpora.TEXTS_AT_ONCE):
+            hashes = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in batch)
+            append(name, np.frombuffer(b"".join(hashes), np.uint64))
+    return {}
+
+
+def write_reviews(rows: Iterable[Row], append: corpora.Append) -> dict:
+    """Appends the texts, groups, places and labels of reviews; returns the different labels.
+
+    The group of a review is empty if it is the text. Reviews without labels have no places, which are for messages.
+    """
+    texts, groups, places = (corpora.TextWriter(append, name) for name in ("texts", "groups", "places"))
+    labels: dict[str | int, int] = {}
+    append("labels", np.zeros(0, np.int32))
+    for batch in batched(rows, corpora.TEXTS_AT_ONCE):
+        texts.add(text for text, *_ in batch)
+        groups.add("" if group == text else group for text, _, group, _ in batch)
+        places.add("" if label == "" else place for _, label, _, place in batch)
+        codes = [labels.setdefault(label, len(labels)) for _, label, _, _ in batch]
+        append("labels", np.array(codes, np.int32))
+    return {"labels": list(labels)}
+
+
+def in_memory(rows: Iterable[Row], names: tuple[str, ...] = ()) -> Reviews:
+    """Returns reviews in memory."""
+    return Reviews.all_of(corpora.in_memory(functools.partial(write_reviews, rows)), names)
+
+
+def all_texts(parts: Iterable[Reviews]) -> Iterator[str]:
+    """Yields the texts of some parts of the data."""
+    return itertools.chain.from_iterable(part.texts for part in parts)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,92 +160,11 @@ class Stream:
     def __iter__(self) -> Iterator[Row]:
         return self.rows()
 
-    def read(self) -> Reviews:
-        """Returns all reviews, in memory."""
-        found = Reviews([], [], [], [], self.names)
-        for text, label, group, place in self:
-            found.texts.append(text)
-            found.labels.append(label)
-            found.groups.append(group)
-            found.places.append(place)
-        return found
-
-
-def locate(data: DataConfig) -> pathlib.Path | str:
-    """Returns the path of the data, or its name `tfds:NAME`."""
-    return sources.locate(data.location, "sentiment", NAMED)
-
-
-def own_parts(where: pathlib.Path | str) -> tuple[str, ...]:
-    """Returns the parts that the data has before any split. A single file is "train"."""
-    if isinstance(where, str):
-        return ("train", "test")
-    if where.is_file():
-        return ("train",)
-    parts = tuple(part for part in PARTS if (where / part).is_dir() or part_files(where, part))
-    if "train" in parts or "test" in parts:
-        return parts
-    raise UserError(f"{where} has no reviews: expected train.csv, .tsv or .jsonl (.gz, .xz), or folders train/LABEL/")
-
-
-def part_files(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
-    """Returns the tables of a part."""
-    return [folder / (part + ending) for ending in ENDINGS if (folder / (part + ending)).is_file()]
-
-
-def read(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, labelled: bool = True) -> Reviews:
-    """Reads one part; the arguments are those of `open_part`."""
-    return open_part(where, part, data, grouped, labelled).read()
-
-
-def open_part(where: pathlib.Path | str, part: str, data: DataConfig, grouped: bool, labelled: bool = True) -> Stream:
-    """Returns one part as a stream.
-
-    Args:
-        where: as `locate` returns it.
-        part: "train", "validation" or "test".
-        data: names of the columns.
-        grouped: require the group column, for a split.
-        labelled: require the label column. `data` is then the DataConfig of a classifier.
-    """
-    label = label_column(data, labelled)
-    if isinstance(where, str):
-        return open_tfds(where, part, data, grouped, label)
-    if where.is_file():
-        return open_file(where, data, grouped, label)
-    files = part_files(where, part)
-    if len(files) > 1:
-        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {part}")
-    if files:
-        return open_file(files[0], data, grouped, label)
-    return open_folder(where / part, data, grouped)
-
-
-def label_column(data, labelled: bool) -> str:
-    """Returns the name of the label column, "" without labels: the data of a language model has no label column."""
-    return data.label_column if labelled else ""
-
-
-def open_unlabelled(where: pathlib.Path | str, data: DataConfig) -> Stream | None:
-    """Returns the unlabelled reviews as a stream, with their groups where these are known; None if there are none."""
-    if isinstance(where, str):
-        builder = sources.prepare_tfds(where.removeprefix(sources.TFDS), data.manual_dir)
-        return open_tfds(where, TFDS_UNLABELLED, data, True, "") if TFDS_UNLABELLED in builder.info.splits else None
-    if where.is_file():
-        return None
-    files, folder = part_files(where, UNLABELLED), where / "train" / UNLABELLED
-    if len(files) > 1:
-        raise UserError(f"{where} has both {files[0].name} and {files[1].name}: expected one file for {UNLABELLED}")
-    if files:
-        return open_file(files[0], data, grouped=False, label="")
-    if not folder.is_dir():
-        return None
-    films = folder.with_name(f"urls_{UNLABELLED}.txt")
-    with_films = bool(data.group_column) and films.is_file()
-    return Stream(
-        lambda: read_text_files(folder, "", film_urls(films) if with_films else None),
-        lambda: text_files_key([folder], with_films),
-    )
+    def read(self, cache: pathlib.Path | None = None) -> Reviews:
+        """Returns all reviews: in memory, or from a folder of the cache, into which they are written once."""
+        if cache is None:
+            return in_memory(self, self.names)
+        return Reviews.all_of(corpora.on_disk(cache, self.key(), functools.partial(write_reviews, self)), self.names)
 
 
 def open_file(path: pathlib.Path, data: DataConfig, grouped: bool, label: str) -> Stream:
@@ -235,6 +215,15 @@ def open_folder(folder: pathlib.Path, data: DataConfig, grouped: bool) -> Stream
                 raise UserError(f"{entry} is empty: expected reviews of the label {name} as files NUMBER_RATING.txt")
 
     return Stream(rows, lambda: text_files_key(folders, with_films), labels)
+
+
+def open_unlabelled_folder(folder: pathlib.Path, data: DataConfig) -> Stream:
+    """Returns a folder of unlabelled reviews as a stream, with their films if these are known."""
+    with_films = bool(data.group_column) and urls_of(folder).is_file()
+    return Stream(
+        lambda: read_text_files(folder, "", film_urls(urls_of(folder)) if with_films else None),
+        lambda: text_files_key([folder], with_films),
+    )
 
 
 def text_files_key(folders: list[pathlib.Path], with_films: bool) -> dict:
@@ -302,9 +291,3 @@ def tfds_label(value, named: bool, where: str) -> str | int:
     if named:
         return int(value)
     return as_label(value.decode() if isinstance(value, bytes) else value.item(), where)
-
-
-def join(first: Reviews, second: Reviews) -> Reviews:
-    """Concatenates two parts of the same data."""
-    lists = ("texts", "labels", "groups", "places")
-    return dataclasses.replace(first, **{name: getattr(first, name) + getattr(second, name) for name in lists})

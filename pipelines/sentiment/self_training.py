@@ -28,12 +28,12 @@ from pipelines.common.training import calibration
 from pipelines.sentiment import dataset
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.dataset import AnyReviews
 from pipelines.sentiment.evaluate import make_predictor, predict_logits
 from pipelines.sentiment.model import Trained, load_trained
 from pipelines.sentiment.pieces import take
+from pipelines.sentiment.reviews import Reviews
 from pipelines.sentiment.validation import Validation, length_weights
-from pipelines.sentiment.word_ids import Texts, encode_all, encode_labelled
+from pipelines.sentiment.word_ids import Texts, encode, encode_labelled
 
 # In the folder of a run:
 PSEUDO_LABELS_FILE = "pseudo_labels.npy"  # float32[unlabelled reviews, classes]
@@ -70,9 +70,9 @@ def load_teachers(config: Config, names: tuple[str, ...]) -> list[Trained]:
     return teachers
 
 
-def find_unlabelled(config: Config, parts: dict[str, AnyReviews]) -> AnyReviews:
+def find_unlabelled(config: Config, parts: dict[str, Reviews]) -> Reviews:
     """Returns the unlabelled reviews, without those that are held out in `parts`; UserError if there are none."""
-    reviews = dataset.find_unlabelled(config.data, parts, dataset.on_disk(config.run.parent / corpora.CACHE))
+    reviews = dataset.find_unlabelled(config.data, parts, config.run.parent / corpora.CACHE)
     if reviews is None or not len(reviews):
         raise UserError(
             f"--data {config.data.location} has no unlabelled reviews for the --teachers: expected a folder with"
@@ -81,7 +81,7 @@ def find_unlabelled(config: Config, parts: dict[str, AnyReviews]) -> AnyReviews:
     return reviews
 
 
-def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: AnyReviews, names: tuple[str, ...]):
+def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: Reviews, names: tuple[str, ...]):
     """Stores the mean probabilities of the teachers in the run, so that a resumed run does not need the teachers."""
     cache = run.path.parent / corpora.CACHE
     targets = np.mean([predict_probabilities(teacher, reviews, names, cache) for teacher in teachers], axis=0)
@@ -90,15 +90,15 @@ def pseudo_label(run: Run, teachers: Sequence[Trained], reviews: AnyReviews, nam
 
 
 def predict_probabilities(
-    teacher: Trained, reviews: AnyReviews, names: tuple[str, ...], cache: pathlib.Path | None = None
+    teacher: Trained, reviews: Reviews, names: tuple[str, ...], cache: pathlib.Path | None = None
 ) -> np.ndarray:
-    """Returns float32[reviews, classes], the probabilities of the labels of these names; see `encode_all`."""
-    texts = encode_all([reviews], teacher.preprocessing, cache)
+    """Returns float32[reviews, classes], the probabilities of the labels of these names; see `encode`."""
+    texts = encode([reviews], teacher.preprocessing, cache)
     logits = predict_logits(make_predictor(teacher.model), texts, teacher.config.data)
     return tf.nn.softmax(logits).numpy()[:, [teacher.names.index(name) for name in names]]
 
 
-def pseudo_labels(run: Run, reviews: AnyReviews, names: tuple[str, ...]) -> np.ndarray:
+def pseudo_labels(run: Run, reviews: Reviews, names: tuple[str, ...]) -> np.ndarray:
     """Returns the pseudo-labels that are stored in the run, of the unlabelled reviews: float32[reviews, classes]."""
     path = run.path / PSEUDO_LABELS_FILE
     targets = read_labels(path)
@@ -121,7 +121,7 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
 def piece_beliefs(
     run: Run,
     teachers: Sequence[Trained],
-    reviews: dict[str, AnyReviews],
+    reviews: dict[str, Reviews],
     augmentation: Augmentation,
     config: Config,
     names: tuple[str, ...],
@@ -140,7 +140,7 @@ def piece_beliefs(
         found = np.zeros(shape, np.float32)
         training, cache = [reviews["train"], reviews["unlabelled"]], run.path.parent / corpora.CACHE
         for teacher in teachers:
-            texts = encode_all(training, teacher.preprocessing, cache)
+            texts = encode(training, teacher.preprocessing, cache)
             predict = piece_predictor(teacher, reviews["validation"], config)
             columns = [teacher.names.index(name) for name in names]
             for epoch in range(len(found)):
@@ -159,7 +159,7 @@ def piece_beliefs(
     return found
 
 
-def piece_predictor(teacher: Trained, reviews: AnyReviews, config: Config) -> Callable[[Texts], np.ndarray]:
+def piece_predictor(teacher: Trained, reviews: Reviews, config: Config) -> Callable[[Texts], np.ndarray]:
     """Returns the function from pieces to the probabilities float32[pieces, classes] of a teacher, calibrated by length
     on validation reviews and pieces of them."""
     texts = encode_labelled(reviews, teacher.preprocessing, teacher.names)

@@ -1,4 +1,14 @@
-"""Trains a classifier from random weights, word vectors, a language model, or another run (fine-tuning)."""
+"""Trains a classifier from random weights, word vectors, a language model, or another run (fine-tuning).
+
+A review on its way to the loss:
+
+    dataset.load            finds the files of a part; reviews.py reads their rows into the cache beside the run
+    make_vocabulary         learns the words of the training reviews
+    word_ids.encode         text -> words (preprocessing.py) -> ids (layers/text.py), once, into the cache as well
+    Augmentation.epoch      the ids of an epoch: of whole reviews, or of pieces, with strong words dropped
+    word_ids.batches        int32[batch, time], reviews of similar length, padded
+    make_loss               ids -> model -> logits -> cross-entropy
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,12 +19,9 @@ import tensorflow as tf
 
 from layers.text import Vocabulary
 from pipelines.common import metrics
-from pipelines.common.config import flag
 from pipelines.common.data import corpora
-from pipelines.common.data.loading import load_labels, load_vocabulary, streamed
-from pipelines.common.data.splits import HELD_OUT, require_part
+from pipelines.common.data.loading import load_labels, load_vocabulary
 from pipelines.common.data.word_vectors import WordVectors
-from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write, write_json
 from pipelines.common.runs import Run
 from pipelines.common.training import strategies
@@ -24,14 +31,14 @@ from pipelines.common.training.prologue import train_run
 from pipelines.sentiment import dataset, fine_tuning, self_training, warm_start, word_ids
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import Config
-from pipelines.sentiment.dataset import AnyReviews
 from pipelines.sentiment.evaluate import report_cut
+from pipelines.sentiment.labels import choose_names, label_targets
 from pipelines.sentiment.language_model import model as language_model
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.length_calibration import KNOTS
 from pipelines.sentiment.model import LABELS_FILE, Trained, load_trained, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
-from pipelines.sentiment.stored_reviews import all_texts
+from pipelines.sentiment.reviews import Reviews, all_texts
 from pipelines.sentiment.validation import Validation
 
 
@@ -50,7 +57,7 @@ def train_new(run: Run, config: Config) -> dict:
     if config.transfer.init_from:
         learned = language_model.load_trained(Run.open(config.transfer.init_from, LANGUAGE_MODEL))
         warm_start.refuse_other_architecture(config, learned.config)
-    reviews = dataset.open_parts(config.data, dataset.on_disk(config.run.parent / corpora.CACHE))
+    reviews = dataset.load(config.data, config.run.parent / corpora.CACHE)
     names = choose_names(config, reviews, base)
     teachers = []
     if config.transfer.teachers:
@@ -83,52 +90,13 @@ def train_new(run: Run, config: Config) -> dict:
         return fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
 
 
-def choose_names(config: Config, reviews: dict[str, AnyReviews], base: Trained | None) -> tuple[str, ...]:
-    """Returns the names of the labels; UserError if the data cannot train a classifier.
-
-    Fine-tuning keeps the names of the base run if they fit the new labels.
-    """
-    require_part("validation", reviews, config.data.location, HELD_OUT)
-    train, validation = reviews["train"], reviews["validation"]
-    names = dataset.name_labels(train, config.data.label_names, validation)
-    # Names that the layout of the data has are not replaced by those of the base by their place: ham is not negative.
-    if base and not config.data.label_names and set(train.names) <= set(base.names):
-        labels = dataset.different_labels([train, validation])
-        if len(dataset.number_labels(labels, train.names, base.names)) == len(labels):
-            names = base.names
-    for part, found in reviews.items():
-        if not len(found):
-            raise UserError(f"--data {config.data.location} has no reviews in the part {part}")
-    for field in ("mixture", "base_share"):
-        if base and getattr(config.transfer, field) and sorted(names) != sorted(base.names):
-            raise UserError(
-                f"{flag(field)} needs the labels of the run {config.base}, {', '.join(base.names)}, but the data has"
-                f" {', '.join(names)}: expected the same labels, or {flag(field)} 0"
-            )
-    present = np.unique(dataset.label_ids(train, names))
-    if len(present) < 2:
-        raise UserError(
-            f"--data {config.data.location}: all {len(train):,} training reviews have the label"
-            f" {names[present[0]]}; expected at least two different labels"
-        )
-    missing = set(present) - set(np.unique(dataset.label_ids(validation, names)))
-    calibrations = [field for field in ("calibrate", "calibrate_lengths") if getattr(config.loss, field)]
-    if calibrations and missing:
-        given = flag(calibrations[0])
-        raise UserError(
-            f"{given} needs every label in validation, but none of its {len(validation):,} reviews has"
-            f" the label {names[min(missing)]}: expected every label there, or --no-{given.removeprefix('--')}"
-        )
-    return names
-
-
 def make_vocabulary(
-    config: Config, reviews: dict[str, AnyReviews], base: Trained | None, learned: language_model.Trained | None
+    config: Config, reviews: dict[str, Reviews], base: Trained | None, learned: language_model.Trained | None
 ) -> Vocabulary:
     """Learns the vocabulary from the training reviews and the unlabelled ones. It extends that of the run that training
     starts from."""
     texts = all_texts(reviews[part] for part in ("train", "unlabelled") if part in reviews)
-    vocabulary = learn_vocabulary(streamed(texts), **vars(config.vocabulary), **vars(config.text))
+    vocabulary = learn_vocabulary(texts, **vars(config.vocabulary), **vars(config.text))
     if base:
         return base.preprocessing.vocabulary.extend(vocabulary)
     if learned:
@@ -141,12 +109,12 @@ def fit(
     run: Run,
     model: keras.Model,
     config: Config,
-    reviews: dict[str, AnyReviews],
+    reviews: dict[str, Reviews],
     preprocessing: Preprocessing,
     names: tuple[str, ...],
-    vectors: WordVectors | None = None,
-    teachers: Sequence[Trained] = (),
-    at_start: list[np.ndarray] | None = None,
+    vectors: WordVectors | None,
+    teachers: Sequence[Trained],
+    at_start: list[np.ndarray] | None,
 ) -> dict:
     """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported.
 
@@ -205,17 +173,17 @@ def fit(
 
 
 def encode_training(
-    run: Run, config: Config, reviews: dict[str, AnyReviews], preprocessing: Preprocessing, names: tuple[str, ...]
+    run: Run, config: Config, reviews: dict[str, Reviews], preprocessing: Preprocessing, names: tuple[str, ...]
 ) -> word_ids.LabelledTexts:
     """Encodes the training reviews, those mixed into them, and the unlabelled ones with their pseudo-labels, into the
     cache beside the run."""
     parts = ["train", fine_tuning.MIXTURES["train"], "unlabelled"]
     found = {part: reviews[part] for part in parts if part in reviews}
     targets = [
-        self_training.pseudo_labels(run, each, names) if part == "unlabelled" else word_ids.targets_of(each, names)
+        self_training.pseudo_labels(run, each, names) if part == "unlabelled" else label_targets(each, names)
         for part, each in found.items()
     ]
-    texts = word_ids.encode_all(list(found.values()), preprocessing, config.run.parent / corpora.CACHE)
+    texts = word_ids.encode(list(found.values()), preprocessing, config.run.parent / corpora.CACHE)
     return word_ids.LabelledTexts(**vars(texts), targets=np.concatenate(targets))
 
 

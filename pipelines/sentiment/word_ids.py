@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from layers.text import PADDING
+from pipelines.common.cache_folders import digest
 from pipelines.common.data import corpora
 from pipelines.common.data.batching import FILLER, plan_batches
 from pipelines.common.data.loading import computed, encoded_batches
-from pipelines.sentiment.dataset import AnyReviews, label_ids
+from pipelines.sentiment.labels import label_targets
 from pipelines.sentiment.preprocessing import Preprocessing
-from pipelines.sentiment.stored_reviews import all_texts, key_of
+from pipelines.sentiment.reviews import Reviews, all_texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +78,8 @@ class LabelledTexts(Texts):
         )
 
 
-def encode(reviews: AnyReviews, preprocessing: Preprocessing) -> Texts:
-    """Encodes reviews once, in memory, so that an epoch does not have to."""
-    return encode_all([reviews], preprocessing)
-
-
-def encode_all(parts: Sequence[AnyReviews], preprocessing: Preprocessing, cache: pathlib.Path | None = None) -> Texts:
-    """Encodes the reviews of some parts, one part after the other.
+def encode(parts: Sequence[Reviews], preprocessing: Preprocessing, cache: pathlib.Path | None = None) -> Texts:
+    """Encodes the reviews of some parts once, one part after the other, so that an epoch does not have to.
 
     Args:
         cache: folder of corpora, into one of which the ids are written unless it has them. None: they are in memory.
@@ -91,7 +87,8 @@ def encode_all(parts: Sequence[AnyReviews], preprocessing: Preprocessing, cache:
     write = functools.partial(write_ids, all_texts(parts), preprocessing)
     if cache is None:
         return Texts.of(corpora.in_memory(write))
-    return Texts.of(corpora.on_disk(cache, {"texts": key_of(parts), "preprocessing": preprocessing.key()}, write))
+    key = {"texts": digest([part.key() for part in parts]), "preprocessing": preprocessing.key()}
+    return Texts.of(corpora.on_disk(cache, key, write))
 
 
 def write_ids(texts: Iterable[str], preprocessing: Preprocessing, append: corpora.Append) -> dict:
@@ -105,15 +102,10 @@ def write_ids(texts: Iterable[str], preprocessing: Preprocessing, append: corpor
     return {"cut": cut}
 
 
-def targets_of(reviews: AnyReviews, names: tuple[str, ...]) -> np.ndarray:
-    """Returns float32[reviews, classes], 1 for the label of each review. The labels have these names."""
-    return np.eye(len(names), dtype=np.float32)[label_ids(reviews, names)]
-
-
-def encode_labelled(reviews: AnyReviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> LabelledTexts:
+def encode_labelled(reviews: Reviews, preprocessing: Preprocessing, names: tuple[str, ...]) -> LabelledTexts:
     """Encodes reviews and their labels, which have these names, in memory."""
-    targets = targets_of(reviews, names)  # a wrong label is found before the work
-    return LabelledTexts(**vars(encode(reviews, preprocessing)), targets=targets)
+    targets = label_targets(reviews, names)  # a wrong label is found before the work
+    return LabelledTexts(**vars(encode([reviews], preprocessing)), targets=targets)
 
 
 def batches(

@@ -11,9 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.common.data import sources
-from pipelines.common.data.labels import as_label
 from pipelines.common.data.loading import without_autotune
-from pipelines.common.data.tables import read_rows
+from pipelines.common.data.tables import as_label, read_rows
 from pipelines.common.errors import UserError
 from pipelines.common.vision.videos import Video as File
 from pipelines.video import feature_folders

@@ -10,8 +10,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from pipelines.common.data.labels import as_label
-from pipelines.common.data.tables import read_lines
+from pipelines.common.data.tables import as_label, read_lines
 from pipelines.common.errors import UserError
 from pipelines.common.files import data_files
 from pipelines.video.clips import PART_NAMES, Clip, Video

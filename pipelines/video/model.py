@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from layers.cells import CELLS
 from pipelines.common.config import from_json
 from pipelines.common.data.loading import load_labels
 from pipelines.common.errors import UserError
@@ -26,7 +25,7 @@ from pipelines.video import confidence
 from pipelines.video.augmentation import Augmentation
 from pipelines.video.config import Config
 from pipelines.video.preprocessing import Preprocessing
-from pipelines.video.temporal import Refinement, append_deltas, pool_frames, standardize_video
+from pipelines.video.temporal import Refinement, append_deltas, make_temporal_layer, pool_frames, standardize_video
 
 STATES = {"lstm": ("h", "c"), "rnn": ("h",), "none": ()}
 LABELS_FILE = "labels.json"
@@ -113,33 +112,11 @@ class FrameClassifier(keras.Model):
         self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
             else None  # fmt: skip
 
-        def recurrent(number: int, backwards: bool):
-            own = {"output_units": classes} if cell == "rnn" and number == layers else {}
-            return CELLS[cell](
-                units,
-                return_sequences=True,
-                return_state=not bidirectional,
-                go_backwards=backwards,
-                recurrent_dropout=recurrent_dropout,
-                kernel_initializer=glorot(),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seeds()),
-                seed=seeds(),
-                name=f"{'backward' if backwards else 'forward'}_{number}",
-                **own,
-            )
-
-        def temporal_layer(number: int):
-            if cell == "none":
-                return keras.layers.Dense(units, "relu", kernel_initializer=glorot(), name=f"dense_{number}")
-            forward = recurrent(number, False)
-            if not bidirectional:
-                return forward
-            merge = "sum" if cell == "rnn" and number == layers else "concat"
-            return keras.layers.Bidirectional(
-                forward, merge_mode=merge, backward_layer=recurrent(number, True), name=f"recurrent_{number}"
-            )
-
-        self.temporal_layers = [temporal_layer(number) for number in range(1, layers + 1)]
+        maps = [None] * (layers - 1) + [classes if cell == "rnn" else None]  # units of a layer's own output map
+        self.temporal_layers = [
+            make_temporal_layer(number, cell, units, outputs, bidirectional, recurrent_dropout, seeds)
+            for number, outputs in enumerate(maps, start=1)
+        ]
         self.dropouts = [
             keras.layers.Dropout(dropout, seed=seeds(), name=f"dropout_{number}") for number in range(1, layers + 1)
         ]

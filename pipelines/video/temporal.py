@@ -1,8 +1,9 @@
-"""Parts of the frame classifier besides its recurrent layers: a refining stage, standardisation, pooling, deltas."""
+"""Parts of the frame classifier over time: its recurrent layers, a refining stage, standardisation, pooling, deltas."""
 
 import keras
 import tensorflow as tf
 
+from layers.cells import CELLS
 from layers.lstm import LSTM
 from pipelines.common.seeds import Seeds
 
@@ -54,6 +55,48 @@ class Refinement(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), **self.arguments}
+
+
+def make_temporal_layer(
+    number: int,
+    cell: str,
+    units: int,
+    output_units: int | None,
+    bidirectional: bool,
+    recurrent_dropout: float,
+    seeds: Seeds,
+) -> keras.layers.Layer:
+    """Returns a recurrent layer, in one direction or both; or, with the cell "none", a dense layer with ReLU.
+
+    Args:
+        number: part of the name.
+        output_units: of the output map of a vanilla RNN; those of both directions are added. None: it has no such map.
+    """
+
+    def glorot():
+        return keras.initializers.GlorotUniform(seed=seeds())
+
+    def direction(name: str, backwards: bool):
+        return CELLS[cell](
+            units,
+            return_sequences=True,
+            return_state=not bidirectional,
+            go_backwards=backwards,
+            recurrent_dropout=recurrent_dropout,
+            kernel_initializer=glorot(),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seeds()),
+            seed=seeds(),
+            name=f"{name}_{number}",
+            **({"output_units": output_units} if output_units else {}),
+        )
+
+    if cell == "none":
+        return keras.layers.Dense(units, "relu", kernel_initializer=glorot(), name=f"dense_{number}")
+    forward = direction("forward", False)
+    if not bidirectional:
+        return forward
+    merge, backward = "sum" if output_units else "concat", direction("backward", True)
+    return keras.layers.Bidirectional(forward, merge_mode=merge, backward_layer=backward, name=f"recurrent_{number}")
 
 
 def standardize_video(x, padding_mask=None):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.common.data.labels import as_name
+from pipelines.common.data.tables import as_name
 from pipelines.common.errors import UserError
 from pipelines.video.annotations import frame_labels
 from pipelines.video.clips import Video

@@ -123,28 +123,27 @@ def start_language_model(folder: Path, measured: Measured):
     from layers.text import GENERATION
     from pipelines.common.config import replace
     from pipelines.common.data import corpora
-    from pipelines.common.data.loading import load_vocabulary, streamed
-    from pipelines.sentiment.dataset import on_disk
-    from pipelines.sentiment.language_model.dataset import open_parts
+    from pipelines.common.data.loading import load_vocabulary
+    from pipelines.sentiment.language_model.dataset import load
     from pipelines.sentiment.language_model.model import make_model
     from pipelines.sentiment.language_model.presets import PRESETS
     from pipelines.sentiment.language_model.train import make_step, make_streams
     from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
-    from pipelines.sentiment.stored_reviews import all_texts
-    from pipelines.sentiment.word_ids import encode_all
+    from pipelines.sentiment.reviews import all_texts
+    from pipelines.sentiment.word_ids import encode
 
     config = replace(PRESETS["sample"][1], location=str(folder / "lines.txt"), units=32)
-    texts = open_parts(config.data, config.text.max_characters, on_disk(folder / "cache"))
+    texts = load(config.data, config.text.max_characters, folder / "cache")
     measured.lap("texts")
     path = folder / "vocabulary.txt"
     if not path.exists():
         options = {**vars(config.vocabulary), **vars(config.text)}
-        found = learn_vocabulary(streamed(all_texts(texts["train"])), reserved=GENERATION, **options)
+        found = learn_vocabulary(all_texts(texts["train"]), reserved=GENERATION, **options)
         path.write_text(found.to_text())
     vocabulary = load_vocabulary(path)
     measured.lap("vocabularies")
     preprocessing = Preprocessing(vocabulary, **vars(config.text))
-    encoded = {part: encode_all(found, preprocessing, folder / "cache") for part, found in texts.items()}
+    encoded = {part: encode(found, preprocessing, folder / "cache") for part, found in texts.items()}
     measured.lap("ids")
     measured.found["before training"] = peak_megabytes()
     model = make_model(config, vocabulary)
@@ -175,13 +174,14 @@ def start_sentiment(folder: Path, measured: Measured):
     from pipelines.common.config import replace
     from pipelines.common.data.loading import load_vocabulary
     from pipelines.sentiment import dataset, word_ids
+    from pipelines.sentiment.labels import choose_names
     from pipelines.sentiment.model import make_model
     from pipelines.sentiment.preprocessing import Preprocessing
     from pipelines.sentiment.presets import PRESETS
-    from pipelines.sentiment.train import choose_names, encode_training, make_loss, make_vocabulary
+    from pipelines.sentiment.train import encode_training, make_loss, make_vocabulary
 
     config = replace(PRESETS["sample"][1], location=str(folder), run=folder / "run", group_column="")
-    reviews = dataset.open_parts(config.data, dataset.on_disk(folder / "cache"))
+    reviews = dataset.load(config.data, folder / "cache")
     names = choose_names(config, reviews, None)
     measured.lap("texts")
     path = folder / "vocabulary.txt"

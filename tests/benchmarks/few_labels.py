@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
+from pipelines.sentiment.labels import label_ids
 from pipelines.sentiment.language_model import config as language_model
 from pipelines.sentiment.language_model import model as language_model_model
 from pipelines.sentiment.presets import PRESETS
@@ -38,6 +39,7 @@ from tests.benchmarks.commands import call
 VALIDATED = 500
 EPOCHS = 6
 STARTS = ["warm", "random", "vectors", "frozen", "attention"]
+LABELS = ("negative", "positive")
 RECIPE = ["--epochs", EPOCHS, "--batch-reviews", "16", "--ema", "0.99", "--optimizer", "lazy-adam", "--no-tensorboard"]
 
 
@@ -45,7 +47,8 @@ def write(path: Path, found: Reviews, rows: np.ndarray):
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
-        writer.writerows((found.texts[row], ("negative", "positive")[int(found.labels[row])]) for row in rows)
+        labels = label_ids(found, LABELS)
+        writer.writerows((found.texts[row], LABELS[labels[row]]) for row in rows)
 
 
 def write_vectors(path: Path, learned: language_model_model.Trained):

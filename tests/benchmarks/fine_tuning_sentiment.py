@@ -24,6 +24,7 @@ from pipelines.common.runs import Run
 from pipelines.sentiment import __main__ as sentiment
 from pipelines.sentiment import dataset
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.labels import label_ids
 from pipelines.sentiment.reviews import Reviews
 from tests.benchmarks.commands import call
 
@@ -34,10 +35,9 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+|<br />")
 
 def three_labels(found: Reviews, number: int, seed: int) -> list[tuple[str, str]]:
     """Returns `number` pairs (review, verdict), a third of each verdict; no review is used twice."""
-    random = np.random.default_rng(seed)
+    random, labels = np.random.default_rng(seed), label_ids(found, ("negative", "positive"))
     texts = {
-        label: [found.texts[row] for row in random.permutation(len(found)) if int(found.labels[row]) == label]
-        for label in (0, 1)
+        label: [found.texts[row] for row in random.permutation(len(found)) if labels[row] == label] for label in (0, 1)
     }
     rows = []
     for place in range(number):

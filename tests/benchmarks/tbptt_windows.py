@@ -20,7 +20,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command line does
 
 from layers.text import GENERATION
 from pipelines.common.config import replace
-from pipelines.common.data.loading import text_batches
 from pipelines.common.runs import Run
 from pipelines.sentiment import word_ids
 from pipelines.sentiment.language_model.config import TASK, Config
@@ -28,6 +27,7 @@ from pipelines.sentiment.language_model.dataset import load
 from pipelines.sentiment.language_model.presets import PRESETS
 from pipelines.sentiment.language_model.train import fit, make_streams
 from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.sentiment.reviews import all_texts
 from tests.benchmarks.bench_losses import memory_kilobytes
 
 
@@ -69,7 +69,7 @@ def main():
     wanted = configs(options)
     first = wanted[0]
     parts = load(first.data, first.text.max_characters)
-    texts = text_batches(parts["train"].texts)
+    texts = all_texts(parts["train"])
     vocabulary = learn_vocabulary(texts, reserved=GENERATION, **vars(first.vocabulary), **vars(first.text))
     preprocessing = Preprocessing(vocabulary, **vars(first.text))
     encoded = {part: word_ids.encode(found, preprocessing) for part, found in parts.items()}

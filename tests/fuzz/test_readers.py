@@ -100,7 +100,7 @@ SENTIMENT = data_of(
 
 def load_sentiment(data):
     parts = pipelines.sentiment.dataset.load(data)
-    pipelines.sentiment.dataset.load_unlabelled(data, parts)
+    pipelines.sentiment.dataset.find_unlabelled(data, parts)
 
 
 LINES = data_of({"texts.txt": b"A film.\n\nAnother film, longer.\n"}, {"texts.txt.gz": b"A film.\nB.\n"})

@@ -79,9 +79,11 @@ def on_disk(cache, key: dict, write: Callable[[Append], dict]) -> Arrays:
     return found
 
 
-def in_temporary_files(folder: pathlib.Path, write: Callable[[Append], dict]) -> Arrays:
+def in_temporary_files(folder: pathlib.Path | None, write: Callable[[Append], dict]) -> Arrays:
     """Returns the arrays that `write` appends, mapped from files in a folder that have no name, and so end with their
-    last use."""
+    last use. Without a folder, they are in memory."""
+    if folder is None:
+        return in_memory(write)
     with contextlib.ExitStack() as stack:
         writer = Writer(lambda name: stack.enter_context(tempfile.TemporaryFile(dir=folder)), str(folder))
         facts = writer.write(write)

@@ -1,4 +1,4 @@
-"""Reads CSV, TSV and JSON-lines files, plain or compressed; every error names the file and the line."""
+"""Reads CSV, TSV and JSON-lines files, plain or compressed, and labels in them; every error names the place."""
 
 import collections
 import contextlib
@@ -17,6 +17,7 @@ FORMATS = (".csv", ".tsv", ".jsonl")
 COMPRESSIONS: dict[str, Callable] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = tuple(kind + packed for kind in FORMATS for packed in COMPRESSIONS)
 MAX_CELL_BYTES = 1 << 30  # the default of the csv module is 128 KB
+WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0+")
 
 
 def read_rows(path, columns: Sequence[str], quoting: bool = False) -> Iterator[tuple[int, dict]]:
@@ -179,3 +180,22 @@ def require(columns: Sequence[str], found, where: str, kind: str):
             f"{where}: has the {kind} {', '.join(map(repr, found)) or '(none)'}, but {' and '.join(missing)}"
             f" {'is' if len(missing) == 1 else 'are'} missing; expected {', '.join(columns)}"
         )
+
+
+def as_name(value) -> str:
+    """Returns the value of a cell or JSON field as a name: without white space around it; 1, "1" and 1.0 are "1"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    name = str(value).strip()
+    whole = WHOLE_NUMBER.fullmatch(name)  # pandas writes integers so if a row of the column is empty
+    return whole[1] if whole else name
+
+
+def as_label(value, where: str) -> str:
+    """Returns the name of a label. Raises UserError for what cannot be one: an empty string, NaN, null, 1.5, a list."""
+    name = as_name(value) if isinstance(value, str | int | float) else ""
+    if not name or name.lower() == "nan" or (isinstance(value, float) and not value.is_integer()):
+        raise UserError(f"{where} is {value!r}, expected a name or an integer")
+    return name

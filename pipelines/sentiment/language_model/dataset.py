@@ -13,8 +13,7 @@ epoch has in memory is the order of the texts and where each of them ends; the w
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -26,20 +25,14 @@ from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.data.tables import COMPRESSIONS, read_lines
 from pipelines.common.errors import UserError
 from pipelines.sentiment import dataset
-from pipelines.sentiment.reviews import Reviews, Row, Stream, join, locate
+from pipelines.sentiment.reviews import Reviews, Row, Stream
 from pipelines.sentiment.text_config import DataConfig
 from pipelines.sentiment.word_ids import Texts
 
 TEXT_FILE = ".txt"
 
 
-def load(data: DataConfig, max_characters: int) -> dict[str, Reviews]:
-    """Loads the parts "train" and "validation" into memory: see `open_parts`."""
-    parts = open_parts(data, max_characters, Stream.read)
-    return {part: functools.reduce(join, found) for part, found in parts.items()}
-
-
-def open_parts(data: DataConfig, max_characters: int, read_all: Callable[[Stream], Any]) -> dict[str, list]:
+def load(data: DataConfig, max_characters: int, cache: pathlib.Path | None = None) -> dict[str, list[Reviews]]:
     """Returns the parts "train" and "validation", each as a list of reviews.
 
     They are those that a classifier with the same DataConfig gets. "train" also has the unlabelled reviews, but those
@@ -47,19 +40,19 @@ def open_parts(data: DataConfig, max_characters: int, read_all: Callable[[Stream
 
     Args:
         max_characters: where a longer line of a text file is cut into several texts.
-        read_all: see `sentiment.dataset.open_parts`.
+        cache: folder of corpora that the texts are read into, once. None: they are in memory.
 
     Raises:
         UserError: The data does not exist or is invalid, or nothing is held out.
     """
-    where = locate(data)
+    where = dataset.locate(data)
     if isinstance(where, pathlib.Path) and where.is_file() and is_text(where):
-        texts = read_all(open_text(where, max_characters))
+        texts = open_text(where, max_characters).read(cache)
         rest, held_out = dataset.split_off(texts, data.validation_share, data)
         return {"train": [rest], "validation": [held_out]}
-    parts = dataset.open_parts(data, read_all, labelled=False)
+    parts = dataset.load(data, cache, labelled=False)
     require_part("validation", parts, data.location, HELD_OUT)
-    unlabelled = dataset.find_unlabelled(data, parts, read_all)
+    unlabelled = dataset.find_unlabelled(data, parts, cache)
     train = [parts["train"]] if unlabelled is None else [parts["train"], unlabelled]
     return {"train": train, "validation": [parts["validation"]]}
 

@@ -6,7 +6,7 @@ from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.text import GENERATION, Vocabulary
 from pipelines.common.data import corpora
-from pipelines.common.data.loading import load_vocabulary, streamed
+from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
 from pipelines.common.runs import Run
@@ -14,15 +14,14 @@ from pipelines.common.training import strategies
 from pipelines.common.training.loop import Trainer
 from pipelines.common.training.prologue import train_run
 from pipelines.common.training.tbptt import TruncatedBPTT
-from pipelines.sentiment.dataset import on_disk
 from pipelines.sentiment.evaluate import report_cut
 from pipelines.sentiment.language_model.config import TASK, Config
-from pipelines.sentiment.language_model.dataset import Streams, open_parts
+from pipelines.sentiment.language_model.dataset import Streams, load
 from pipelines.sentiment.language_model.evaluate import make_perplexity
 from pipelines.sentiment.language_model.model import LanguageModel, make_model
 from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, learn_vocabulary
-from pipelines.sentiment.stored_reviews import all_texts
-from pipelines.sentiment.word_ids import Texts, encode_all
+from pipelines.sentiment.reviews import all_texts
+from pipelines.sentiment.word_ids import Texts, encode
 
 
 def train(config: Config, preset: str | None = None) -> dict:
@@ -33,15 +32,15 @@ def train(config: Config, preset: str | None = None) -> dict:
 def train_new(run: Run, config: Config) -> dict:
     """Trains a run, or resumes it. Its folder is created after the data was checked."""
     cache = config.run.parent / corpora.CACHE
-    texts = open_parts(config.data, config.text.max_characters, on_disk(cache))
+    texts = load(config.data, config.text.max_characters, cache)
     if (run.path / VOCABULARY_FILE).is_file():
         vocabulary = load_vocabulary(run.path / VOCABULARY_FILE)
     else:
         vocabulary = learn_vocabulary(
-            streamed(all_texts(texts["train"])), reserved=GENERATION, **vars(config.vocabulary), **vars(config.text)
+            all_texts(texts["train"]), reserved=GENERATION, **vars(config.vocabulary), **vars(config.text)
         )
     preprocessing = Preprocessing(vocabulary, **vars(config.text))
-    encoded = {part: encode_all(found, preprocessing, cache) for part, found in texts.items()}
+    encoded = {part: encode(found, preprocessing, cache) for part, found in texts.items()}
     for part, found in encoded.items():
         if not len(found.ids):
             raise UserError(f"--data {config.data.location} has no word in the part {part}")

@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 
 from layers.text import PADDING, RESERVED, Vocabulary
-from pipelines.common.data import batching, ranks
+from pipelines.common.data import batching, splits
 from pipelines.common.errors import UserError
-from pipelines.sentiment import augmentation, dataset, pieces, stored_reviews, word_ids
+from pipelines.sentiment import augmentation, dataset, pieces, reviews, word_ids
 from pipelines.sentiment.augmentation import Augmentation
 from pipelines.sentiment.config import DataConfig
+from pipelines.sentiment.labels import label_ids, label_targets, name_labels
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import Stream
 
@@ -52,33 +53,33 @@ def make_data(folder, layout: str, make, number: int = 1_500) -> DataConfig:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parts_on_disk_are_those_in_memory(tmp_path, make, monkeypatch, layout):
-    monkeypatch.setattr(ranks, "RUN", 100)
+    monkeypatch.setattr(splits, "RUN", 100)
     (tmp_path / "data").mkdir()
     data = make_data(tmp_path / "data", layout, make)
-    memory, on_disk = dataset.load(data), dataset.on_disk(tmp_path / "cache")
-    stored = dataset.open_parts(data, on_disk)
+    memory, cache = dataset.load(data), tmp_path / "cache"
+    stored = dataset.load(data, cache)
     assert list(stored) == list(memory) == (["train", "test", "validation"] if layout != "folder" else list(memory))
     for part, found in stored.items():
-        assert list(found.texts) == memory[part].texts and len(found) > 3
-        assert list(found.places) == memory[part].places
-        labels, codes = found.coded_labels()
-        assert [labels[code] for code in codes] == memory[part].labels
-        np.testing.assert_array_equal(dataset.label_ids(found, NAMES), dataset.label_ids(memory[part], NAMES))
-    assert dataset.name_labels(stored["train"], (), stored["validation"]) == NAMES
-    unlabelled = dataset.load_unlabelled(data, memory), dataset.find_unlabelled(data, stored, on_disk)
+        assert found.corpus.folder.parent == cache and memory[part].corpus.folder is None
+        assert list(found.texts) == list(memory[part].texts) and len(found) > 3
+        assert list(found.places) == list(memory[part].places)
+        np.testing.assert_array_equal(found.ranks(), memory[part].ranks())
+        np.testing.assert_array_equal(label_ids(found, NAMES), label_ids(memory[part], NAMES))
+    assert name_labels(stored["train"], (), stored["validation"]) == NAMES
+    unlabelled = dataset.find_unlabelled(data, memory), dataset.find_unlabelled(data, stored, cache)
     if layout.startswith("file"):
         assert unlabelled == (None, None)
     else:
         texts = {text for part in ("test", "validation") for text in memory[part].texts}
-        assert list(unlabelled[1].texts) == unlabelled[0].texts and not texts & set(unlabelled[0].texts)
+        assert list(unlabelled[1].texts) == list(unlabelled[0].texts) and not texts & set(unlabelled[0].texts)
 
     def refused(*_):
         raise AssertionError("a restart reads the reviews again")
 
-    for module, name in ((stored_reviews, "write_reviews"), (stored_reviews, "ranks"), (stored_reviews, "hashes")):
-        monkeypatch.setattr(module, name, refused)
-    again = dataset.open_parts(data, on_disk)
-    dataset.find_unlabelled(data, again, on_disk)
+    for name in ("write_reviews", "write_ranks", "write_hashes"):
+        monkeypatch.setattr(reviews, name, refused)
+    again = dataset.load(data, cache)
+    dataset.find_unlabelled(data, again, cache)
     assert {part: found.key() for part, found in again.items()} == {part: found.key() for part, found in stored.items()}
 
 
@@ -86,12 +87,12 @@ def test_a_wrong_label_is_named_by_its_line(tmp_path, make):
     path = tmp_path / "reviews.jsonl"
     labels = ["good", "bad"] * 20
     path.write_text("".join(json.dumps({"text": f"{n}", "label": label}) + "\n" for n, label in enumerate(labels)))
-    stored = dataset.open_parts(DataConfig(location=str(path)), dataset.on_disk(tmp_path / "cache"))["train"]
+    stored = dataset.load(DataConfig(location=str(path)), tmp_path / "cache")["train"]
     first = next(int(text) for text, label in zip(stored.texts, stored.coded_labels()[1], strict=True) if label == 1)
     with pytest.raises(
         UserError, match=rf"reviews.jsonl, line {first + 1}: the label is 'bad', expected one of good, "
     ):
-        dataset.label_ids(stored, ("good", "fair"))
+        label_ids(stored, ("good", "fair"))
 
 
 def test_a_bad_row_leaves_nothing_but_its_message(tmp_path, command, tiny, capsys):
@@ -102,11 +103,11 @@ def test_a_bad_row_leaves_nothing_but_its_message(tmp_path, command, tiny, capsy
     assert not (tmp_path / "run").exists() and not list(tmp_path.rglob("*.array"))
 
 
-def batches_of_lists(reviews, preprocessing, seed, epoch, max_rows, max_words):
+def batches_of_lists(found, preprocessing, seed, epoch, max_rows, max_words):
     """Yields (ids, rows, labels) of an epoch by the definition, in lists of Python."""
-    texts = preprocessing(tf.constant(reviews.texts))[0].to_list()
+    texts = preprocessing(tf.constant(list(found.texts)))[0].to_list()
     lengths = np.maximum([len(text) for text in texts], 1)
-    random = np.random.default_rng((seed, epoch))
+    labels, random = label_ids(found, NAMES), np.random.default_rng((seed, epoch))
     order = np.argsort(-(np.log(lengths) + random.uniform(0, batching.JITTER, len(texts))), kind="stable").tolist()
     sizes = batching.batch_sizes(np.sort(lengths)[::-1], max_rows, max_words)
     starts = [0, *itertools.accumulate(sizes)]
@@ -114,14 +115,14 @@ def batches_of_lists(reviews, preprocessing, seed, epoch, max_rows, max_words):
         rows = order[starts[number] : starts[number + 1]]
         time = batching.padded_length(max(lengths[row] for row in rows))
         ids = [texts[row] + [PADDING] * (time - len(texts[row])) for row in rows]
-        yield ids, rows, [NAMES.index(reviews.labels[row]) for row in rows], sizes[number]
+        yield ids, rows, labels[rows], sizes[number]
 
 
 def labelled(data, preprocessing, tmp_path) -> word_ids.LabelledTexts:
     """Returns the training reviews, on disk."""
-    stored = dataset.open_parts(data, dataset.on_disk(tmp_path / "cache"))["train"]
-    texts = word_ids.encode_all([stored], preprocessing, tmp_path / "cache")
-    return word_ids.LabelledTexts(**vars(texts), targets=word_ids.targets_of(stored, NAMES))
+    stored = dataset.load(data, tmp_path / "cache")["train"]
+    texts = word_ids.encode([stored], preprocessing, tmp_path / "cache")
+    return word_ids.LabelledTexts(**vars(texts), targets=label_targets(stored, NAMES))
 
 
 def test_batches_from_disk_are_those_of_the_definition(tmp_path, make, preprocessing):
@@ -157,14 +158,13 @@ def test_batches_do_not_outlive_their_epoch(tmp_path, make, preprocessing):
 
 def test_ids_are_written_once_for_what_they_depend_on(tmp_path, make, preprocessing, monkeypatch):
     data = make_data(tmp_path, "file", make)
-    on_disk = dataset.on_disk(tmp_path / "cache")
-    parts = list(dataset.open_parts(data, on_disk).values())
+    parts = list(dataset.load(data, tmp_path / "cache").values())
     few = Preprocessing(preprocessing.vocabulary, **{**LIMITS, "max_words": 5})
     more = Preprocessing(preprocessing.vocabulary.extend(Vocabulary([*RESERVED, "so"])), **LIMITS)
-    other = dataset.open_parts(dataclasses.replace(data, split_seed=7), on_disk)["train"]
+    other = dataset.load(dataclasses.replace(data, split_seed=7), tmp_path / "cache")["train"]
     tried = [(parts[:1], preprocessing), (parts[:2], preprocessing), (parts[:1], few), (parts[:1], more)]
     tried.append(([other], preprocessing))
-    found = [word_ids.encode_all(*each, tmp_path / "cache") for each in tried]
+    found = [word_ids.encode(*each, tmp_path / "cache") for each in tried]
     assert len({texts.folder for texts in found}) == 5
 
     def refused(*_):
@@ -172,12 +172,12 @@ def test_ids_are_written_once_for_what_they_depend_on(tmp_path, make, preprocess
 
     monkeypatch.setattr(word_ids, "write_ids", refused)
     for texts, each in zip(found, tried, strict=True):
-        again = word_ids.encode_all(*each, tmp_path / "cache")
+        again = word_ids.encode(*each, tmp_path / "cache")
         np.testing.assert_array_equal(again.ids, texts.ids)
         assert again.cut == texts.cut
     assert found[2].cut > found[0].cut == 0
     monkeypatch.undo()
-    memory = word_ids.encode_all(parts[:2], preprocessing)
+    memory = word_ids.encode(parts[:2], preprocessing)
     np.testing.assert_array_equal(memory.ids, found[1].ids)
     np.testing.assert_array_equal(memory.splits, found[1].splits)
     assert memory.folder is None

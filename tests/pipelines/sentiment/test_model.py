@@ -6,7 +6,7 @@ import pytest
 
 from layers.pooling import AttentionPooling
 from layers.text import PADDING, UNKNOWN
-from pipelines.sentiment.model import WordDropout, attention_model, build_model, forward_layer
+from pipelines.sentiment.model import WordDropout, attention_model, build_model, recurrent_layers
 
 SIZES = {"vocabulary_size": 9, "classes": 3, "units": 4, "layers": 1, "embedding_units": 5}
 SIZES |= {"embedding_dropout": 0.3, "word_dropout": 0.3, "recurrent_dropout": 0.0, "dropout": 0.3, "seed": 1}
@@ -69,7 +69,8 @@ def test_the_directions_have_different_initial_weights():
     first, second = layer.forward_layer.get_weights(), layer.backward_layer.get_weights()
     assert not np.allclose(first[0], second[0])
     assert not np.allclose(first[1], second[1])
-    assert forward_layer(build(bidirectional=False)).name == "forward_1"
+    ((only,),) = recurrent_layers(build(bidirectional=False))
+    assert only.name == "forward_1"
 
 
 def test_the_seed_makes_weights_and_dropout_repeatable():

@@ -12,7 +12,7 @@ from pipelines.sentiment.config import Config, DataConfig
 from pipelines.sentiment.export import Classifier
 from pipelines.sentiment.model import load_trained
 from pipelines.sentiment.pieces import Pieces
-from pipelines.sentiment.reviews import Reviews, join
+from pipelines.sentiment.reviews import Reviews, in_memory
 from tests import killing
 
 PIECES = ["--pieces", "0.5", "--label-pieces"]
@@ -25,6 +25,10 @@ class School:
     data: pathlib.Path
     teachers: tuple[pathlib.Path, pathlib.Path]
     arguments: list
+
+
+def reviews_of(texts) -> Reviews:
+    return in_memory((text, text, text, text) for text in texts)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +59,10 @@ def test_targets_are_the_predictions_of_the_teachers_export(school, student):
     assert trained[0].preprocessing.vocabulary.words != trained[1].preprocessing.vocabulary.words
     config = from_json(Config, Run.open(student, "sentiment").config)
     assert config.transfer.teachers == school.teachers
-    texts = dataset.load_unlabelled(config.data, dataset.load(config.data)).texts
+    texts = list(dataset.find_unlabelled(config.data, dataset.load(config.data)).texts)
     expected = Classifier(trained).classify(np.array(texts))["probabilities"]
     np.testing.assert_allclose(np.load(student / "pseudo_labels.npy"), expected, atol=1e-5)
-    reviews = Reviews(texts, texts, texts, texts)
+    reviews = reviews_of(texts)
     swapped = self_training.predict_probabilities(trained[0], reviews, ("positive", "negative"))
     alone = Classifier(trained[:1]).classify(np.array(texts))["probabilities"]
     np.testing.assert_allclose(swapped, alone.numpy()[:, ::-1], atol=1e-5)
@@ -84,12 +88,12 @@ def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
     run = Run.open(reader, "sentiment")
     trained, config = load_trained(run), from_json(Config, run.config)
     parts = dataset.load(config.data)
-    training = join(parts["train"], dataset.load_unlabelled(config.data, parts))
+    training = [parts["train"], dataset.find_unlabelled(config.data, parts)]
     found = np.load(reader / "piece_labels.npy")
-    assert found.shape == (2, len(training), 2) and found.dtype == np.float32
+    assert found.shape == (2, sum(map(len, training)), 2) and found.dtype == np.float32
     texts = word_ids.encode(training, trained.preprocessing)
     pieces = Pieces(texts, trained.preprocessing.vocabulary, config.training.seed)
-    split, _ = trained.preprocessing.split(np.array(training.texts))
+    split, _ = trained.preprocessing.split(np.array([text for part in training for text in part.texts]))
     teachers = [load_trained(Run.open(path, "sentiment")) for path in school.teachers]
     for epoch in (0, 1):
         spans = pieces.draw(epoch, 0.5)
@@ -99,11 +103,11 @@ def test_teachers_label_the_pieces_of_all_training_reviews(school, reader):
         rows = np.flatnonzero(spans.is_piece)
         words = [split[row].numpy()[begins[row] : begins[row] + spans.lengths[row]] for row in rows]
         said = [b" ".join(each).decode() for each in words]
-        reviews = Reviews(said, said, said, said)
+        reviews = reviews_of(said)
         expected = np.zeros([len(rows), 2])
         for teacher in teachers:
             predict = self_training.piece_predictor(teacher, parts["validation"], config)
-            probabilities = predict(word_ids.encode(reviews, teacher.preprocessing))
+            probabilities = predict(word_ids.encode([reviews], teacher.preprocessing))
             expected += probabilities[:, [teacher.names.index(name) for name in trained.names]] / 2
         np.testing.assert_allclose(found[epoch][rows], expected, atol=1e-5)
 
@@ -115,10 +119,10 @@ def test_teachers_are_calibrated_before_they_label_pieces(school):
     head = teacher.model.get_layer("head")
     head.set_weights([50 * weight for weight in head.get_weights()])  # much too certain
     pieces = ["good", "bad film", "the film was lovely and"]
-    reviews = Reviews(pieces, pieces, pieces, pieces)
+    reviews = reviews_of(pieces)
     plain = self_training.predict_probabilities(teacher, reviews, teacher.names)
     predict = self_training.piece_predictor(teacher, dataset.load(config.data)["validation"], config)
-    calibrated = predict(word_ids.encode(reviews, teacher.preprocessing))
+    calibrated = predict(word_ids.encode([reviews], teacher.preprocessing))
     assert (calibrated.max(axis=1) < plain.max(axis=1) - 0.01).all()
     np.testing.assert_allclose(calibrated.sum(axis=1), 1, rtol=1e-5)
 
@@ -171,7 +175,7 @@ def test_the_student_learns_the_pseudo_labels(school, student, tmp_path, command
         run = make_unfinished(student, tmp_path / f"run{label}", np.eye(2)[[label] * 60])
         assert command(*school.arguments, "--run", run) == 0
         trained = load_trained(Run.open(run, "sentiment"))
-        said.append(self_training.predict_probabilities(trained, Reviews(texts, texts, texts, texts), trained.names))
+        said.append(self_training.predict_probabilities(trained, reviews_of(texts), trained.names))
     assert (said[0][:, 0] > said[1][:, 0] + 0.1).all()
 
 
@@ -216,12 +220,12 @@ def test_unlabelled_reviews_that_are_held_out_are_left_out(tmp_path, make, capsy
     write_csv(tmp_path / "unsup.csv", [{**row, "text": f"{row['text']} {number}"} for number, row in enumerate(rows)])
     data = DataConfig(location=str(tmp_path), group_column="film")
     parts = dataset.load(data)
-    found = dataset.load_unlabelled(data, parts)
+    found = dataset.find_unlabelled(data, parts)
     assert set(found.groups) == set(parts["train"].groups)
     assert f"left out {80 - len(found)} reviews" in capsys.readouterr().err
     write_csv(tmp_path / "test.csv", [{**rows[0], "text": found.texts[0]}, rows[1]])
     parts = dataset.load(data)
-    again = dataset.load_unlabelled(data, parts)
+    again = dataset.find_unlabelled(data, parts)
     assert set(again.groups) == set(parts["train"].groups) > set(parts["test"].groups)
     assert found.texts[0] not in again.texts
 

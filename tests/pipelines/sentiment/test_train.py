@@ -15,6 +15,7 @@ from pipelines.common.runs import Run
 from pipelines.sentiment import dataset, fine_tuning, word_ids
 from pipelines.sentiment import train as sentiment_train
 from pipelines.sentiment.config import Config
+from pipelines.sentiment.labels import label_ids
 from pipelines.sentiment.model import build_model, load_trained
 from pipelines.sentiment.train import make_loss, perturbation
 
@@ -315,8 +316,8 @@ def test_a_mixture_with_the_reviews_of_the_run_before(shared):
     found = fine_tuning.draw_mixture(config, base, new)
     assert [len(found[name]) for name in fine_tuning.MIXTURES.values()] == [30, 6]
     for part, name in fine_tuning.MIXTURES.items():
-        label = dict(zip(own[part].texts, dataset.label_ids(own[part], base.names), strict=True))
-        assert [base.names[label[text]] for text in found[name].texts] == found[name].labels
+        label = dict(zip(own[part].texts, label_ids(own[part], base.names), strict=True))
+        assert [label[text] for text in found[name].texts] == label_ids(found[name], base.names).tolist()
     many = {part: own["train"].take([0] * 10**5) for part in new}
     found = fine_tuning.draw_mixture(config, base, many)
     assert len(found["mixture in train"]) == len(own["train"])

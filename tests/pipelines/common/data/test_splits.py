@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.common.data.splits import ranks_of, split, split_ranks
+from pipelines.common.data import splits
+from pipelines.common.data.splits import ranks, ranks_of, split, split_ranks
 from pipelines.common.errors import UserError
 
 
@@ -51,3 +52,18 @@ def test_numbered_groups_are_split_as_groups_are():
         rows = np.flatnonzero(random.random(40) < 0.7)  # some of the rows: not all numbers occur
         found = split_ranks(ranks_of(groups)[rows], size, seed, "here", "two groups")
         assert [part.tolist() for part in found] == split_by_the_definition([groups[row] for row in rows], size, seed)
+
+
+@pytest.mark.parametrize("run", [1, 7, 64, 1000])
+def test_ranks_are_those_of_texts_in_memory(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(splits, "RUN", run)
+    random = np.random.default_rng(1)
+    texts = ["".join(random.choice(list("abÄ狗\U0001f600 "), random.integers(0, 4))) for _ in range(300)]
+    assert len(set(texts)) < 200
+    for folder in (tmp_path, None):
+        np.testing.assert_array_equal(ranks(iter(texts), folder), ranks_of(texts))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ranks_of_no_texts(tmp_path):
+    assert ranks([], tmp_path).shape == (0,)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.sentiment import stored_reviews, word_ids
-from pipelines.sentiment.dataset import on_disk
-from pipelines.sentiment.language_model.dataset import Streams, load, open_parts
+from pipelines.sentiment import reviews, word_ids
+from pipelines.sentiment.language_model.dataset import Streams, load
 from pipelines.sentiment.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.sentiment.text_config import DataConfig
 
@@ -37,10 +36,10 @@ def test_windows_from_disk_are_those_from_memory(data, tmp_path, monkeypatch):
         raise AssertionError("a restart reads or encodes again")
 
     memory, cache = load(data, 60), tmp_path / "cache"
-    vocabulary = learn_vocabulary([tf.constant(memory["train"].texts)], vocabulary_size=0, min_count=1, **LIMITS)
+    vocabulary = learn_vocabulary(reviews.all_texts(memory["train"]), vocabulary_size=0, min_count=1, **LIMITS)
     preprocessing = Preprocessing(vocabulary, **LIMITS)
-    parts = open_parts(data, 60, on_disk(cache))
-    found = {part: word_ids.encode_all(each, preprocessing, cache) for part, each in parts.items()}
+    parts = load(data, 60, cache)
+    found = {part: word_ids.encode(each, preprocessing, cache) for part, each in parts.items()}
     for part, texts in found.items():
         expected = word_ids.encode(memory[part], preprocessing)
         np.testing.assert_array_equal(texts.ids, expected.ids)
@@ -52,9 +51,9 @@ def test_windows_from_disk_are_those_from_memory(data, tmp_path, monkeypatch):
         assert streams[0].windows == streams[1].windows > 20
         for one, other in zip(*(each.epoch(2).as_numpy_iterator() for each in streams), strict=True):
             tf.nest.map_structure(np.testing.assert_array_equal, one, other)
-    for module, name in ((stored_reviews, "write_reviews"), (word_ids, "write_ids")):
+    for module, name in ((reviews, "write_reviews"), (word_ids, "write_ids")):
         monkeypatch.setattr(module, name, refused)
-    again = word_ids.encode_all(open_parts(data, 60, on_disk(cache))["train"], preprocessing, cache)
+    again = word_ids.encode(load(data, 60, cache)["train"], preprocessing, cache)
     np.testing.assert_array_equal(again.ids, found["train"].ids)
 
 

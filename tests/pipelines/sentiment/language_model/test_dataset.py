@@ -10,15 +10,17 @@ from pipelines.common.errors import UserError
 from pipelines.sentiment import config as classifier
 from pipelines.sentiment import dataset
 from pipelines.sentiment.language_model.dataset import Lookup, Streams, count_steps, cut_line, load
-from pipelines.sentiment.reviews import Reviews
+from pipelines.sentiment.reviews import all_texts
 from pipelines.sentiment.text_config import DataConfig
 from pipelines.sentiment.word_ids import Texts
 
 # Loading --------------------------------------------------------------------------------------------------------------
 
 
-def loaded(location, max_characters=50_000, **changes) -> dict[str, Reviews]:
-    return load(DataConfig(location=str(location), **{"validation_share": 0.25, **changes}), max_characters)
+def loaded(location, max_characters=50_000, **changes) -> dict[str, list[str]]:
+    """Returns the texts of each part."""
+    data = DataConfig(location=str(location), **{"validation_share": 0.25, **changes})
+    return {part: list(all_texts(found)) for part, found in load(data, max_characters).items()}
 
 
 def lines(number: int, name: str = "text") -> list[str]:
@@ -30,10 +32,10 @@ def test_training_and_unlabelled_reviews_without_the_test(tmp_path):
     (tmp_path / "unsup.jsonl").write_text("".join(f'{{"text": "{line}"}}\n' for line in lines(22)))
     (tmp_path / "test.csv").write_bytes(b"\xff no table")
     parts = loaded(tmp_path)
-    held_out = parts["validation"].texts
+    held_out = parts["validation"]
     assert len(held_out) == 5
     own = [text for text in lines(20) if text not in held_out]
-    assert sorted(parts["train"].texts) == sorted([*own, *own, "text 20", "text 21"])
+    assert sorted(parts["train"]) == sorted([*own, *own, "text 20", "text 21"])
 
 
 def test_unlabelled_reviews_of_held_out_films_are_left_out(tmp_path, capsys):
@@ -43,9 +45,9 @@ def test_unlabelled_reviews_of_held_out_films_are_left_out(tmp_path, capsys):
     (tmp_path / "unsup.csv").write_text("text,film\n" + "".join(f"{text},{film}\n" for text, film in unlabelled))
     (tmp_path / "test.csv").write_text("text,film\nlast,film 3\n")
     parts = loaded(tmp_path, group_column="film")
-    (film,) = set(parts["validation"].groups)
+    (film,) = {dict(rows)[text] for text in parts["validation"]}
     kept = [text for text, its in unlabelled if its != film]
-    assert parts["train"].texts[15:] == kept
+    assert parts["train"][15:] == kept
     assert len(kept) == 8
     assert "left out 2 reviews" in capsys.readouterr().err
 
@@ -56,21 +58,22 @@ def test_the_folders_of_acl_imdb(tmp_path):
         for number in range(4):
             (tmp_path / folder / f"{number}_7.txt").write_text(f"{folder} {number}")
     parts = loaded(tmp_path)
-    texts = parts["train"].texts + parts["validation"].texts
+    texts = parts["train"] + parts["validation"]
     assert len(texts) == 12 and not any(text.startswith("test") for text in texts)
-    assert [text for text in parts["train"].texts if "unsup" in text] == [f"train/unsup {n}" for n in range(4)]
+    assert [text for text in parts["train"] if "unsup" in text] == [f"train/unsup {n}" for n in range(4)]
     for name in ("pos", "neg", "unsup"):
         urls = "".join(f"http://film{number % 2}/usercomments\n" for number in range(4))
         (tmp_path / "train" / f"urls_{name}.txt").write_text(urls)
     parts = loaded(tmp_path, group_column="film")
-    assert set(parts["train"].groups).isdisjoint(parts["validation"].groups)
+    films = [{int(text[-1]) % 2 for text in parts[part]} for part in ("train", "validation")]
+    assert films[0].isdisjoint(films[1])
     assert len(parts["train"]) == 6 and len(parts["validation"]) == 4  # two unlabelled ones are of its film
 
 
 def test_the_test_part_of_a_single_file_is_not_read(tmp_path):
     (tmp_path / "reviews.csv").write_text("text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(40)))
     path = tmp_path / "reviews.csv"
-    texts = [text for part in loaded(path).values() for text in part.texts]
+    texts = [text for part in loaded(path).values() for text in part]
     tested = dataset.load(classifier.DataConfig(location=str(path), validation_share=0.25))["test"].texts
     assert len(tested) == 4 and not set(tested) & set(texts)
 
@@ -79,9 +82,9 @@ def test_a_text_file(tmp_path):
     path = tmp_path / "book.txt.gz"
     path.write_bytes(gzip.compress(("\n\n".join(lines(11)) + "\n  \n" + "ab cde f " * 3).encode()))
     parts = loaded(path, max_characters=9)
-    found = parts["train"].texts + parts["validation"].texts
+    found = parts["train"] + parts["validation"]
     assert sorted(found) == sorted([*lines(11), "ab cde f", " ab cde f", " ab cde f"])
-    assert set(parts["train"].texts).isdisjoint(parts["validation"].texts)
+    assert set(parts["train"]).isdisjoint(parts["validation"])
 
 
 def test_a_line_without_spaces_is_cut():
