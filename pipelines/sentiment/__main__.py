@@ -1,12 +1,12 @@
-"""python -m pipelines.sentiment: parses the command line and calls the command."""
+"""python -m pipelines.sentiment: parses the command line and runs a command."""
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from pipelines.common import cli, named_runs
+from pipelines.common.commands import Commands, described
 from pipelines.common.config import expand_home, from_json
 from pipelines.common.errors import UserError
-from pipelines.common.options import Export, Release
 from pipelines.common.runs import Run
 from pipelines.common.serving.first_use import require_export
 from pipelines.sentiment.config import Config
@@ -18,13 +18,35 @@ from pipelines.sentiment.presets import PRESETS
 TASK = "sentiment"
 
 
-def train(arguments: list[str]):
-    """Train a preset on labelled reviews, or resume it."""
-    preset, config = cli.parse_preset(TASK, "train", adapt_presets(arguments), arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.train import train
+@cli.quiet_imports()
+def function_of(command: str) -> Callable:
+    """Imports the function of a command, and TensorFlow with it."""
+    function: Callable
+    match command:
+        case "train":
+            from pipelines.sentiment.train import train as function
+        case "evaluate":
+            from pipelines.sentiment.evaluate import evaluate as function
+        case "export":
+            from pipelines.sentiment.export import export as function
+        case "predict":
+            from pipelines.sentiment.predict import predict as function
+        case "release":
+            from pipelines.sentiment.release import release as function
+        case "pretrain":
+            from pipelines.sentiment.language_model.train import train as function
+        case "generate":
+            from pipelines.sentiment.language_model.predict import generate as function
+    return function
 
-    train(config, preset)
+
+SHARED = Commands(TASK, Config, PRESETS, Evaluate, function_of, data="the reviews")
+make_export = SHARED.make_export
+
+
+def train(arguments: list[str]):
+    preset, config = cli.parse_preset(TASK, "train", adapt_presets(arguments), arguments)
+    function_of("train")(config, preset)
 
 
 def adapt_presets(arguments: list[str]) -> dict:
@@ -52,84 +74,32 @@ def adapt_presets(arguments: list[str]) -> dict:
     return PRESETS | {arguments[0]: (description, config.starting_from(learned, start))}
 
 
-def pretrain(arguments: list[str]):
-    """Train a language model on all texts of a data set, for --init-from and generate."""
-    preset, config = cli.parse_preset(TASK, "pretrain", LANGUAGE_MODELS, arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.language_model.train import train
-
-    train(config, preset)
-
-
-def fine_tune(arguments: list[str]):
-    """Train another run further, on other data and labels."""
-    config = cli.parse_fine_tuning(TASK, Config, arguments, "the reviews")
-    with cli.quiet_imports():
-        from pipelines.sentiment.train import train
-
-    train(config)
-
-
-def evaluate(arguments: list[str]):
-    """Score a run on labelled reviews."""
-    options = cli.parse(TASK, "evaluate", Evaluate, arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.evaluate import evaluate
-
-    evaluate(options)
-
-
-def export(arguments: list[str]):
-    """Write a SavedModel that takes strings, of a run or of the average of several."""
-    print(make_export(cli.parse(TASK, "export", Export, arguments)))
-
-
-def make_export(options: Export) -> Path:
-    """Writes an export, and returns its folder."""
-    with cli.quiet_imports():
-        from pipelines.sentiment.export import export
-
-    return export(options)
-
-
-def release(arguments: list[str]):
-    """Write a small, documented folder of a run, which is a run as well."""
-    options = cli.parse(TASK, "release", Release, arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.release import release
-
-    print(release(options))
-
-
 def predict(arguments: list[str]) -> int:
-    """Label texts with an export, a JSON object in each line."""
     options = cli.parse(TASK, "predict", Predict, arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.predict import predict
-
     require_export(options.model, TASK, make_export)
-    return predict(options.model, options.input, options.picture)
+    return function_of("predict")(options.model, options.input, options.picture)
+
+
+def pretrain(arguments: list[str]):
+    preset, config = cli.parse_preset(TASK, "pretrain", LANGUAGE_MODELS, arguments)
+    function_of("pretrain")(config, preset)
 
 
 def generate(arguments: list[str]) -> int:
-    """Generate texts with a language model, from a prefix."""
     options = cli.parse(TASK, "generate", Generate, arguments)
-    with cli.quiet_imports():
-        from pipelines.sentiment.language_model.predict import generate
-
     require_export(options.run, language_model.TASK, make_export, TASK)
-    return generate(options.run, options.decoding, options.number)
+    return function_of("generate")(options.run, options.decoding, options.number)
 
 
 COMMANDS = {
-    "train": train,
-    "evaluate": evaluate,
-    "export": export,
-    "predict": predict,
-    "fine-tune": fine_tune,
-    "release": release,
-    "pretrain": pretrain,
-    "generate": generate,
+    "train": described("Train a preset on labelled reviews, or resume it.", train),
+    "evaluate": described("Score a run on labelled reviews.", SHARED.evaluate),
+    "export": described("Write a SavedModel that takes strings, of a run or of the average of several.", SHARED.export),
+    "predict": described("Label texts with an export, a JSON object in each line.", predict),
+    "fine-tune": described("Train another run further, on other data and labels.", SHARED.fine_tune),
+    "release": described("Write a small, documented folder of a run, which is a run as well.", SHARED.release),
+    "pretrain": described("Train a language model on all texts of a data set, for --init-from and generate.", pretrain),
+    "generate": described("Generate texts with a language model, from a prefix.", generate),
 }
 
 
