@@ -216,4 +216,5 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
             **super().get_config(),
             "output_units": self.output_units,
             "output_activation": keras.activations.serialize(self.output_activation),
+            "seed": self.cell.seed,  # SimpleRNN leaves it out; Bidirectional makes its two layers of the configuration
         }

@@ -170,3 +170,15 @@ def test_a_cell_with_an_output_layer_feeds_the_next_of_a_stack():
     layer = keras.layers.RNN(cells, return_sequences=True)
     assert layer(np.ones(SHAPE, "float32")).shape == (5, 4, 2)
     assert cells[1].kernel.shape == (4, 2)
+
+
+def test_both_directions_have_the_seed_of_their_dropout():
+    x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+
+    def outputs():
+        layer = keras.layers.Bidirectional(VanillaRNN(5, recurrent_dropout=0.5, dropout=0.5, seed=3))
+        layer.build(x.shape)
+        layer.set_weights([np.ones(weight.shape) / 4 for weight in layer.weights if weight.trainable])
+        return layer(x, training=True).numpy()
+
+    np.testing.assert_array_equal(outputs(), outputs())
