@@ -3,6 +3,7 @@ import inspect
 import math
 import re
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,15 @@ def test_the_message_names_the_field_and_what_was_expected():
     ]:
         with pytest.raises(UserError, match=expected):
             from_json(SentimentConfig, {group: {field: value}})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_fields_are_refused_by_name(kind):
+    for change, name in (({"colour": "red"}, "colour"), ({"training": {"speed": 3}}, "training.speed")):
+        with pytest.raises(UserError, match=f"has an unknown field {name}"):
+            from_json(kind, {**as_json(kind()), **change})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not LanguageModelConfig])
+def test_a_fine_tuned_run_is_beside_its_base(kind):
+    assert kind().for_fine_tuning(Path("runs/one")).run == Path("runs/one-finetuned")

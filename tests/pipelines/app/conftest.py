@@ -8,11 +8,7 @@ import warnings
 
 import pytest
 
-from tests.pipelines.captioning.conftest import shared as captioning_run  # noqa: F401 (fixtures)
-from tests.pipelines.sentiment.conftest import shared as sentiment_run  # noqa: F401
 from tests.pipelines.serve.conftest import Client, runs  # noqa: F401
-from tests.pipelines.translation.conftest import shared as translation_run  # noqa: F401
-from tests.pipelines.video.conftest import shared as video_run  # noqa: F401
 
 
 @pytest.fixture(scope="session")

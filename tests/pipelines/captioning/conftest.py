@@ -39,27 +39,13 @@ def write_scenes(folder: pathlib.Path, part: str, number: int, seed: int) -> lis
 
 
 @dataclasses.dataclass(frozen=True)
-class SharedRun:
-    """The folders of the tiny run."""
+class SharedRun(shared_runs.SharedRun):
+    """The run, and the cache of its features."""
 
-    data: pathlib.Path
-    run: pathlib.Path
     cache: pathlib.Path
 
     def image(self, number: int = 0) -> pathlib.Path:
         return self.data / "images" / f"test{number:03d}.png"
-
-
-def run_main(*arguments) -> int:
-    """Runs the real command in this process."""
-    from pipelines.captioning.__main__ import main
-
-    return main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="session")
-def command():
-    return run_main
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +62,8 @@ def shared(tmp_path_factory) -> SharedRun:
         for seed, (part, number) in enumerate((("train", 40), ("val", 12), ("test", 12))):
             write_scenes(folder / "data", part, number, seed)
         arguments = ["--data", folder / "data", "--run", folder / "run", "--cache", folder / "cache"]
-        assert run_main("train", "sample", *arguments, *TINY) == 0
-        assert run_main("export", "--run", folder / "run") == 0
+        assert shared_runs.run_command("captioning", "train", "sample", *arguments, *TINY) == 0
+        assert shared_runs.run_command("captioning", "export", "--run", folder / "run") == 0
 
     folder = shared_runs.make_once(tmp_path_factory, "captioning", make)
     return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"), folder / "cache")
@@ -102,7 +88,7 @@ def attending(shared, tmp_path_factory) -> pathlib.Path:
         model = make_model(config, preprocessing)
         save_weights(model, run.weights_file)
         run.close()
-        assert run_main("export", "--run", folder / "run") == 0
+        assert shared_runs.run_command("captioning", "export", "--run", folder / "run") == 0
 
     folder = shared_runs.make_once(tmp_path_factory, "captioning-attending", make)
     return shared_runs.own_copy(tmp_path_factory, folder / "run")

@@ -8,24 +8,6 @@ import shutil
 import pytest
 from PIL import Image
 
-from pipelines.common.data import sources
-
-
-@pytest.fixture
-def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; returns the message."""
-
-    def refused(data, *arguments):
-        run = tmp_path / "run"
-        capsys.readouterr()
-        assert command("train", "sample", "--data", data, "--run", run, *tiny, *arguments) == 2
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and out == ""
-        assert not run.exists()  # the next try, with better data, is not "another config"
-        return err.splitlines()[-1]
-
-    return refused
-
 
 @pytest.fixture
 def folder(tmp_path, scenes):
@@ -179,49 +161,3 @@ def test_invalid_encoders(refused, folder, tmp_path):
     assert "the encoder has no layer block_13" in refused(folder, "--finetune-cnn-from", "block_13")
     message = refused(folder, "--precision", "mixed_float16")
     assert "--precision is mixed_float16, but a CNN that is trained needs float32 or mixed_bfloat16" in message
-
-
-def test_no_network(refused, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to download" in refused("tfds:coco_captions")
-
-
-def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
-    """Weights and vocabulary do not fit: said when they are loaded, not by strange captions."""
-    shutil.copytree(shared.run, tmp_path / "run")
-    path = tmp_path / "run" / "vocabulary.txt"
-    path.write_text(path.read_text() + "▁intruder\n")
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "does not hold the weights of this model" in capsys.readouterr().err
-    path.write_text("one\ntwo\n")
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.txt is not a vocabulary" in capsys.readouterr().err
-    path.unlink()
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.txt could not be read" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "flickr8"], "there is no preset flickr8 (did you mean flickr8k?)"),
-        (["describe", "x"], "there is no command describe"),
-        (["train", "sample", "--unitz", "3"], "--units"),
-        (["train", "sample", "--image", "attention"], "merge"),
-        (["export"], "run"),
-        (["evaluate", "--run", "none"], "there is no run or export none: expected a path"),
-        (["evaluate", "--run", ".", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
-    ],
-)
-def test_invalid_commands(command, capsys, arguments, message):
-    assert command(*arguments) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_run_of_another_pipeline(shared, tmp_path, command, capsys):
-    shutil.copytree(shared.run, tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace('"task": "captioning"', '"task": "sentiment"'))
-    for arguments in (["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", shared.data, "--from"]):
-        assert command(*arguments, tmp_path / "run") == 2
-        assert "is a run of the pipeline sentiment: expected one of captioning" in capsys.readouterr().err

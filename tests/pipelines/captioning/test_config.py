@@ -86,11 +86,6 @@ def test_fields_out_of_range(changes, message):
         replace(Config(), epochs=10, **changes)
 
 
-def test_an_unknown_field():
-    with pytest.raises(UserError, match="unknown field colour"):
-        from_json(Config, {**as_json(Config()), "colour": "blue"})
-
-
 @pytest.mark.parametrize(
     ("changes", "trained", "runs"),
     [

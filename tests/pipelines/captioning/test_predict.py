@@ -1,9 +1,5 @@
-import io
-import json
 import os
 import shutil
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -15,12 +11,6 @@ from pipelines.common.pictures.attention_sheet import draw_attention_sheet
 
 
 @pytest.fixture
-def lines(capsys):
-    """The JSON objects on standard output; nothing else may be there."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-@pytest.fixture
 def folder(shared, tmp_path):
     """A folder of three images and a text."""
     (tmp_path / "holiday").mkdir()
@@ -28,10 +18,6 @@ def folder(shared, tmp_path):
         shutil.copy(shared.image(number), tmp_path / "holiday" / name)
     (tmp_path / "holiday" / "notes.txt").write_text("no image")
     return tmp_path / "holiday"
-
-
-def feed(monkeypatch, content: bytes):
-    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
 
 
 @pytest.mark.parametrize("model", ["", "export"])
@@ -49,7 +35,7 @@ def test_files_folders_and_patterns(shared, command, lines, folder, model):
     assert found[0] == found[3] == found[5]
 
 
-def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path, monkeypatch):
+def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path, feed):
     (tmp_path / "empty").mkdir()
     Image.new("1", (11_000, 11_000)).save(folder / "bomb.png")
     assert (folder / "bomb.png").stat().st_size < 20_000
@@ -65,7 +51,7 @@ def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path,
     assert found[2]["error"] == found[1]["error"]
     assert found[3]["error"] == "could not be read: No such file or directory"
     assert found[4]["error"] == "matches no file" and "holds no image" in found[5]["error"]
-    feed(monkeypatch, f"{folder}/b.png\n\xff\n".encode("latin-1"))
+    feed(f"{folder}/b.png\n\xff\n".encode("latin-1"))
     assert command("predict", "--model", shared.run, "-") == 1
     first, second = lines()
     assert second["error"] == "byte 1 is 0xff, which is not UTF-8"
@@ -77,11 +63,11 @@ def test_unreadable_files_among_others(shared, command, lines, folder, tmp_path,
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
-def test_names_on_standard_input(shared, command, lines, folder, monkeypatch, separator):
+def test_names_on_standard_input(shared, command, lines, folder, feed, separator):
     """Blank lines mean nothing, not the current folder; the names may be those of find -print0."""
     long = "n" * 300 + ".png"
     names = [f"{folder}/b.png", "", "  ", long, "caf\udce9.png", f"{folder}/c.png", ""]
-    feed(monkeypatch, b"\xef\xbb\xbf" + separator.join(names).encode(errors="surrogateescape"))
+    feed(b"\xef\xbb\xbf" + separator.join(names).encode(errors="surrogateescape"))
     assert command("predict", "--model", shared.run, "-") == 1
     found = lines()
     assert [row["image"] for row in found] == [names[0], long, "caf\ufffd.png", names[5]]
@@ -90,8 +76,8 @@ def test_names_on_standard_input(shared, command, lines, folder, monkeypatch, se
     ]  # fmt: skip
 
 
-def test_a_nul_among_lines_and_names_on_the_command_line(shared, command, lines, folder, monkeypatch):
-    feed(monkeypatch, f"a\0b.png\n\n{folder}/c.png\n".encode())
+def test_a_nul_among_lines_and_names_on_the_command_line(shared, command, lines, folder, feed):
+    feed(f"a\0b.png\n\n{folder}/c.png\n".encode())
     bad = os.fsencode(folder) + b"/\xff.png"
     shutil.copy(folder / "b.png", os.fsdecode(bad))
     assert command("predict", "--model", shared.run, "", "n" * 300, "caf\udce9.png", folder, "-") == 1

@@ -215,20 +215,6 @@ def test_fine_tuning_extends_the_vocabulary(shared, trained, command, scenes, tm
     assert (config.base, config.model.units, config.model.encoder) == (shared.run, 8, "small")
 
 
-def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp_path):
-    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned"]
-    assert command(*given, "--units", "5") == 2
-    assert "--units is 5, but fine-tuning keeps the model it starts from, where it is 8" in capsys.readouterr().err
-    assert command(*given, "--weights", "other.weights.h5") == 2
-    assert "--weights is other.weights.h5, but fine-tuning keeps" in capsys.readouterr().err
-    assert command("fine-tune", "--from", shared.run) == 2
-    assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", shared.data) == 2
-    assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    assert not (tmp_path / "tuned").exists()
-    assert Config().for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
-
-
 def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_used(shared, trained, monkeypatch):
     monkeypatch.setattr(dataset, "MAX_BYTES", 1000)
     config = trained.config

@@ -1,13 +1,12 @@
 """One tiny run from training to fine-tuning, made once for all tests of the pipeline."""
 
 import csv
-import dataclasses
 import pathlib
 import random
 
 import pytest
 
-from tests import shared_runs
+from tests.shared_runs import SharedRun, make_run, run_command
 
 TINY = (
     "--units 4 --embedding-units 4 --epochs 2 --batch-reviews 16 --max-words 50 --batch-words 2000 --learning-rate 0.05"
@@ -41,26 +40,6 @@ def write_csv(path: pathlib.Path, rows: list[dict]) -> pathlib.Path:
     return path
 
 
-@dataclasses.dataclass(frozen=True)
-class SharedRun:
-    """Folders of the tiny run."""
-
-    data: pathlib.Path
-    run: pathlib.Path
-
-
-def run_main(*arguments) -> int:
-    """The real command, in this process."""
-    from pipelines.sentiment.__main__ import main
-
-    return main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="session")
-def command():
-    return run_main
-
-
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Arguments that make a run tiny."""
@@ -82,11 +61,11 @@ def shared(tmp_path_factory) -> SharedRun:
         data.mkdir()
         write_csv(data / "train.csv", make_reviews(96, seed=1))
         write_csv(data / "test.csv", make_reviews(40, seed=2))
-        assert run_main("train", "sample", "--data", data, "--run", run, "--group-column", "film", *TINY) == 0
-        assert run_main("export", "--run", run) == 0
+        arguments = ["--data", data, "--run", run, "--group-column", "film", *TINY]
+        assert run_command("sentiment", "train", "sample", *arguments) == 0
+        assert run_command("sentiment", "export", "--run", run) == 0
 
-    folder = shared_runs.make_once(tmp_path_factory, "sentiment", make)
-    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))
+    return make_run(tmp_path_factory, "sentiment", make)
 
 
 @pytest.fixture(scope="session")
@@ -105,8 +84,7 @@ def pretrained(tmp_path_factory) -> SharedRun:
         write_csv(data / "train.csv", make_reviews(96, seed=1))
         write_csv(data / "unsup.csv", [{"text": row["text"]} for row in make_reviews(60, seed=3)])
         (data / "test.csv").write_bytes(b"no table \xff: a language model does not read it")
-        assert run_main("pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
-        assert run_main("export", "--run", run) == 0
+        assert run_command("sentiment", "pretrain", "sample", "--data", data, "--run", run, *TINY_LANGUAGE_MODEL) == 0
+        assert run_command("sentiment", "export", "--run", run) == 0
 
-    folder = shared_runs.make_once(tmp_path_factory, "pretrained", make)
-    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))
+    return make_run(tmp_path_factory, "pretrained", make)

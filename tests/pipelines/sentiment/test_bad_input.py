@@ -1,28 +1,17 @@
 """Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
-import shutil
-
 import pytest
-
-from pipelines.common.data import sources
 
 GOOD = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(20))
 
 
 @pytest.fixture
-def refused(command, tiny, tmp_path, capsys):
-    """Returns a function that runs `train` on data, which must be refused, and returns the message."""
+def refused(refused_lines):
+    """Returns a function that runs `train` on data, which must be refused, and returns the message, a single line."""
 
     def refused(data, *arguments):
-        run = tmp_path / "run"
-        capsys.readouterr()
-        assert command("train", "sample", "--data", data, "--run", run, "--group-column", "", *tiny, *arguments) == 2
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        assert out == ""
-        assert len(err.splitlines()) == 1
-        assert not run.exists()  # the next try, with better data, is not "another config"
-        return err
+        (message,) = refused_lines(data, "--group-column", "", *arguments)
+        return message
 
     return refused
 
@@ -109,82 +98,12 @@ def test_no_validation(refused, tmp_path):
     )
 
 
-def test_no_network(refused, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to download" in refused("tfds:imdb_reviews")
-
-
-def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    assert "the sample is part of a checkout of the project" in refused("sample")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "imbd"], "there is no preset imbd (did you mean imdb?); expected one of sample, imdb"),
-        (["trian", "imdb"], "there is no command trian (did you mean train?)"),
-        (["train", "sample", "--unitz", "3"], "--units"),
-        (["train", "sample", "--units", "many"], "--units"),
-        (["train", "sample", "--units", "0"], "--units is 0, but must be at least 1"),
-        (["train", "sample", "--epochs", "0"], "--epochs is 0.0, but must be greater than 0"),
-        (["train", "sample", "--cell", "gru"], "lstm"),
-        (["evaluate"], "--run"),
-        (["export"], "--run"),
-        (["predict", "good"], "--model"),
-    ],
-)
-def test_the_command_line(command, capsys, arguments, message):
-    assert command(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert message in err
-    assert "Traceback" not in err
-    assert out == ""
-
-
 def test_calibration_needs_every_label_in_validation(refused, tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,good\nb,bad\nc,good\n")
     (tmp_path / "validation.csv").write_text("text,label\nd,good\ne,good\n")
     message = "needs every label in validation, but none of its 2 reviews has the label bad: expected every label there"
     for field in ("calibrate", "calibrate-lengths"):
-        assert f"--{field} {message}, or --no-{field}\n" in refused(tmp_path, f"--{field}")
-
-
-@pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
-def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
-    def told(folder):
-        assert command(*words, folder) == 2
-        return capsys.readouterr().err
-
-    assert "does not exist" in told(tmp_path / "none")
-    assert "is an export: expected the folder of a run" in told(shared.run / "export")
-    assert "is not a run: it has no config.json" in told(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text('{"task": "translation", "config": {}}')
-    assert "is a run of the pipeline translation: expected one of sentiment" in told(other)
-    (other / "config.json").write_text((shared.run / "config.json").read_text())
-    assert "has no model.weights.h5 yet: train the run first" in told(other)
-
-
-@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras's remark before it refuses
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
-        ("vocabulary.txt", b"<pad>\n<unk>\n\xff\n", "vocabulary.txt is not a vocabulary"),
-        ("vocabulary.txt", b"<pad>\n<unk>\nfew\n", "does not hold the weights of this model"),
-        ("labels.json", b"[", "labels.json is not a JSON file"),
-        ("labels.json", b'["one"]', "labels.json does not contain labels"),
-        ("config.json", b"{}", "config.json is not the configuration of a run"),
-    ],
-)
-def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message):
-    run = tmp_path / "run"
-    shutil.copytree(shared.run, run, ignore=shutil.ignore_patterns("export", "checkpoints", "logs"))
-    (run / name).write_bytes(content)
-    assert command("evaluate", "--run", run) == 2
-    assert message in capsys.readouterr().err
+        assert refused(tmp_path, f"--{field}").endswith(f"--{field} {message}, or --no-{field}")
 
 
 @pytest.mark.extra

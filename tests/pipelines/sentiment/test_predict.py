@@ -1,19 +1,4 @@
-import io
-import json
-import sys
-import types
-
 import pytest
-
-
-@pytest.fixture
-def lines(capsys):
-    """Returns a function that returns the JSON objects on standard output, which has nothing else."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def feed(monkeypatch, content: bytes):
-    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
 
 
 @pytest.mark.parametrize("model", ["", "export"])
@@ -27,8 +12,8 @@ def test_one_object_for_each_text(shared, command, lines, model):
         assert 0.5 <= row["probability"] <= 1
 
 
-def test_lines_of_standard_input_with_a_bad_one_among_them(shared, command, lines, monkeypatch):
-    feed(monkeypatch, b"good film\r\n\nwhat a \xff mess\nbad" + b"\nit" * 100)
+def test_lines_of_standard_input_with_a_bad_one_among_them(shared, command, lines, feed):
+    feed(b"good film\r\n\nwhat a \xff mess\nbad" + b"\nit" * 100)
     assert command("predict", "--model", shared.run, "first", "-") == 1
     found = lines()
     assert len(found) == 105

@@ -351,29 +351,6 @@ def test_the_default_configuration_of_fine_tuning(shared):
     assert (tuned.base, tuned.data.group_column, tuned.model.units) == (shared.run, "", 4)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--units", "5"], "--units is 5, but fine-tuning keeps the model it starts from, where it is 4"),
-        (["--cell", "rnn"], "--cell is rnn"),
-    ],
-)
-def test_fine_tuning_keeps_the_model(shared, tmp_path, command, capsys, arguments, message):
-    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned", *arguments]
-    assert command(*given) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "tuned").exists()
-
-
-def test_fine_tuning_needs_data_and_a_run(shared, tmp_path, command, capsys):
-    assert command("fine-tune", "--from", shared.run) == 2
-    assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", shared.data) == 2
-    assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    assert command("fine-tune", "--from", shared.run / "export", "--data", shared.data) == 2
-    assert "is an export" in capsys.readouterr().err
-
-
 def test_the_loss_ignores_fillers_and_smooths_labels():
     logits = np.array([[2.0, 0.0], [0.0, 1.0], [9.0, -9.0]], np.float32)
     batch = {

@@ -18,11 +18,7 @@ import time
 
 import pytest
 
-from tests.pipelines.captioning.conftest import shared as captioning_run  # noqa: F401 (fixtures)
 from tests.pipelines.sentiment.conftest import pretrained  # noqa: F401
-from tests.pipelines.sentiment.conftest import shared as sentiment_run  # noqa: F401
-from tests.pipelines.translation.conftest import shared as translation_run  # noqa: F401
-from tests.pipelines.video.conftest import shared as video_run  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 START = 300  # seconds
@@ -30,7 +26,7 @@ PREDICT = "/v1/models/{}:predict"
 
 
 @pytest.fixture(scope="session")
-def runs(captioning_run, sentiment_run, translation_run, video_run) -> dict[str, pathlib.Path]:  # noqa: F811
+def runs(captioning_run, sentiment_run, translation_run, video_run) -> dict[str, pathlib.Path]:
     """Returns the run of each task."""
     made = {"captioning": captioning_run, "sentiment": sentiment_run, "translation": translation_run}
     return {task: shared.run for task, shared in {**made, "video": video_run}.items()}
@@ -45,7 +41,7 @@ def models(runs):
 
 
 @pytest.fixture(scope="session")
-def rows(captioning_run) -> dict[str, list]:  # noqa: F811
+def rows(captioning_run) -> dict[str, list]:
     """Returns the rows of requests for each task, as JSON; of captioning, the last is not an image."""
     images = [captioning_run.image(number).read_bytes() for number in range(4)]
     frames = [

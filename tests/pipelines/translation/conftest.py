@@ -1,12 +1,11 @@
 """Shared fixtures: a tiny run, trained and exported once for all tests of the pipeline."""
 
-import dataclasses
 import pathlib
 import random
 
 import pytest
 
-from tests import shared_runs
+from tests.shared_runs import SharedRun, make_run, run_command
 
 TINY = "--units 16 --embedding-units 8 --layers 2 --epochs 2 --batch-pairs 16 --max-tokens 20 --learning-rate 0.02"
 TINY = [*TINY.split(), "--min-count", "1", "--no-tensorboard"]
@@ -34,26 +33,6 @@ def write_parallel(folder: pathlib.Path, part: str, pairs: list[tuple[str, str]]
         (folder / f"{part}.{language}").write_text(text, encoding="utf-8")
 
 
-@dataclasses.dataclass(frozen=True)
-class SharedRun:
-    """The folders of the shared run."""
-
-    data: pathlib.Path
-    run: pathlib.Path
-
-
-def run_main(*arguments) -> int:
-    """Runs a command of the pipeline in this process and returns its exit status."""
-    from pipelines.translation.__main__ import main
-
-    return main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="session")
-def command():
-    return run_main
-
-
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Returns arguments that make a run tiny."""
@@ -75,8 +54,7 @@ def shared(tmp_path_factory) -> SharedRun:
         write_parallel(data, "train", make_pairs(96, seed=1))
         write_parallel(data, "val", make_pairs(24, seed=2))
         write_parallel(data, "test_made_up", make_pairs(24, seed=3))
-        assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
-        assert run_main("export", "--run", run) == 0
+        assert run_command("translation", "train", "sample", "--data", data, "--run", run, *TINY) == 0
+        assert run_command("translation", "export", "--run", run) == 0
 
-    folder = shared_runs.make_once(tmp_path_factory, "translation", make)
-    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))
+    return make_run(tmp_path_factory, "translation", make)

@@ -1,27 +1,8 @@
 """Invalid input ends with a message of one line, exit status 2, and no run folder."""
 
 import gzip
-import shutil
 
 import pytest
-
-from pipelines.common.data import sources
-
-
-@pytest.fixture
-def refused(command, tiny, tmp_path, capsys):
-    """Returns a function that runs `train` on invalid data and returns the message."""
-
-    def refused(data, *arguments):
-        run = tmp_path / "run"
-        capsys.readouterr()
-        assert command("train", "sample", "--data", data, "--run", run, *tiny, *arguments) == 2
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and out == ""
-        assert not run.exists()  # the next try, with better data, is not "another config"
-        return err.splitlines()[-1]
-
-    return refused
 
 
 @pytest.fixture
@@ -96,49 +77,3 @@ def test_only_empty_pairs(refused, folder):
     for language in ("en", "fr"):
         (folder / f"val.{language}").write_text("\n\n")
     assert "has no usable pair in the part validation: all 2 were left out" in refused(folder)
-
-
-def test_no_network(refused, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to download" in refused("tfds:wmt14_translate/fr-en")
-
-
-def test_a_vocabulary_of_another_run(shared, tmp_path, command, capsys):
-    """Loading fails if the weights do not fit the vocabulary."""
-    shutil.copytree(shared.run, tmp_path / "run")
-    path = tmp_path / "run" / "vocabulary.target.txt"
-    path.write_text(path.read_text() + "▁intrus\n")
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "does not hold the weights of this model" in capsys.readouterr().err
-    path.write_text("un\ndeux\n")
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.target.txt is not a vocabulary" in capsys.readouterr().err
-    path.unlink()
-    assert command("evaluate", "--run", tmp_path / "run") == 2
-    assert "vocabulary.target.txt could not be read" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "multi3k"], "there is no preset multi3k (did you mean multi30k?)"),
-        (["translate", "x"], "there is no command translate"),
-        (["train", "sample", "--unitz", "3"], "--units"),
-        (["train", "sample", "--cell", "gru"], "lstm"),
-        (["export"], "run"),
-        (["evaluate", "--run", "none"], "there is no run or export none: expected a path"),
-        (["evaluate", "--run", ".", "--beam-size", "0"], "--beam-size is 0, but must be at least 1"),
-    ],
-)
-def test_invalid_commands(command, capsys, arguments, message):
-    assert command(*arguments) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_run_of_another_pipeline(shared, tmp_path, command, capsys):
-    shutil.copytree(shared.run, tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace('"task": "translation"', '"task": "sentiment"'))
-    for arguments in (["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", shared.data, "--from"]):
-        assert command(*arguments, tmp_path / "run") == 2
-        assert "is a run of the pipeline sentiment: expected one of translation" in capsys.readouterr().err

@@ -80,11 +80,6 @@ def test_invalid_values(changes, message):
     assert message in str(found.value)
 
 
-def test_an_unknown_field_is_refused():
-    with pytest.raises(UserError, match="has an unknown field colour"):
-        from_json(Config, {**as_json(Config()), "colour": "blue"})
-
-
 def test_a_flat_configuration_of_version_0_1_is_read():
     flat = {"data": "multi30k", "source": "de", "target": "en", "units": 32, "training": {"epochs": 3}}
     config = from_json(Config, flat)

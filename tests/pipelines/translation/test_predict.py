@@ -1,22 +1,7 @@
-import io
-import json
-import sys
-import types
-
 import pytest
 
 from pipelines.common.errors import UserError
 from pipelines.common.serving.decoding_options import DecodingOptions
-
-
-@pytest.fixture
-def lines(capsys):
-    """Returns a function that returns the JSON objects on standard output, which must contain nothing else."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def feed(monkeypatch, content: bytes):
-    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
 
 
 @pytest.mark.parametrize("model", ["", "export"])
@@ -30,8 +15,8 @@ def test_one_object_for_each_sentence(shared, command, lines, model):
     assert found[0]["score"] < 0
 
 
-def test_lines_of_standard_input_one_of_them_invalid(shared, command, lines, monkeypatch):
-    feed(monkeypatch, b"A red star.\r\n\nwhat a \xff mess\n" + b"A car.\n" * 40)
+def test_lines_of_standard_input_one_of_them_invalid(shared, command, lines, feed):
+    feed(b"A red star.\r\n\nwhat a \xff mess\n" + b"A car.\n" * 40)
     assert command("predict", "--model", shared.run, "-", "--beam-size", "1") == 1
     found = lines()
     assert len(found) == 43
@@ -40,8 +25,8 @@ def test_lines_of_standard_input_one_of_them_invalid(shared, command, lines, mon
     assert len({row["translation"] for row in found[3:]}) == 1
 
 
-def test_a_long_line_is_read_up_to_the_limit(shared, command, lines, monkeypatch):
-    feed(monkeypatch, b"star " * 16_000 + b"\nA car.\n")
+def test_a_long_line_is_read_up_to_the_limit(shared, command, lines, feed):
+    feed(b"star " * 16_000 + b"\nA car.\n")
     assert command("predict", "--model", shared.run, "-") == 0
     found = lines()
     assert len(found) == 2 and len(found[0]["source"]) == 80_000

@@ -158,15 +158,3 @@ def test_fine_tuning_on_new_words_keeps_the_known_ones(shared, trained, command,
     assert (after[:, :, before.shape[2] :] <= before[:, :, UNKNOWN : UNKNOWN + 1] + 1e-4).all()
     config = from_json(Config, json.loads((run / "config.json").read_text())["config"])
     assert (config.base, config.data.mixture, config.model.units) == (shared.run, 0.5, 16)
-
-
-def test_fine_tuning_keeps_the_model_and_needs_data(shared, command, capsys, tmp_path):
-    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned"]
-    assert command(*given, "--units", "6") == 2
-    assert "--units is 6, but fine-tuning keeps the model it starts from, where it is 16" in capsys.readouterr().err
-    assert command("fine-tune", "--from", shared.run) == 2
-    assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", shared.data) == 2
-    assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    assert not (tmp_path / "tuned").exists()
-    assert Config().for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests import shared_runs
+from tests.shared_runs import SharedRun, make_run, run_command
 
 TINY = "--units 8 --projection 6 --image-size 16 --epochs 2 --batch-videos 4 --learning-rate 0.01 --no-bidirectional"
 TINY = [*TINY.split(), "--layers", "1", "--deltas", "0", "--no-tensorboard"]
@@ -68,14 +68,6 @@ def make_data(folder: pathlib.Path, clips: int = 12, names=("left", "right"), sp
     return folder
 
 
-@dataclasses.dataclass(frozen=True)
-class SharedRun:
-    """The folders of the tiny run."""
-
-    data: pathlib.Path
-    run: pathlib.Path
-
-
 def make_variant(run: pathlib.Path, folder: pathlib.Path, **changes) -> pathlib.Path:
     """A run like `run` with other fields of the configuration, and random weights."""
     from pipelines.common.config import from_json, replace
@@ -102,18 +94,6 @@ class Make:
     variant = staticmethod(make_variant)
 
 
-def run_main(*arguments) -> int:
-    """Runs the real command in this process."""
-    from pipelines.video.__main__ import main
-
-    return main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="session")
-def command():
-    return run_main
-
-
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Arguments that make a run tiny."""
@@ -131,8 +111,7 @@ def shared(tmp_path_factory) -> SharedRun:
 
     def make(folder: pathlib.Path):
         data, run = make_data(folder / "data"), folder / "run"
-        assert run_main("train", "sample", "--data", data, "--run", run, *TINY) == 0
-        assert run_main("export", "--run", run) == 0
+        assert run_command("video", "train", "sample", "--data", data, "--run", run, *TINY) == 0
+        assert run_command("video", "export", "--run", run) == 0
 
-    folder = shared_runs.make_once(tmp_path_factory, "video", make)
-    return SharedRun(folder / "data", shared_runs.own_copy(tmp_path_factory, folder / "run"))
+    return make_run(tmp_path_factory, "video", make)

@@ -4,24 +4,6 @@ import shutil
 
 import pytest
 
-from pipelines.common.data import sources
-
-
-@pytest.fixture
-def refused(command, tiny, tmp_path, capsys):
-    """Runs `train` on data, which must be refused; returns the message."""
-
-    def refused(data, *arguments):
-        run = tmp_path / "run"
-        capsys.readouterr()
-        assert command("train", "sample", "--data", data, "--run", run, *tiny, *arguments) == 2
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and out == ""
-        assert not run.exists()  # the next try, with better data, is not "another config"
-        return err.splitlines()[-1]
-
-    return refused
-
 
 @pytest.fixture
 def folder(tmp_path, shared):
@@ -115,76 +97,7 @@ def test_unreadable_clips_are_left_out_and_listed(folder, command, tiny, tmp_pat
     assert "none of the 10 clips of --data" in capsys.readouterr().err
 
 
-def test_no_network(refused, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda address: False)
-    assert "there is no network to download" in refused("tfds:ucf101")
-
-
-def test_the_sample_outside_of_a_checkout(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    assert "the sample is part of a checkout of the project" in refused("sample")
-
-
 def test_missing_weights(refused, folder, tmp_path):
     frozen = ["--no-train-encoder", "--encoder", "mobilenet_v2", "--image-size", "32", "--encoder-weights"]
     assert "none.weights.h5 does not exist" in refused(folder, *frozen, tmp_path / "none.weights.h5")
     assert "--encoder-weights is none, but must be imagenet or a file" in refused(folder, *frozen, "none")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "fihgt"], "there is no preset fihgt (did you mean fight?); expected one of sample, fight"),
-        (["trian", "fight"], "there is no command trian (did you mean train?)"),
-        (["train", "sample", "--unitz", "3"], "--units"),
-        (["train", "sample", "--units", "0"], "--units is 0, but must be at least 1"),
-        (["train", "sample", "--k1", "5"], "--k1 is 5, but must be 0 with --bidirectional"),
-        (["train", "sample", "--cell", "gru"], "lstm"),
-        (["evaluate"], "--run"),
-        (["export"], "--run"),
-        (["predict", "a.mp4"], "--model"),
-        (["predict", "--model", ".", "a.mp4", "--folder-fps", "0"], "--folder-fps is 0.0, but must be from 0.01"),
-    ],
-)
-def test_the_command_line(command, capsys, arguments, message):
-    assert command(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert message in err
-    assert "Traceback" not in err
-    assert out == ""
-
-
-@pytest.mark.parametrize("words", [["evaluate", "--run"], ["export", "--run"], ["fine-tune", "--data", "x", "--from"]])
-def test_folders_that_are_not_a_run(shared, command, capsys, tmp_path, words):
-    def told(folder):
-        assert command(*words, folder) == 2
-        return capsys.readouterr().err
-
-    assert "does not exist" in told(tmp_path / "none")
-    assert "is an export: expected the folder of a run" in told(shared.run / "export")
-    assert "is not a run: it has no config.json" in told(tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text('{"task": "sentiment", "config": {}}')
-    assert "is a run of the pipeline sentiment: expected one of video" in told(other)
-    (other / "config.json").write_text((shared.run / "config.json").read_text())
-    assert "has no model.weights.h5 yet: train the run first" in told(other)
-
-
-@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras's remark before it refuses
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("model.weights.h5", b"cut off", "does not hold the weights of this model"),
-        ("labels.json", b"[", "labels.json is not a JSON file"),
-        ("labels.json", b'["one"]', "labels.json does not contain labels"),
-        ("labels.json", b'["one", "two", "three"]', "does not hold the weights of this model"),
-        ("config.json", b"{}", "config.json is not the configuration of a run"),
-    ],
-)
-def test_a_damaged_run(shared, command, capsys, tmp_path, name, content, message):
-    run = tmp_path / "run"
-    shutil.copytree(shared.run, run, ignore=shutil.ignore_patterns("export", "checkpoints", "logs"))
-    (run / name).write_bytes(content)
-    assert command("evaluate", "--run", run) == 2
-    assert message in capsys.readouterr().err

@@ -60,7 +60,7 @@ class SharedRuns:
     forward: object
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def features(tmp_path_factory, command) -> SharedRuns:
     def make(folder):
         data = make_features(folder / "data")

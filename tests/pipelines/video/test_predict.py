@@ -1,8 +1,5 @@
-import io
-import json
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -14,12 +11,6 @@ from pipelines.common.runs import Run
 from pipelines.common.vision import videos
 from pipelines.video.export import export
 from pipelines.video.model import load_trained
-
-
-@pytest.fixture
-def lines(capsys):
-    """The JSON objects on standard output; nothing else may be there."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +93,12 @@ def test_pictures(shared, command, lines, tmp_path):
         assert len(list(videos.Video(tmp_path / name))) == len(list(videos.Video(clip)))
 
 
-def test_an_unreadable_video_among_others(shared, command, lines, monkeypatch, tmp_path):
+def test_an_unreadable_video_among_others(shared, command, lines, feed, tmp_path):
     good = str(shared.data / "clips" / "0.mp4")
     (tmp_path / "bad.mp4").write_text("no video")
     names = [f"{tmp_path}/bad.mp4", f"{tmp_path}/none.mp4", "a\udcff.mp4", "", "n" * 300, "a\0b", good, ""]
     content = "\n".join(names).encode(errors="surrogateescape")
-    stdin = types.SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
-    monkeypatch.setattr(sys, "stdin", stdin)
+    feed(content)
     assert command("predict", "--model", shared.run, good, "-") == 1
     found = lines()
     assert [list(row)[1] for row in found] == ["fps", *["error"] * 5, "fps"]

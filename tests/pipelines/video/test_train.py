@@ -145,31 +145,6 @@ def test_fine_tuning_on_the_same_labels_keeps_their_columns(shared, tmp_path, co
     np.testing.assert_allclose(after.model(pixels).numpy()[:, :, ::-1], before.model(pixels), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--units", "5"], "--units is 5, but fine-tuning keeps the model it starts from, where it is 8"),
-        (["--encoder-weights", "a.weights.h5"], "--encoder-weights is a.weights.h5, but fine-tuning keeps"),
-        (["--cell", "rnn"], "--cell is rnn"),
-        (["--image-size", "32"], "--image-size is 32"),
-    ],
-)
-def test_fine_tuning_keeps_the_model(shared, tmp_path, command, capsys, arguments, message):
-    given = ["fine-tune", "--from", shared.run, "--data", shared.data, "--run", tmp_path / "tuned", *arguments]
-    assert command(*given) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "tuned").exists()
-
-
-def test_fine_tuning_needs_data_and_a_run(shared, command, capsys):
-    assert command("fine-tune", "--from", shared.run) == 2
-    assert "fine-tune needs --data" in capsys.readouterr().err
-    assert command("fine-tune", "--data", shared.data) == 2
-    assert "fine-tune needs --from RUN" in capsys.readouterr().err
-    stored = from_json(Config, json.loads((shared.run / "config.json").read_text())["config"])
-    assert stored.for_fine_tuning(shared.run).run == shared.run.with_name("run-finetuned")
-
-
 LOGITS = np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32) * 3
 LABELS = np.array([[0, 1, 1, 2], [2, 0, 0, 0]], np.int32)
 MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.float32)
