@@ -210,9 +210,8 @@ def of_own_rows(
 
     The first row of each batch is read in any case: a replica without rows computes with it (`rows_of`).
     """
-    starts = range(0, len(order), batch_images)
     own = np.zeros(len(order), bool)
-    for start in starts:
+    for start in range(0, len(order), batch_images):
         rows = own_rows(min(batch_images, len(order) - start), part)
         own[[start, *(start + row for row in rows)]] = True
 

@@ -1,4 +1,4 @@
-"""The commands that every pipeline has. What differs between the pipelines is said in their __main__.py."""
+"""The commands that every pipeline has. Each __main__.py has what differs between the pipelines."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from pipelines.common.options import Export, Release
 
 
 def described(help_text: str, command: Command) -> Command:
-    """Returns the command with another help text."""
+    """Returns the command with a help text, which `--help` shows."""
 
     def run(arguments: list[str]) -> int | None:
         return command(arguments)
@@ -21,7 +21,7 @@ def described(help_text: str, command: Command) -> Command:
 
 @dataclasses.dataclass(frozen=True)
 class Commands:
-    """The commands that do the same in every pipeline: each parses its arguments and calls a function with them.
+    """The commands that are the same in every pipeline: each parses its arguments and calls a function with them.
 
     Attributes:
         task: name of the pipeline.

@@ -25,7 +25,11 @@ def beside_release(path: pathlib.Path) -> pathlib.Path:
 
 
 class Summary(dict):
-    """The JSON object in a file. UserError if it is none, or when an entry is read that it does not have."""
+    """The JSON object in a file, as a dict; an entry that it does not have raises UserError when it is read.
+
+    Raises:
+        UserError: The file does not contain an object.
+    """
 
     def __init__(self, path: pathlib.Path):
         content = read_json(path)
