@@ -24,8 +24,8 @@ class Recurrence(NamedTuple):
     """One step of a recurrence and its gradient, as pure functions. A state is a tuple that begins with h.
 
     Attributes:
-        step: `step(a, state, W_h) -> (state, gates)`, one step forwards; a is float[batch, columns], as wide as W_h:
-            4 units for the LSTM, units for the vanilla RNN.
+        step: `step(a, state, W_h) -> (state, gates)`, one step forwards; a is float[batch, columns], W_x x + b, as wide
+            as W_h: 4 units for the LSTM, units for the vanilla RNN.
         local_gradients: `local_gradients(gates, states, previous_states) -> tuple`, the factors of a step's gradient
             that do not depend on d_state, for all steps at once. The arguments are tuples of float[time, batch, units].
         backward_step: `backward_step(d_state, local, W_h_transposed) -> (d_previous_state, dz)`, the gradient of one

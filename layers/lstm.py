@@ -40,16 +40,17 @@ import keras
 import tensorflow as tf
 
 from layers.bptt import Recurrence, select
-from layers.recurrent import Recurrent, affine, split_arguments
+from layers.recurrent import Recurrent, split_arguments
 
 
-def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
+def step(a, state, W_h, b=None, tanh=tf.tanh, sigmoid=tf.sigmoid):
     """Returns h(t), c(t) and the gates: the forward equations of one step.
 
     Args:
-        a: float[batch, 4 units], the part of z that does not depend on h(t-1): W_x x(t) + b.
+        a: float[batch, 4 units], the part of z that does not depend on h(t-1): W_x x(t), or W_x x(t) + b.
         state: (h(t-1), c(t-1)), each float[batch, units].
         W_h: float[units, 4 units].
+        b: float[4 units]; None if a contains it, or without a bias.
         tanh, sigmoid: the activations.
 
     Returns:
@@ -57,6 +58,8 @@ def step(a, state, W_h, tanh=tf.tanh, sigmoid=tf.sigmoid):
     """
     h, c = state
     z = a + tf.matmul(h, W_h)
+    if b is not None:
+        z = z + b
     z_i, z_f, z_g, z_o = tf.split(z, 4, axis=-1)
     i = sigmoid(z_i)
     f = sigmoid(z_f)
@@ -148,12 +151,12 @@ class LSTMCell(keras.layers.LSTMCell):
             x = x * self.get_dropout_mask(x)
         if training and 0 < self.recurrent_dropout < 1:
             h = h * self.get_recurrent_dropout_mask(h)
-        (h, c), _ = self.step(affine(x, self.kernel, self.bias), (h, c), self.recurrent_kernel)
+        (h, c), _ = self.step(tf.matmul(x, self.kernel), (h, c), self.recurrent_kernel, self.bias)
         return h, [h, c]
 
-    def step(self, a, state, W_h):
+    def step(self, a, state, W_h, b=None):
         """Calls the function `step` of this file with the activations of this cell."""
-        return step(a, state, W_h, self.activation, self.recurrent_activation)
+        return step(a, state, W_h, b, self.activation, self.recurrent_activation)
 
     def output(self, h):
         """Returns h: the LSTM has no output layer, which `VanillaRNNCell` can have."""

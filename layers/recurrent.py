@@ -110,9 +110,8 @@ class Recurrent(keras.layers.RNN):
         def one_step(x, state):
             if hoist_inputs:
                 return cell.step(x, state, W_h)
-            a = tf.matmul(x, W_x)
-            # `affine` would use bias_add, which TensorFlow fuses with the product: slower on a busy machine.
-            return cell.step(a if b is None else a + b, state, W_h)
+            # Not `affine`: TensorFlow fuses its bias with the product, which is slower on a busy machine.
+            return cell.step(tf.matmul(x, W_x), state, W_h, b)
 
         step = with_masks(one_step, dropout_mask)
         count = len(state) + self.recurrence.gate_count if self.return_gates else 1  # of (h, c, gates …) to collect

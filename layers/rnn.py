@@ -28,20 +28,24 @@ from layers.bptt import Recurrence
 from layers.recurrent import Recurrent, affine, split_arguments
 
 
-def step(a, state, W_hh, tanh=tf.tanh):
+def step(a, state, W_hh, b=None, tanh=tf.tanh):
     """Returns h(t): the forward equation of one step.
 
     Args:
-        a: float[batch, units], the part of z that does not depend on h(t-1): W_ih x(t) + b.
+        a: float[batch, units], the part of z that does not depend on h(t-1): W_ih x(t), or W_ih x(t) + b.
         state: (h(t-1),), float[batch, units].
         W_hh: float[units, units].
+        b: float[units]; None if a contains it, or without a bias.
         tanh: the activation.
 
     Returns:
         (h(t),) and no gates.
     """
     (h,) = state
-    h = tanh(a + tf.matmul(h, W_hh))
+    z = a + tf.matmul(h, W_hh)
+    if b is not None:
+        z = z + b
+    h = tanh(z)
     return (h,), ()
 
 
@@ -138,12 +142,12 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
             x = x * self.get_dropout_mask(x)
         if training and 0 < self.recurrent_dropout < 1:
             h = h * self.get_recurrent_dropout_mask(h)
-        (h,), _ = self.step(affine(x, self.kernel, self.bias), (h,), self.recurrent_kernel)
+        (h,), _ = self.step(tf.matmul(x, self.kernel), (h,), self.recurrent_kernel, self.bias)
         return self.output(h), [h] if isinstance(states, list | tuple) else h
 
-    def step(self, a, state, W_hh):
+    def step(self, a, state, W_hh, b=None):
         """Calls the function `step` of this file with the activation of this cell."""
-        return step(a, state, W_hh, self.activation)
+        return step(a, state, W_hh, b, self.activation)
 
     def output(self, h):
         """y = f_o(W_ho h + b_o): float[..., units] -> float[..., output_units]; h itself without an output layer."""

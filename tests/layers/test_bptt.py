@@ -52,6 +52,13 @@ def test_rnn_step_is_the_equation():
 
 
 @both_kinds
+def test_bias_may_be_added_by_step_or_before(kind):
+    a, W_h, state, _, _ = arguments(kind)
+    step, b = MODULES[kind].step, tf.constant(np.linspace(-2, 2, W_h.shape[1]))
+    assert errors(tf.nest.flatten(step(a[0], state, W_h, b)), tf.nest.flatten(step(a[0] + b, state, W_h))) < 1e-12
+
+
+@both_kinds
 def test_local_gradients_and_backward_step_are_the_gradient_of_step(kind):
     a, W_h, state, _, _ = arguments(kind)
     module, a_t = MODULES[kind], a[0]
