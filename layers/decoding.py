@@ -5,7 +5,7 @@ structure (tf.nest) of tensors whose first axis is rows. The rows of finished se
 which sentence a row belongs to, and how many rows there are, changes from step to step. A step must therefore treat
 every row independently, and whatever it needs of a sentence, such as an encoded source, must be in the rows of the
 state. For the same reason XLA cannot compile the loop: call it outside of `jit_compile`. For several models, see
-`layers/ensemble.py`.
+`ensemble`.
 
 All decoders follow the same rules. A sentence is a sequence of tokens followed by the end token, which does not count
 in the length.
@@ -22,7 +22,7 @@ Numbers (lengths, sizes, temperatures, seeds) may be Python numbers or scalar te
 signature. One that is out of range raises ValueError, or InvalidArgumentError if it is known only at run time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -41,6 +41,23 @@ from layers.decoding_rules import (
     scalar,
 )
 from layers.text import PADDING
+
+
+def ensemble(steps: Sequence[Callable]) -> Callable:
+    """Returns the step of several models, which share a vocabulary: it averages their probabilities (Sutskever et al.
+    2014 average five). Its state is the tuple of their states, its logits are the logarithms of the mean probabilities.
+    Of a single model, the logits are those of the model.
+    """
+
+    def step(token_ids, state):
+        results = [member(token_ids, member_state) for member, member_state in zip(steps, state, strict=True)]
+        states = tuple(state for _, state in results)
+        if len(steps) == 1:
+            return results[0][0], states
+        probabilities = [tf.nn.softmax(tf.cast(logits, tf.float32)) for logits, _ in results]
+        return tf.math.log(tf.add_n(probabilities) / len(steps)), states
+
+    return step
 
 
 def greedy(step: Callable, state, *, start, end, max_length, min_length=0, prefix=None, forbidden=()) -> Decoded:
@@ -87,14 +104,11 @@ def sample(
             sum to this (Holtzman et al. 2020, "The curious case of neural text degeneration"); 1: from all. It sorts
             the vocabulary, or the top_k.
         seed: an integer; the same seed, state and numbers give the same sentences.
-        Other arguments: see `greedy`.
+        Other arguments, errors: see `greedy`.
 
     Returns:
         One candidate per sentence; its score is its log-probability under the model, without temperature, top_k and
         top_p.
-
-    Raises:
-        ValueError: see `greedy`.
     """
     rules = Rules(state, end, max_length, min_length, prefix, forbidden)
     temperature = tf.maximum(scalar("temperature", temperature, tf.float32, least=0), 1e-6)
@@ -146,13 +160,10 @@ def beam_search(
         beam_size: number of hypotheses, and of candidates, per sentence.
         length_penalty: alpha >= 0 of Wu et al. 2016 ("Google's neural machine translation system", equation 14):
             finished hypotheses compare by log-probability / ((5 + length) / 6)^alpha. 0: by log-probability.
-        Other arguments: see `greedy`. The state is [batch, ...]; the step receives [batch * beam_size, ...].
+        Other arguments, errors: see `greedy`. The state is [batch, ...]; the step receives [batch * beam_size, ...].
 
     Returns:
         `beam_size` candidates per sentence; the scores are the quotients above.
-
-    Raises:
-        ValueError: see `greedy`.
     """
     rules = Rules(state, end, max_length, min_length, prefix, forbidden)
     beam = scalar("beam_size", beam_size, tf.int32, least=1)

@@ -1,10 +1,10 @@
-"""Subwords: pieces of text cut into parts that are in a small vocabulary, so that hardly any token is unknown.
+"""Learns subwords: parts of words that make up all words of a text, so that hardly any token is unknown.
 
-Learned by byte-pair encoding: starting from characters, the most frequent adjacent pair becomes a new subword
-(Sennrich, Haddow and Birch: Neural Machine Translation of Rare Words with Subword Units, 2016,
-https://aclanthology.org/P16-1162). Applied by the longest match from the left, as in WordPiece (Wu et al.: Google's
-Neural Machine Translation System, 2016, https://arxiv.org/abs/1609.08144), which needs only the subwords
-themselves, so the vocabulary file is sufficient.
+By byte-pair encoding: starting from characters, the most frequent adjacent pair becomes a new subword (Sennrich, Haddow
+and Birch: Neural Machine Translation of Rare Words with Subword Units, 2016, https://aclanthology.org/P16-1162).
+`Tokenizer` applies them by the longest match from the left, as in WordPiece (Wu et al.: Google's Neural Machine
+Translation System, 2016, https://arxiv.org/abs/1609.08144), which needs only the subwords themselves, so the vocabulary
+file is sufficient.
 """
 
 import collections
@@ -12,51 +12,7 @@ import io
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 
-import tensorflow as tf
-
-from layers.text import Vocabulary
-
 LONGEST = 16  # characters of a subword, at most; longer ones are rare words
-
-
-def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
-    """Cuts non-empty pieces, string[pieces], into subwords, string[pieces, (subwords)]; joined, they are the piece.
-
-    Each subword is the longest in the vocabulary that the rest of the piece starts with; if there is none, it is one
-    unknown character.
-    """
-    longest = max(map(len, vocabulary.words))
-    lengths = tf.range(longest, 0, -1)[None]
-
-    def cut_once(turn, rests, rows, subwords, owners):
-        sizes = tf.strings.length(rests, unit="UTF8_CHAR")
-        starts = tf.strings.substr(rests[:, None], tf.zeros_like(lengths), lengths, unit="UTF8_CHAR")
-        known = vocabulary.is_known(starts)  # [rests, lengths]
-        found = longest - tf.argmax(known, axis=1, output_type=tf.int32)
-        taken = tf.minimum(tf.where(tf.reduce_any(known, axis=1), found, 1), sizes)
-        subwords = subwords.write(turn, tf.strings.substr(rests, tf.zeros_like(taken), taken, unit="UTF8_CHAR"))
-        owners = owners.write(turn, rows)
-        rests = tf.strings.substr(rests, taken, sizes - taken, unit="UTF8_CHAR")
-        more = taken < sizes
-        return turn + 1, tf.boolean_mask(rests, more), tf.boolean_mask(rows, more), subwords, owners
-
-    def turns(dtype):  # each turn cuts one subword off every unfinished piece
-        return tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
-
-    count = tf.size(pieces, out_type=tf.int64)
-    rows = tf.range(count)
-    whole = vocabulary.is_known(pieces)  # most are; not searching for their parts saves half of the time
-    subwords = turns(tf.string).write(0, tf.boolean_mask(pieces, whole))
-    owners = turns(tf.int64).write(0, tf.boolean_mask(rows, whole))
-    rests, rows = tf.boolean_mask(pieces, ~whole), tf.boolean_mask(rows, ~whole)
-    _, _, _, subwords, owners = tf.while_loop(
-        lambda turn, rests, *_: tf.size(rests) > 0, cut_once, (1, rests, rows, subwords, owners)
-    )
-    owners = owners.concat()
-    order = tf.argsort(owners, stable=True)
-    return tf.RaggedTensor.from_value_rowids(
-        tf.gather(subwords.concat(), order), tf.gather(owners, order), nrows=count, validate=False
-    )
 
 
 def learn_subwords(pieces: Mapping[str, int], size: int, min_count: int = 1) -> list[str]:
@@ -129,7 +85,7 @@ def byte_pairs(parts: Mapping[str, int], size: int) -> list[str]:
 
 
 def longest_matches(piece: str, subwords: Collection[str]) -> Iterator[str]:
-    """The same as `cut_pieces` for one piece in Python, to count subwords before there is a vocabulary."""
+    """The same as `cut_pieces` in tokenizer.py, for one piece in Python, to count subwords for a vocabulary."""
     while piece:
         starts = (piece[:length] for length in range(min(LONGEST, len(piece)), 0, -1))
         found = next((start for start in starts if start in subwords), piece[0])

@@ -6,12 +6,12 @@ preprocessing, and an export needs no other file. XLA cannot compile operations 
 """
 
 import collections
+import functools
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
-
-from layers.composition import Composition
 
 PADDING = 0
 UNKNOWN = 1
@@ -34,6 +34,8 @@ INNER_APOSTROPHE = r"([\pL\pM\pN]) (['’]) ([\pL\pM\pN])"
 LONG = r"([^ ]{100})"
 APOSTROPHES = "['’ʼ]"
 SPELT_OTHERWISE = rf"(?s).*(?:\pM|[\x{{1160}}-\x{{11ff}}]|{APOSTROPHES}).*"  # combining marks, Hangul vowels
+LAST_COMPOSED = 0x1193F  # no later character is composed of two
+COMPOSING_PASSES = 3  # a character decomposes into at most four
 
 
 def normalize(texts, lower_case: bool = True, html_breaks: bool = True, max_characters: int = 0):
@@ -217,3 +219,52 @@ def pad(ids: tf.RaggedTensor):
     """int32[batch, (time)] to int32[batch, time], filled with PADDING; at least one step, which layers need."""
     longest = tf.maximum(tf.reduce_max(tf.concat([[0], tf.cast(ids.row_lengths(), tf.int32)], axis=0)), 1)
     return ids.to_tensor(PADDING, shape=tf.stack([-1, longest]))
+
+
+@functools.cache
+def composed_pairs() -> dict[int, int]:
+    """Returns the character that each pair is composed to, by `pair_key` of the pair; without Hangul."""
+    found = {}
+    for code in range(0xC0, LAST_COMPOSED):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and parts[0][0] != "<" and unicodedata.normalize("NFC", chr(code)) == chr(code):
+            found[pair_key(*(int(part, 16) for part in parts))] = code
+    return found
+
+
+def pair_key(first, second):
+    return first * 2**21 + second
+
+
+class Composition(tf.Module):
+    """Composes characters, such as "e" and a combining acute accent to "é": string[words] in NFD or NFC -> NFC."""
+
+    def __init__(self):
+        super().__init__(name="composition")
+        pairs = composed_pairs()
+        keys, values = (tf.constant(list(each), tf.int64) for each in (pairs.keys(), pairs.values()))
+        self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default_value=0)
+
+    def __call__(self, words):
+        characters = tf.strings.unicode_decode(words, "UTF-8")
+        values, rows = tf.cast(characters.values, tf.int64), characters.value_rowids()
+        for _ in range(COMPOSING_PASSES):
+            following = tf.concat([values[1:], [0]], axis=0)[: tf.size(values)]
+            same_word = rows == tf.concat([rows[1:], [-1]], axis=0)[: tf.size(rows)]
+            pairs = pair_key(values, following)
+            composed = tf.where(same_word, self.table.lookup(pairs) + hangul(values, following), 0)
+            kept = tf.concat([[True], composed[:-1] == 0], axis=0)[: tf.size(values)]
+            values = tf.boolean_mask(tf.where(composed > 0, composed, values), kept)
+            rows = tf.boolean_mask(rows, kept)
+        characters = tf.RaggedTensor.from_value_rowids(tf.cast(values, tf.int32), rows, nrows=characters.nrows())
+        return tf.strings.unicode_encode(characters, "UTF-8")
+
+
+def hangul(first, second):
+    """Returns the Hangul syllable that two characters are composed to, or 0: leading consonants begin at U+1100, vowels
+    at U+1161, trailing consonants after U+11A7, syllables at U+AC00."""
+    lead, vowel, syllable, trail = first - 0x1100, second - 0x1161, first - 0xAC00, second - 0x11A7
+    open_syllable = (lead >= 0) & (lead < 19) & (vowel >= 0) & (vowel < 21)
+    closed = (syllable >= 0) & (syllable < 19 * 21 * 28) & (syllable % 28 == 0) & (trail > 0) & (trail < 28)
+    zero = tf.zeros_like(first)
+    return tf.where(open_syllable, 0xAC00 + (lead * 21 + vowel) * 28, zero) + tf.where(closed, first + trail, zero)

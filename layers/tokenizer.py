@@ -10,7 +10,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from layers.subwords import cut_pieces, learn_subwords
+from layers.subwords import learn_subwords
 from layers.text import (
     END,
     GENERATION,
@@ -157,6 +157,46 @@ def capitalized(pieces):
     size = tf.strings.length(pieces, unit="UTF8_CHAR")
     tail = tf.strings.substr(pieces, tf.minimum(first, size), size, unit="UTF8_CHAR")
     return tf.strings.join([tf.strings.upper(head, encoding="utf-8"), tf.strings.lower(tail, encoding="utf-8")])
+
+
+def cut_pieces(pieces, vocabulary: Vocabulary) -> tf.RaggedTensor:
+    """Cuts non-empty pieces, string[pieces], into subwords, string[pieces, (subwords)]; joined, they are the piece.
+
+    Each subword is the longest in the vocabulary that the rest of the piece starts with; if there is none, it is one
+    unknown character.
+    """
+    longest = max(map(len, vocabulary.words))
+    lengths = tf.range(longest, 0, -1)[None]
+
+    def cut_once(turn, rests, rows, subwords, owners):
+        sizes = tf.strings.length(rests, unit="UTF8_CHAR")
+        starts = tf.strings.substr(rests[:, None], tf.zeros_like(lengths), lengths, unit="UTF8_CHAR")
+        known = vocabulary.is_known(starts)  # [rests, lengths]
+        found = longest - tf.argmax(known, axis=1, output_type=tf.int32)
+        taken = tf.minimum(tf.where(tf.reduce_any(known, axis=1), found, 1), sizes)
+        subwords = subwords.write(turn, tf.strings.substr(rests, tf.zeros_like(taken), taken, unit="UTF8_CHAR"))
+        owners = owners.write(turn, rows)
+        rests = tf.strings.substr(rests, taken, sizes - taken, unit="UTF8_CHAR")
+        more = taken < sizes
+        return turn + 1, tf.boolean_mask(rests, more), tf.boolean_mask(rows, more), subwords, owners
+
+    def turns(dtype):  # each turn cuts one subword off every unfinished piece
+        return tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
+
+    count = tf.size(pieces, out_type=tf.int64)
+    rows = tf.range(count)
+    whole = vocabulary.is_known(pieces)  # most are; not searching for their parts saves half of the time
+    subwords = turns(tf.string).write(0, tf.boolean_mask(pieces, whole))
+    owners = turns(tf.int64).write(0, tf.boolean_mask(rows, whole))
+    rests, rows = tf.boolean_mask(pieces, ~whole), tf.boolean_mask(rows, ~whole)
+    _, _, _, subwords, owners = tf.while_loop(
+        lambda turn, rests, *_: tf.size(rests) > 0, cut_once, (1, rests, rows, subwords, owners)
+    )
+    owners = owners.concat()
+    order = tf.argsort(owners, stable=True)
+    return tf.RaggedTensor.from_value_rowids(
+        tf.gather(subwords.concat(), order), tf.gather(owners, order), nrows=count, validate=False
+    )
 
 
 def pieces_of(texts, *, lower_case: bool, max_characters: int):

@@ -14,8 +14,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layers.decoding import IMPOSSIBLE, Decoded, beam_search, greedy, sample
-from layers.ensemble import ensemble
+from layers.decoding import IMPOSSIBLE, Decoded, beam_search, ensemble, greedy, sample
 
 START, END = 1, 2
 NODES = 97

@@ -6,8 +6,9 @@ import hypothesis.strategies as st
 import pytest
 import tensorflow as tf
 
-from layers.subwords import LONGEST, byte_pairs, cut_pieces, learn_subwords, longest_matches
+from layers.subwords import LONGEST, byte_pairs, learn_subwords, longest_matches
 from layers.text import GENERATION, Vocabulary
+from layers.tokenizer import cut_pieces
 
 # the example of the paper on byte-pair encoding
 PAPER = {"low": 5, "lower": 2, "newest": 6, "widest": 3}

@@ -5,7 +5,6 @@ import hypothesis.strategies as st
 import pytest
 import tensorflow as tf
 
-from layers.composition import Composition
 from layers.text import (
     END,
     GENERATION,
@@ -14,6 +13,7 @@ from layers.text import (
     RESERVED,
     START,
     UNKNOWN,
+    Composition,
     Vocabulary,
     count_words,
     join_pieces,

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from layers import decoding
 from layers.decoding_rules import IMPOSSIBLE, Decoded
-from layers.ensemble import ensemble
 from layers.text import END, PADDING, START, UNKNOWN, pad
 from pipelines.common.serving.decoding_options import BEAM_OPTIONS, SAMPLE_OPTIONS
 
@@ -66,8 +65,7 @@ class Decoder:
         examine: Callable | None = None,
     ):
         self.initial_states, self.inputs = initial_states, inputs
-        self.ensemble = len(steps) > 1
-        self.step = ensemble(steps) if self.ensemble else steps[0]
+        self.step = decoding.ensemble(steps)
         self.tokenizer, self.output, self.invalid_score, self.defaults = tokenizer, output, invalid_score, defaults
         self.replace_unknown, self.confidence, self.examine = replace_unknown, confidence, examine
 
@@ -171,9 +169,8 @@ class Decoder:
         if prefix is not None:
             ids = pad(self.tokenizer.encode(prefix)[0])
             options["prefix"] = tf.broadcast_to(ids, [tf.size(valid), tf.shape(ids)[1]])
-        state = tuple(states) if self.ensemble else states[0]
         forbidden = [token for token in FORBIDDEN if not (token == UNKNOWN and self.replace_unknown)]
-        decoded = method(self.step, state, start=START, end=END, forbidden=forbidden, **options)
+        decoded = method(self.step, tuple(states), start=START, end=END, forbidden=forbidden, **options)
         evidence, outputs = self.examine(inputs) if self.examine else ({}, {})
         evidence = {**evidence_of(decoded, options.get("length_penalty", 0.0)), **evidence}
         batch, count, time = tf.unstack(tf.shape(decoded.ids))

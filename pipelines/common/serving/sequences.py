@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers.attention import Memory
-from layers.ensemble import ensemble
+from layers.decoding import ensemble
 from layers.text import END, START
 from pipelines.common.serving.decoder import FORBIDDEN
 from pipelines.common.serving.formats import NEW, Call, Function
@@ -45,12 +45,8 @@ def encode_and_step(inputs: tf.TensorSpec, encode: Callable, steps: Sequence[Cal
 
     def step(tokens, *flat) -> dict:
         before = tf.nest.pack_sequence_as(states, list(flat))
-        if len(steps) == 1:
-            logits, after = steps[0](tokens, before[0])
-            after = [after]
-        else:
-            logits, after = ensemble(steps)(tokens, tuple(before))
-        pairs = zip(names_of(list(after)), flat, tf.nest.flatten(list(after)), strict=True)
+        logits, after = ensemble(steps)(tokens, before)
+        pairs = zip(names_of(after), flat, tf.nest.flatten(after), strict=True)
         new = {f"{NEW}{name}": value for name, old, value in pairs if value is not old}
         return {"log_probabilities": tf.nn.log_softmax(tf.cast(logits, tf.float32)), **new}
 
