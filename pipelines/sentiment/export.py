@@ -3,21 +3,24 @@
 A language model is exported by language_model/export.py.
 """
 
+import json
 import pathlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from layers.lstm import LSTM
-from layers.text import PADDING, pad
+from layers.text import PADDING, RESERVED, UNKNOWN, pad
+from pipelines.common.data.sources import sample_files
 from pipelines.common.errors import UserError
 from pipelines.common.files import read_json
 from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.serving import members
-from pipelines.common.serving.formats import write_functions
+from pipelines.common.serving.formats import Call, Function, Functions, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
-from pipelines.sentiment.functions import functions
 from pipelines.sentiment.language_model.config import TASK as LANGUAGE_MODEL
 from pipelines.sentiment.language_model.export import export as export_language_model
 from pipelines.sentiment.model import Trained, attention_model, load_trained, recurrent_layers
@@ -25,6 +28,8 @@ from pipelines.sentiment.model import Trained, attention_model, load_trained, re
 MAX_EXPLAINED_WORDS = 400  # the model reads every prefix: the work grows with the square of the words
 PREFIXES_PER_BATCH = 32  # bounds the memory
 TEXTS = tf.TensorSpec([None], tf.string, name="text")
+SAMPLE_REVIEWS = 16  # that a file for another runtime is compared on
+MADE_UP = (1, 2, 5, 10, 20, 40, 80)  # words of further texts, drawn from the vocabulary
 
 
 def export(options: Export) -> pathlib.Path:
@@ -185,3 +190,39 @@ def compute_gates(model: keras.Model, gate_layer: keras.layers.Layer, ids) -> di
     """int32[batch, time] -> name -> float[batch, time, units]."""
     outputs = gate_layer(model.get_layer("embedding")(ids), mask=ids != PADDING, training=False)
     return outputs[-1] if isinstance(gate_layer, LSTM) else {"h": outputs}
+
+
+def functions(trained: Sequence[Trained]) -> Functions:
+    """Returns the function `classify` of models with the same vocabulary and labels, whose probabilities it averages:
+    ids int32[batch, time], followed by PADDING, to probabilities float32[batch, classes]."""
+    first = trained[0]
+
+    def classify(ids):
+        each = [tf.nn.softmax(member.model(ids, training=False)) for member in trained]
+        return {"probabilities": tf.add_n(each) / len(each)}
+
+    def answers(call: Call) -> Iterator[np.ndarray]:
+        for text in compared_texts(first.preprocessing.vocabulary.words):
+            ids, _ = first.preprocessing(tf.constant([text]))
+            yield call("classify", {"ids": pad(ids).numpy()})["probabilities"]
+
+    return Functions(
+        [Function("classify", classify, [tf.TensorSpec([None, None], tf.int32, name="ids")])],
+        {
+            "task": "sentiment",
+            "labels": first.names,
+            "text": first.preprocessing.options,
+            "padding": PADDING,
+            "unknown": UNKNOWN,
+            "vocabulary": first.preprocessing.vocabulary.words,
+        },
+        answers,
+    )
+
+
+def compared_texts(words: Sequence[str]) -> list[str]:
+    """Returns an empty text, reviews of the sample, and texts of the words of a vocabulary, always the same."""
+    rows = [line for path in sample_files("sentiment", "test.jsonl") for line in path.read_text("utf-8").splitlines()]
+    draw = random.Random(0)
+    made_up = [" ".join(draw.choices(words[len(RESERVED) :] or ["-"], k=count)) for count in MADE_UP]
+    return ["", *(json.loads(row)["text"] for row in rows[:SAMPLE_REVIEWS]), *made_up]
