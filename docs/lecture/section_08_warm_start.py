@@ -12,7 +12,7 @@ import tensorflow as tf
 from layers.lstm import LSTM
 from layers.text import START
 from layers.unfold import unfold
-from pipelines.common.data.loading import text_batches
+from pipelines.common.data.loading import streamed
 from pipelines.common.pictures.drawing import FAINT
 from pipelines.common.pictures.panels import draw_line, logarithmic, panels
 from pipelines.common.runs import Run
@@ -144,7 +144,7 @@ def perplexities(run: Run) -> dict[int, float]:
     it, by the number of words."""
     trained = load_trained(run)
     reviews = list(dataset.load(CLASSIFIER["sample"][1].data)["test"].texts)
-    ids = tf.concat([trained.preprocessing(batch)[0] for batch in text_batches(reviews)], axis=0)
+    ids = tf.concat([trained.preprocessing(batch)[0] for batch in streamed(reviews)], axis=0)
     longest = max(GIVEN_WORDS)
     ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > longest)[:, : longest + 1].to_tensor()
     found = {}

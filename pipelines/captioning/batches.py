@@ -23,8 +23,7 @@ from pipelines.captioning.config import DataConfig
 from pipelines.captioning.dataset import Captions, Images
 from pipelines.captioning.distortions import distorted
 from pipelines.captioning.preprocessing import Preprocessing
-from pipelines.common.data.batching import ALL_ROWS, FILLER, own_rows, plan_batches
-from pipelines.common.data.loading import without_autograph, without_autotune
+from pipelines.common.data.loading import ALL_ROWS, FILLER, own_rows, plan_batches, without_autograph, without_autotune
 from pipelines.common.vision.feature_maps import FeatureMaps
 
 

@@ -21,7 +21,7 @@ INPUTS = ("log_probability", "log_length")  # see `pipelines.common.serving.deco
 def learn(trained: Trained, features: np.ndarray | FeatureMaps, references: list[list[str]]) -> Confidence:
     """Returns the confidence, fitted to the captions of images that the model was not trained on, found with the search
     of the run."""
-    captions, evidence = feature_decoder(trained).batched_with_evidence()(features)
+    captions, evidence = feature_decoder(trained).batched(with_evidence=True)(features)
     reached = reaches(scores_of_each(captions, references))
     fitted = {"part": "validation", "images": len(captions), "reached": float(reached.mean())}
     return confidence.fit({name: evidence[name] for name in INPUTS}, reached, bar={"cider": BAR}, fitted=fitted)

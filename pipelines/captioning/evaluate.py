@@ -77,7 +77,7 @@ def evaluate(options: Evaluate) -> dict:
     known = training.captioned.captions if training else []
     decoder = feature_decoder(trained)
     for beam_size in options.beam_size or (config.search.beam_size,):
-        decode = decoder.batched_with_evidence(beam_size=beam_size, length_penalty=penalty)
+        decode = decoder.batched(with_evidence=True, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
         texts, numbers = decode(images.features)
         seconds = time.monotonic() - began

@@ -24,7 +24,7 @@ from pipelines.captioning.model import (
 )
 from pipelines.captioning.preprocessing import Preprocessing, learn_vocabulary
 from pipelines.captioning.scores import all_scores
-from pipelines.common.data.loading import load_vocabulary, text_batches
+from pipelines.common.data.loading import load_vocabulary, streamed
 from pipelines.common.data.splits import HELD_OUT, require_part
 from pipelines.common.errors import UserError
 from pipelines.common.files import atomic_write
@@ -72,7 +72,7 @@ def train_new(run: Run, config: Config) -> dict:
 def learn(config: Config, captioned: Captioned, base: Trained | None) -> Vocabulary:
     """Returns the vocabulary of the captions; in fine-tuning that of the base run, extended by new words."""
     vocabulary = learn_vocabulary(
-        text_batches(captioned.captions),
+        streamed(captioned.captions),
         size=config.words.vocabulary,
         min_count=config.words.min_count,
         max_characters=config.text.max_characters,

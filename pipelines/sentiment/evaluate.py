@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common import metrics
-from pipelines.common.data.batching import FILLER
+from pipelines.common.data.loading import FILLER
 from pipelines.common.evaluation.reliability import reliability
 from pipelines.common.files import write_json
 from pipelines.common.pictures.charts import draw_confusion_matrix, draw_reliability

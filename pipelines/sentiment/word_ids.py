@@ -11,8 +11,7 @@ import tensorflow as tf
 from layers.text import PADDING
 from pipelines.common.cache_folders import digest
 from pipelines.common.data import corpora
-from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import computed, encoded_batches
+from pipelines.common.data.loading import FILLER, computed, encoded_batches, plan_batches
 from pipelines.sentiment.labels import label_targets
 from pipelines.sentiment.preprocessing import Preprocessing
 from pipelines.sentiment.reviews import Reviews, all_texts

@@ -9,7 +9,7 @@ import numpy as np
 import sacrebleu
 
 from pipelines.common import confidence
-from pipelines.common.data.loading import text_batches
+from pipelines.common.data.loading import streamed
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset
 from pipelines.translation.decoder import make_decoder
@@ -34,16 +34,14 @@ def learn(trained: Trained, sources: Sequence[str], validation: Pairs) -> Traine
     Args:
         sources: those of training.
     """
-    seen = SourceWords(trained.preprocessing.source, trained.seen).learn_seen(
-        text_batches(list(sources[:MAX_SENTENCES]))
-    )
+    seen = SourceWords(trained.preprocessing.source, trained.seen).learn_seen(streamed(sources[:MAX_SENTENCES]))
     trained = dataclasses.replace(trained, seen=seen, confidence=None)
     texts, references = validation.by_source()
     random = np.random.default_rng(SEED)
     rows = sorted(random.permutation(len(texts))[:MAX_FITTED].tolist())
     texts, references = [texts[row] for row in rows], [references[row] for row in rows]
     changed = made_up(texts, random)
-    answers, evidence = make_decoder([trained]).batched_with_evidence(sort_key=len)(texts + changed)
+    answers, evidence = make_decoder([trained]).batched(with_evidence=True, sort_key=len)(texts + changed)
     reached = reaches(sentence_bleu(answers, references + references))
     fitted = {
         "part": "validation",

@@ -10,11 +10,10 @@ import tensorflow as tf
 
 from layers.text import PADDING
 from pipelines.common.data import corpora, sources
-from pipelines.common.data.batching import FILLER, plan_batches
-from pipelines.common.data.loading import batched, computed, in_order
+from pipelines.common.data.loading import FILLER, batched, computed, in_order, plan_batches
 from pipelines.common.data.splits import require_part, split
 from pipelines.translation.config import DataConfig
-from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts, read
+from pipelines.translation.pairs import PARTS, Pairs, Stream, own_parts
 from pipelines.translation.preprocessing import Preprocessing
 
 NAMED = {
@@ -33,12 +32,10 @@ class Sentences:
     Attributes:
         ids: int32[tokens], all sentences in one array.
         splits: int64[sentences + 1], where each sentence begins and ends.
-        cut: bool[sentences], whether the sentence was longer than the limits.
     """
 
     ids: np.ndarray
     splits: np.ndarray
-    cut: np.ndarray
 
     def __len__(self) -> int:
         return len(self.splits) - 1
@@ -48,13 +45,10 @@ class Sentences:
         """Number of tokens of each sentence, int32[sentences]."""
         return corpora.lengths_of(self.splits)
 
-    def ragged(self) -> tf.RaggedTensor:
-        return tf.RaggedTensor.from_row_splits(self.ids, self.splits, validate=False)
-
     def take(self, rows: np.ndarray) -> "Sentences":
         """Returns some of the sentences, in memory."""
         ids, lengths = corpora.gather(self.ids, self.splits, rows)
-        return Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), self.cut[rows])
+        return Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]))
 
     def replaced(self, rows: np.ndarray, others: "Sentences") -> "Sentences":
         """Returns these sentences, but `others` in the places `rows`, in memory."""
@@ -95,11 +89,8 @@ class Encoded:
     @classmethod
     def of(cls, found: corpora.Arrays) -> "Encoded":
         """Returns what `write_encoded` has written."""
-        sides = []
-        for side in SIDES:
-            splits = found.arrays[f"{side}.splits"]
-            sides.append(Sentences(found.arrays[f"{side}.ids"], splits, np.broadcast_to(False, len(splits) - 1)))
-        return cls(sides[0], sides[1], found.facts["dropped"], corpora.Texts.of(found, "texts"), found.folder)
+        sources, targets = (Sentences(found.arrays[f"{side}.ids"], found.arrays[f"{side}.splits"]) for side in SIDES)
+        return cls(sources, targets, found.facts["dropped"], corpora.Texts.of(found, "texts"), found.folder)
 
 
 def locate(data: DataConfig) -> pathlib.Path | str:
@@ -123,7 +114,7 @@ def open_parts(data: DataConfig) -> tuple[Pairs | Stream, dict[str, Pairs]]:
     require_part("train", own, data.location)
     stream = Stream(where, "train", data)
     stream.files()  # a missing one is refused before the others are read
-    parts = {"validation": read(where, "validation", data)} if "validation" in own else {}
+    parts = {"validation": Stream(where, "validation", data).read()} if "validation" in own else {}
     missing = [part for part in ("test", "validation") if part not in own and getattr(data, f"{part}_share")]
     if not missing:
         return stream, parts
@@ -138,7 +129,7 @@ def load_part(data: DataConfig, part: str) -> Pairs:
     where = locate(data)
     own = own_parts(where, data)
     if part not in PARTS or (part in own and not (part == "train" and len(own) < len(PARTS))):
-        return read(where, part, data)
+        return Stream(where, part, data).read()
     parts = load(data)
     require_part(part, [*own, *(each for each in parts if each not in own)], data.location)
     return parts[part]
@@ -148,11 +139,11 @@ def load_all(data: DataConfig, part: str) -> Pairs:
     """Loads pairs of data that the run was not trained on: a whole table, or a part of other data."""
     where = locate(data)
     if isinstance(where, pathlib.Path) and where.is_file():
-        return read(where, "train", data)
+        return Stream(where, "train", data).read()
     own = own_parts(where, data)
     if part in PARTS:
         require_part(part, own, data.location)
-    return read(where, part, data)
+    return Stream(where, part, data).read()
 
 
 def split_off(pairs: Pairs, share: float, seed: int, where: str) -> tuple[Pairs, Pairs]:
@@ -278,4 +269,4 @@ def mix(new: Encoded, old: Encoded, share: float, seed: int) -> Encoded:
 
 def join(first: Sentences, second: Sentences) -> Sentences:
     splits = np.concatenate([first.splits, first.splits[-1] + second.splits[1:]])
-    return Sentences(np.concatenate([first.ids, second.ids]), splits, np.concatenate([first.cut, second.cut]))
+    return Sentences(np.concatenate([first.ids, second.ids]), splits)

@@ -59,7 +59,7 @@ def evaluate(options: Evaluate) -> dict:
     }
     decoder = make_decoder([trained], options.replace_unknown)
     for beam_size in options.beam_size or (config.search.beam_size,):
-        decode = decoder.batched_with_evidence(sort_key=len, beam_size=beam_size, length_penalty=penalty)
+        decode = decoder.batched(with_evidence=True, sort_key=len, beam_size=beam_size, length_penalty=penalty)
         began = time.monotonic()
         texts, numbers = decode(sources)
         seconds = time.monotonic() - began

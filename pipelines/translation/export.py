@@ -1,21 +1,41 @@
-"""Writes a run, or the average of several, as a SavedModel that translates strings with TensorFlow only."""
+"""Writes a run, or the average of several, as a SavedModel that translates strings with TensorFlow only.
+
+A source sentence on its way through the graph:
+
+    make_decoder            gives a Decoder its parts; its methods are the signatures (common/serving/decoder.py)
+    split_sentences         text -> sentences, if the run has --split-sentences
+    Tokenizer.encode        sentence -> words (layers/text.py) or subwords -> ids
+    model.encode            ids -> state before the first word
+    beam_search             word by word: model.step, previous word and state -> logits and state (layers/decoding.py)
+    Tokenizer.decode        ids -> translation
+    SourceWords             finds the words of the source that training has not seen, for the confidence
+
+For other runtimes it is two functions, `encode` and `step`, which take ids.
+"""
 
 import pathlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from layers.lstm import LSTM
 from layers.teacher_forcing import shifted
-from layers.text import PADDING, START, pad
+from layers.text import GENERATION as RESERVED
+from layers.text import PADDING, START, UNKNOWN, pad
 from pipelines.common.confidence import report_missing
+from pipelines.common.data.sources import sample_files
 from pipelines.common.options import SAVED_MODEL, Export
 from pipelines.common.serving import members
-from pipelines.common.serving.formats import write_functions
+from pipelines.common.serving.formats import Functions, write_functions
 from pipelines.common.serving.saved_model import write_saved_model
+from pipelines.common.serving.sequences import GENERATION, answers, encode_and_step
 from pipelines.translation.decoder import make_decoder
-from pipelines.translation.functions import functions
 from pipelines.translation.model import Trained, TranslationModel, load_trained
+
+SAMPLE_PAIRS = 8  # that files for other runtimes are compared on
+MADE_UP = (1, 3, 8, 20)  # tokens of further sentences, drawn from the vocabularies
 
 
 def export(options: Export, replace_unknown: bool | None = None) -> pathlib.Path:
@@ -111,3 +131,44 @@ def make_gate_layer(model: TranslationModel):
     copy.build((None, None, layer.cell.kernel.shape[0]))
     copy.set_weights(layer.get_weights())
     return copy
+
+
+def functions(trained: Sequence[Trained]) -> Functions:
+    """Returns `encode`, of ids int32[batch, time] that PADDING follows, and `step` of models that share vocabularies;
+    see `encode_and_step`."""
+    first = trained[0]
+    languages = {"source": first.preprocessing.source, "target": first.preprocessing.target}
+
+    def encode(ids):
+        return [member.model.encode(ids) for member in trained]
+
+    return Functions(
+        encode_and_step(
+            tf.TensorSpec([None, None], tf.int32, name="ids"), encode, [member.model.step for member in trained]
+        ),
+        {
+            "task": "translation",
+            "text": {**first.preprocessing.limits, "restore_case": first.preprocessing.restore_case},
+            "padding": PADDING,
+            "unknown": UNKNOWN,
+            **GENERATION,
+            "max_length": first.config.text.max_tokens,
+            "vocabulary": {name: tokenizer.vocabulary.words for name, tokenizer in languages.items()},
+        },
+        lambda call: answers(call, compared_sentences(first)),
+    )
+
+
+def compared_sentences(trained: Trained) -> Iterator[tuple[dict[str, np.ndarray], list[int]]]:
+    """Yields the ids of sources and of translations of the sample, in any language, and of made-up sentences."""
+    source, target = trained.preprocessing.source, trained.preprocessing.target
+    texts = [path.read_text("utf-8").splitlines()[:SAMPLE_PAIRS] for path in sample_files("translation", "test.*")]
+    for text, translation in zip(*texts, strict=True) if texts else []:
+        ids, _ = source.encode(tf.constant([text]))
+        yield {"ids": pad(ids).numpy()}, target.encode(tf.constant([translation]))[0][0].numpy().tolist()
+    draw, reserved = random.Random(0), len(RESERVED)
+    for count in MADE_UP:
+        drawn = [
+            draw.choices(range(reserved, max(len(each.vocabulary), 1 + reserved)), k=count) for each in (source, target)
+        ]
+        yield {"ids": np.array([drawn[0]], np.int32)}, drawn[1]

@@ -31,7 +31,7 @@ from pipelines.common.runs import Run
 from pipelines.common.seeds import Seeds
 from pipelines.translation import source_words
 from pipelines.translation.config import Config
-from pipelines.translation.preprocessing import Preprocessing, load_vocabularies, make_preprocessing
+from pipelines.translation.preprocessing import Preprocessing, load_vocabularies
 
 
 @keras.saving.register_keras_serializable(package="unfold")
@@ -280,7 +280,7 @@ def load_trained(run: Run) -> Trained:
     """Loads a trained run; raises UserError if it has no weights yet, or a file is missing or damaged."""
     run.require_weights()
     config = from_json(Config, run.config)
-    preprocessing = make_preprocessing(config, *load_vocabularies(run))
+    preprocessing = Preprocessing(*load_vocabularies(run), **vars(config.text))
     model = make_model(config, preprocessing)
     run.load_weights(model)
     return Trained(config, preprocessing, model, confidence.load(run.path), source_words.load_seen(run.path))

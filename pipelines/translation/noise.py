@@ -107,7 +107,7 @@ def with_noise(encoded: Encoded, preprocessing: Preprocessing, *, share: float, 
         for start, (ids, lengths, cut) in zip(
             range(0, len(rows), TEXTS_AT_ONCE), encoded_batches(texts, preprocessing.source.encode), strict=True
         ):
-            noisy = Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), cut)
+            noisy = Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]))
             chosen = rows[start : start + TEXTS_AT_ONCE]
             good = ~cut & (lengths > 0)
             add(chosen[-1] + 1, chosen[good], noisy.take(np.flatnonzero(good)))
@@ -118,6 +118,4 @@ def with_noise(encoded: Encoded, preprocessing: Preprocessing, *, share: float, 
 
     folder = encoded.folder
     found = corpora.in_memory(write) if folder is None else corpora.in_temporary_files(folder, write)
-    splits = found.arrays["splits"]
-    sources = Sentences(found.arrays["ids"], splits, np.broadcast_to(False, len(splits) - 1))
-    return dataclasses.replace(encoded, sources=sources)
+    return dataclasses.replace(encoded, sources=Sentences(found.arrays["ids"], found.arrays["splits"]))

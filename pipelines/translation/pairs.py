@@ -115,14 +115,10 @@ def beginning_with(folder: pathlib.Path, name: str, ending: str) -> pathlib.Path
     return found[0] if found else None
 
 
-def read(where: pathlib.Path | str, part: str, data: DataConfig) -> Pairs:
-    """Reads one part: "train", "validation", "test", or the stem of a file name, such as test_2016_flickr."""
-    return Stream(where, part, data).read()
-
-
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """One part, as an iterable of (source, target) that is read anew whenever it is iterated; see `read`."""
+    """One part, "train", "validation", "test", or the stem of a file name such as test_2016_flickr: an iterable of
+    (source, target) that is read anew whenever it is iterated."""
 
     where: pathlib.Path | str
     part: str

@@ -1,15 +1,13 @@
 """Conversion between sentences and token ids, the same in training, evaluation and the exported graph."""
 
 import hashlib
-from collections.abc import Iterable
 
 import tensorflow as tf
 
-from layers import tokenizer
 from layers.text import Vocabulary
+from layers.tokenizer import Tokenizer
 from pipelines.common.data.loading import load_vocabulary
 from pipelines.common.runs import Run
-from pipelines.translation.config import Config
 
 SOURCE_VOCABULARY_FILE = "vocabulary.source.txt"  # in the folder of a run
 TARGET_VOCABULARY_FILE = "vocabulary.target.txt"
@@ -27,8 +25,8 @@ class Preprocessing(tf.Module):
     def __init__(self, source: Vocabulary, target: Vocabulary, restore_case: bool = False, **limits):
         super().__init__(name="preprocessing")
         self.restore_case, self.limits = restore_case, limits
-        self.source = tokenizer.Tokenizer(source, restore_case=restore_case, **limits)
-        self.target = tokenizer.Tokenizer(target, **limits)
+        self.source = Tokenizer(source, restore_case=restore_case, **limits)
+        self.target = Tokenizer(target, **limits)
 
     def key(self) -> dict:
         """Returns what the ids of a text depend on, in JSON values."""
@@ -38,17 +36,6 @@ class Preprocessing(tf.Module):
         return {"vocabularies": digests, "restore_case": self.restore_case, **self.limits}
 
 
-def learn_vocabulary(
-    batches: Iterable, *, size: int, min_count: int, max_tokens: int, restore_case: bool, **limits
-) -> Vocabulary:
-    """Returns the vocabulary of one language, learned from batches of whole sentences, string[batch], in their case."""
-    return tokenizer.learn_vocabulary(batches, size=size, min_count=min_count, **limits)
-
-
 def load_vocabularies(run: Run) -> tuple[Vocabulary, Vocabulary]:
     """Returns the source and target vocabularies of a run."""
     return load_vocabulary(run.path / SOURCE_VOCABULARY_FILE), load_vocabulary(run.path / TARGET_VOCABULARY_FILE)
-
-
-def make_preprocessing(config: Config, source: Vocabulary, target: Vocabulary) -> Preprocessing:
-    return Preprocessing(source, target, **vars(config.text))

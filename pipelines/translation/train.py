@@ -1,4 +1,14 @@
-"""Trains a run from scratch, fine-tunes it from another run, or resumes it."""
+"""Trains a run from scratch, fine-tunes it from another run, or resumes it.
+
+A source sentence on its way to the loss:
+
+    dataset.open_parts      finds the files of the parts; pairs.Stream reads their lines, with (common/data/) tables.py
+    learn_vocabularies      learns the words or subwords of the training sentences (layers/tokenizer.py)
+    dataset.encode_on_disk  text -> words (layers/text.py) or subwords -> ids, once, into the cache beside the run
+    with_noise              changes a share of the sources in every epoch, if the run has --noise
+    dataset.batches         int32[batch, time], sentences of similar length, padded; a target is beside its source
+    make_loss               ids -> model.encode -> state -> model.decode, with the true target -> cross-entropy
+"""
 
 import dataclasses
 import itertools
@@ -11,6 +21,7 @@ from layers import losses
 from layers.sampled_softmax import sampled_cross_entropy
 from layers.teacher_forcing import scheduled_inputs, teacher_forcing, teacher_probability
 from layers.text import END, START, Vocabulary
+from layers.tokenizer import learn_vocabulary
 from pipelines.common.config import flag
 from pipelines.common.data import corpora, word_vectors
 from pipelines.common.data.loading import streamed
@@ -37,9 +48,7 @@ from pipelines.translation.preprocessing import (
     SOURCE_VOCABULARY_FILE,
     TARGET_VOCABULARY_FILE,
     Preprocessing,
-    learn_vocabulary,
     load_vocabularies,
-    make_preprocessing,
 )
 
 SUBWORD_PAIRS = 1_000_000  # that subwords are learned from, at most
@@ -61,7 +70,7 @@ def train_new(run: Run, config: Config) -> dict:
     # The target vocabulary is written last: if it exists, both files are complete.
     stored = (run.path / TARGET_VOCABULARY_FILE).is_file()
     vocabularies = load_vocabularies(run) if stored else learn_vocabularies(config, pairs, base)
-    preprocessing = make_preprocessing(config, *vocabularies)
+    preprocessing = Preprocessing(*vocabularies, **vars(config.text))
     encoded = encode_parts(config, pairs, held_out["validation"], preprocessing, base)
     vectors = read_vectors(run, config, preprocessing)
     with run.create():
@@ -87,7 +96,9 @@ def learn_vocabularies(config: Config, pairs: Pairs | Stream, base: Trained | No
                 streamed(texts),
                 size=getattr(config.vocabulary, field),
                 min_count=config.vocabulary.min_count,
-                **vars(config.text),
+                level=config.text.level,
+                lower_case=config.text.lower_case,
+                max_characters=config.text.max_characters,
             )
         except ValueError as error:  # fewer subwords than characters
             raise UserError(f"{flag(field)} is {getattr(config.vocabulary, field)}, but {error}") from error

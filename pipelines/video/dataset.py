@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.common.data import sources
-from pipelines.common.data.batching import ALL_ROWS, FILLER, own_rows, plan_batches
-from pipelines.common.data.loading import without_autotune
+from pipelines.common.data.loading import ALL_ROWS, FILLER, own_rows, plan_batches, without_autotune
 from pipelines.common.data.splits import require_part, split
 from pipelines.common.errors import UserError
 from pipelines.common.training import tbptt

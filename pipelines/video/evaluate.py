@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.common.confidence import report_fitted, report_unfitted
 from pipelines.common.config import replace
-from pipelines.common.data.batching import FILLER
+from pipelines.common.data.loading import FILLER
 from pipelines.common.errors import UserError
 from pipelines.common.evaluation.reliability import report
 from pipelines.common.evaluation.robustness import Column, Distortion, measure, show

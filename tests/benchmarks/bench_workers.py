@@ -62,7 +62,7 @@ def measure(options) -> dict:
     from pipelines.common.config import replace
     from pipelines.common.training import cluster, workers
     from pipelines.common.training.updates import Updates
-    from pipelines.translation.preprocessing import make_preprocessing
+    from pipelines.translation.preprocessing import Preprocessing
     from pipelines.translation.presets import PRESETS
     from pipelines.translation.train import build, make_loss
 
@@ -75,7 +75,7 @@ def measure(options) -> dict:
         workers.connect(cluster.find())
     words = (config.vocabulary.source_vocabulary, config.vocabulary.target_vocabulary)
     vocabularies = [Vocabulary([*GENERATION, *map(str, range(count - len(GENERATION)))]) for count in words]
-    model = build(config, make_preprocessing(config, *vocabularies))
+    model = build(config, Preprocessing(*vocabularies, **vars(config.text)))
     batches = make_batches(options.pairs, *words)
     ids = tf.TensorSpec([options.pairs, TOKENS], tf.int32)
     spec = {"source": ids, "target": ids, "real": tf.TensorSpec([options.pairs], tf.float32)}

@@ -80,7 +80,7 @@ def start_translation(folder: Path, measured: Measured):
     from pipelines.common.data import corpora
     from pipelines.common.data.loading import load_vocabulary
     from pipelines.translation import dataset
-    from pipelines.translation.preprocessing import make_preprocessing
+    from pipelines.translation.preprocessing import Preprocessing
     from pipelines.translation.presets import PRESETS
     from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss
 
@@ -94,7 +94,7 @@ def start_translation(folder: Path, measured: Measured):
         for path, vocabulary in zip(paths, vocabularies, strict=True):
             path.write_text(vocabulary.to_text())
     measured.lap("vocabularies")
-    preprocessing = make_preprocessing(config, *vocabularies)
+    preprocessing = Preprocessing(*vocabularies, **vars(config.text))
     encoded = encode_parts(config, pairs, held_out["validation"], preprocessing, None)["train"]
     measured.lap("ids")
     measured.found["before training"] = peak_megabytes()

@@ -28,7 +28,7 @@ from pipelines.translation.config import Config
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.evaluate import bleu, bleu_by_length
 from pipelines.translation.model import load_trained
-from pipelines.translation.preprocessing import make_preprocessing
+from pipelines.translation.preprocessing import Preprocessing
 from pipelines.translation.presets import PRESETS
 from pipelines.translation.train import build, encode_parts, learn_vocabularies, make_loss, train
 from tests.benchmarks.variants import begun_or_planned, epochs_that_fit
@@ -67,7 +67,7 @@ def variant(preset_name: str, name: str, to: Path) -> Config:
 def epochs(config: Config, minutes: float) -> float:
     """Returns the number of epochs that fit into the time."""
     pairs, held_out = dataset.open_parts(config.data)
-    preprocessing = make_preprocessing(config, *learn_vocabularies(config, pairs, None))
+    preprocessing = Preprocessing(*learn_vocabularies(config, pairs, None), **vars(config.text))
     encoded = encode_parts(config, pairs, held_out["validation"], preprocessing, None)["train"]
     limits = {
         "batch_pairs": config.data.batch_pairs,

@@ -108,35 +108,23 @@ class Decoder:
             "defaults": tf.function(defaults, input_signature=[], autograph=False),
         }
 
-    def batched(self, *, batch_size: int = 64, sort_key: Callable | None = None, **options) -> Callable:
+    def batched(
+        self, *, batch_size: int = 64, sort_key: Callable | None = None, with_evidence: bool = False, **options
+    ) -> Callable:
         """Returns a compiled function that calls `beam` with these options on any number of inputs, in batches.
 
-        The function returns the best sentences, list[str], and their scores, float32[inputs], in the order of the
-        inputs.
+        The function returns the best sentences, list[str], and numbers of them, name -> float32[inputs], such as
+        `score`, in the order of the inputs.
 
         Args:
             sort_key: Function of an input. Inputs are sorted by it, so that those of similar length share a batch.
+            with_evidence: The numbers are `score`, `confidence`, if there is one, and the evidence; else only `score`.
         """
-        decode = self._batched(False, batch_size, sort_key, options)
-
-        def without_evidence(inputs: Sequence) -> tuple[list[str], np.ndarray]:
-            sentences, numbers = decode(inputs)
-            return sentences, numbers["score"]
-
-        return without_evidence
-
-    def batched_with_evidence(self, *, batch_size: int = 64, sort_key: Callable | None = None, **options) -> Callable:
-        """Returns a function as `batched` does, which in place of the scores returns a dict of float32[inputs]:
-        `score`, `confidence`, if there is one, and the evidence."""
-        return self._batched(True, batch_size, sort_key, options)
-
-    def _batched(self, evidence: bool, batch_size: int, sort_key: Callable | None, options: dict) -> Callable:
-        """Returns a function of any number of inputs that returns the sentences and numbers of each, by name."""
 
         def search(inputs):
             outputs, found = self._beam(inputs, **options)
             numbers = {name: outputs[name] for name in ("score", "confidence") if name in outputs}
-            return outputs[self.output], {**numbers, **found} if evidence else {"score": outputs["score"]}
+            return outputs[self.output], {**numbers, **found} if with_evidence else {"score": outputs["score"]}
 
         beam = tf.function(search, input_signature=[self.inputs], autograph=False)
 

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from pipelines.common.errors import UserError
 from pipelines.common.training import moving_average, replicas, strategies
-from pipelines.common.training.all_reduce import all_reduce, dense, sparse
 from pipelines.common.training.checkpoints import NotFiniteError
 from pipelines.common.training.optimizers import ParameterGroup, make_optimizer
 from pipelines.common.training.options import TrainingOptions
@@ -159,7 +158,7 @@ class Updates:
             gradients, sums, assigned = self._differentiate(batch, tf.cast(replica, tf.int64))
             sums = tf.nest.map_structure(lambda value: value * has_rows, sums)
             others = (sums, tf.identity(stop))  # all_reduce fails for a bare argument of the function
-            gradients, (sums, stop) = all_reduce(context, gradients, others, has_rows, self.options.compress)
+            gradients, (sums, stop) = replicas.all_reduce(context, gradients, others, has_rows, self.options.compress)
             replicas.assign(assigned, self.model.non_trainable_variables)
         if self.options.accumulate == 1:
             self._apply(gradients, sums["loss"][1], sums, step)
@@ -189,7 +188,7 @@ class Updates:
         gradients = tape.gradient(total, variables, unconnected_gradients="zero")
         # Both sum the rows of a repeated word, or the norm of the gradient would be wrong. XLA cannot compile `sparse`,
         # whose number of rows is not known.
-        convert = sparse if self.replicas > 1 and not self.options.xla else dense
+        convert = replicas.sparse if self.replicas > 1 and not self.options.xla else replicas.dense
         gradients = [convert(g, v) for g, v in zip(gradients, variables, strict=True)]
         return gradients, tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), sums)
 

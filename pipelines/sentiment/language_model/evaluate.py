@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from layers import losses
-from pipelines.common.data.batching import FILLER, plan_batches
+from pipelines.common.data.loading import FILLER, plan_batches
 from pipelines.sentiment.language_model.config import Config
 from pipelines.sentiment.language_model.dataset import Lookup, count_steps
 from pipelines.sentiment.language_model.model import LanguageModel

@@ -37,7 +37,7 @@ def test_the_export_returns_the_probability_of_the_regression(shared, trained):
     images = [shared.image(number).read_bytes() for number in range(3)] + [b"no image"]
     found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](
         image=tf.constant(images)).items()}  # fmt: skip
-    _, numbers = image_decoder([trained]).batched_with_evidence()(images)
+    _, numbers = image_decoder([trained]).batched(with_evidence=True)(images)
     np.testing.assert_allclose(found["confidence"], numbers["confidence"], atol=1e-5)
     assert ((found["confidence"] > 0) & (found["confidence"] < 1)).tolist() == [True] * 3 + [False]
     pixels, _ = trained.preprocessing.pixels(tf.constant(images[:1]))

@@ -100,11 +100,11 @@ def test_images_are_alone_as_in_a_batch(trained, images):
     decoder = feature_decoder(trained)
     for beam_size in (1, 4):
         decode = decoder.batched(beam_size=beam_size, length_penalty=0.0)
-        captions, scores = decode(images.features)
+        captions, numbers = decode(images.features)
         for number in (0, 7):
-            alone, score = decode(images.features[number : number + 1])
+            alone, found = decode(images.features[number : number + 1])
             assert alone == [captions[number]]
-            assert score[0] == pytest.approx(scores[number], abs=1e-4)
+            assert found["score"][0] == pytest.approx(numbers["score"][number], abs=1e-4)
 
 
 def test_the_nearest_image_by_cosine():

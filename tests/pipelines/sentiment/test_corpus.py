@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from layers.text import PADDING, RESERVED, Vocabulary
-from pipelines.common.data import batching, splits
+from pipelines.common.data import loading, splits
 from pipelines.common.errors import UserError
 from pipelines.sentiment import augmentation, dataset, pieces, reviews, word_ids
 from pipelines.sentiment.augmentation import Augmentation
@@ -108,12 +108,12 @@ def batches_of_lists(found, preprocessing, seed, epoch, max_rows, max_words):
     texts = preprocessing(tf.constant(list(found.texts)))[0].to_list()
     lengths = np.maximum([len(text) for text in texts], 1)
     labels, random = label_ids(found, NAMES), np.random.default_rng((seed, epoch))
-    order = np.argsort(-(np.log(lengths) + random.uniform(0, batching.JITTER, len(texts))), kind="stable").tolist()
-    sizes = batching.batch_sizes(np.sort(lengths)[::-1], max_rows, max_words)
+    order = np.argsort(-(np.log(lengths) + random.uniform(0, loading.JITTER, len(texts))), kind="stable").tolist()
+    sizes = loading.batch_sizes(np.sort(lengths)[::-1], max_rows, max_words)
     starts = [0, *itertools.accumulate(sizes)]
     for number in random.permutation(len(sizes)):
         rows = order[starts[number] : starts[number + 1]]
-        time = batching.padded_length(max(lengths[row] for row in rows))
+        time = loading.padded_length(max(lengths[row] for row in rows))
         ids = [texts[row] + [PADDING] * (time - len(texts[row])) for row in rows]
         yield ids, rows, labels[rows], sizes[number]
 

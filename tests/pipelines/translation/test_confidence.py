@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from layers.text import END, START, pad
 from pipelines.common.confidence import Confidence, Input
+from pipelines.common.config import replace
 from pipelines.common.runs import Run
 from pipelines.translation import confidence, dataset
 from pipelines.translation.decoder import make_decoder
 from pipelines.translation.model import load_trained
-from pipelines.translation.sentences import SentenceDecoder
 
 FIRST, SECOND, STRANGE = "A red star.", "This house isn't green!", "Der Vermieter kündigt den Vertrag"
 
@@ -40,7 +40,7 @@ def test_the_export_returns_the_probability_of_the_regression_and_the_unknown_wo
     texts = [FIRST, SECOND, "", STRANGE, f"A red {STRANGE}"]
     found = {name: value.numpy() for name, value in loaded.signatures["serving_default"](
         source=tf.constant(texts)).items()}  # fmt: skip
-    _, numbers = make_decoder([trained]).batched_with_evidence()(texts)
+    _, numbers = make_decoder([trained]).batched(with_evidence=True)(texts)
     np.testing.assert_allclose(found["confidence"], numbers["confidence"], atol=1e-5)
     assert found["confidence"][2] == 0 and ((found["confidence"][[0, 1, 3, 4]] > 0).all())
     words = [row.decode().split() for row in found["unknown"]]
@@ -56,15 +56,13 @@ def test_the_export_returns_the_probability_of_the_regression_and_the_unknown_wo
 
 def test_texts_of_several_sentences_have_the_mean_confidence_and_all_unknown_words(trained):
     whole = make_decoder([trained])
-    names = ("tokenizer", "output", "invalid_score", "defaults", "confidence", "examine")
-    options = {name: getattr(whole, name) for name in names}
-    split = SentenceDecoder(whole.initial_states, whole.inputs, steps=[whole.step], **options)
+    split = make_decoder([dataclasses.replace(trained, config=replace(trained.config, split_sentences=True))])
     alone = whole.beam(tf.constant([FIRST, "The Vermieter.", "Quux"]))["confidence"].numpy()
     texts = tf.constant([f"{FIRST} The Vermieter.\nQuux", "", FIRST])
     found = split.beam(texts)
     np.testing.assert_allclose(found["confidence"], [alone.mean(), 0, alone[0]], atol=1e-4)
     assert found["unknown"].numpy().tolist() == [b"The Vermieter Quux", b"", b""]
-    _, numbers = split.batched_with_evidence()([FIRST, f"{FIRST} {FIRST}"])
+    _, numbers = split.batched(with_evidence=True)([FIRST, f"{FIRST} {FIRST}"])
     assert numbers["log_words"][0] == pytest.approx(numbers["log_words"][1])
 
 

@@ -8,7 +8,7 @@ from pipelines.common.errors import UserError
 from pipelines.common.runs import as_json
 from pipelines.translation.config import Config
 from pipelines.translation.model import make_model
-from pipelines.translation.preprocessing import make_preprocessing
+from pipelines.translation.preprocessing import Preprocessing
 from pipelines.translation.presets import PRESETS
 
 
@@ -19,7 +19,7 @@ def test_presets_go_through_json_and_build(preset):
     assert str(config.run) == f"saved_models/translation/{preset}"
     vocabulary = Vocabulary([*GENERATION, "▁good", "▁day"])
     small = replace(config, units=4, embedding_units=6)  # in full size the tests would take gigabytes
-    model = make_model(small, make_preprocessing(small, vocabulary, vocabulary))
+    model = make_model(small, Preprocessing(vocabulary, vocabulary, **vars(small.text)))
     assert len(model.encoder) == len(model.decoder) == config.model.layers == (1 if "attention" in preset else 4)
 
 

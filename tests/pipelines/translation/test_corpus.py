@@ -10,12 +10,13 @@ import pytest
 import tensorflow as tf
 
 from layers.text import GENERATION, Vocabulary
-from pipelines.common.data import batching
+from layers.tokenizer import learn_vocabulary
+from pipelines.common.data import loading
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset, noise, train
 from pipelines.translation.config import DataConfig, TextConfig
 from pipelines.translation.pairs import Stream
-from pipelines.translation.preprocessing import Preprocessing, learn_vocabulary
+from pipelines.translation.preprocessing import Preprocessing
 from pipelines.translation.presets import PRESETS
 
 LIMITS = {"level": "word", "lower_case": False, "max_characters": 60, "max_tokens": 9}
@@ -52,8 +53,8 @@ def batches_of_lists(data, preprocessing, seed, epoch, max_rows, max_steps):
             pairs.append((one, other))
     lengths = np.array([2 * max(map(len, pair)) for pair in pairs])
     random = np.random.default_rng((seed, epoch))
-    order = np.argsort(-(np.log(lengths) + random.uniform(0, batching.JITTER, len(pairs))), kind="stable").tolist()
-    sizes = batching.batch_sizes(np.sort(lengths)[::-1], max_rows, max_steps)
+    order = np.argsort(-(np.log(lengths) + random.uniform(0, loading.JITTER, len(pairs))), kind="stable").tolist()
+    sizes = loading.batch_sizes(np.sort(lengths)[::-1], max_rows, max_steps)
     starts = [0, *itertools.accumulate(sizes)]
     for number in random.permutation(len(sizes)):
         rows = order[starts[number] : starts[number + 1]]
@@ -177,9 +178,7 @@ def test_subwords_are_learned_from_a_sample_of_stated_size(data, monkeypatch):
     for most, distance in ((3_000, 1), (2_999, 2), (1_000, 3)):  # small data: all of it
         monkeypatch.setattr(train, "SUBWORD_PAIRS", most)
         found = train.learn_vocabularies(config, pairs, None)[0]
-        expected = learn_vocabulary(
-            [tf.constant(sources[::distance])], size=30_000, min_count=1, **dataclasses.asdict(config.text)
-        )
+        expected = learn_vocabulary([tf.constant(sources[::distance])], "subword", 30_000, max_characters=5_000)
         assert found.words == expected.words
 
 

@@ -9,7 +9,7 @@ from pipelines.common.data import sources
 from pipelines.common.errors import UserError
 from pipelines.translation import dataset
 from pipelines.translation.config import DataConfig
-from pipelines.translation.pairs import Pairs, read
+from pipelines.translation.pairs import Pairs, Stream
 from pipelines.translation.preprocessing import Preprocessing
 
 PAIRS = [("One.", "Un."), ("Two dogs.", "Deux chiens."), ("Three big dogs.", "Trois gros chiens.")]
@@ -17,6 +17,10 @@ PAIRS = [("One.", "Un."), ("Two dogs.", "Deux chiens."), ("Three big dogs.", "Tr
 
 def data_config(location, **changes) -> DataConfig:
     return DataConfig(location=str(location), **changes)
+
+
+def read(where, part, data) -> Pairs:
+    return Stream(where, part, data).read()
 
 
 def write(path, lines):
@@ -113,7 +117,7 @@ def encoded(number: int, seed: int = 0) -> dataset.Encoded:
     for _ in range(2):
         lengths = draw.integers(1, 8, number)
         ids = draw.integers(4, 14, lengths.sum()).astype(np.int32)
-        sides.append(dataset.Sentences(ids, np.concatenate([[0], np.cumsum(lengths)]), np.zeros(number, bool)))
+        sides.append(dataset.Sentences(ids, np.concatenate([[0], np.cumsum(lengths)])))
     return dataset.Encoded(*sides, {})
 
 

@@ -81,12 +81,12 @@ def test_sentences_keep_their_order_and_do_not_depend_on_their_batch(trained):
     sources = ["This star isn't blue!", "A red car.", "", "A green house.", "zzz"]
     for beam_size in (1, 4):
         decode = decoder.batched(sort_key=len, beam_size=beam_size, length_penalty=0.0)
-        translations, scores = decode(sources)
+        translations, numbers = decode(sources)
         for number, source in enumerate(sources):
-            alone, score = decode([source])
+            alone, found = decode([source])
             assert alone == [translations[number]]
-            assert score[0] == pytest.approx(scores[number], abs=1e-4)
-        assert translations[2] == "" and scores[2] == 0
+            assert found["score"][0] == pytest.approx(numbers["score"][number], abs=1e-4)
+        assert translations[2] == "" and numbers["score"][2] == 0
 
 
 def test_word_errors_are_those_to_the_closest_reference():

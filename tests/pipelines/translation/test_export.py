@@ -92,9 +92,9 @@ def test_the_same_answers_in_a_process_with_only_tensorflow(shared, trained, tmp
     default, one, greedy, beam = json.loads(answer.stdout)
     decoder = make_decoder([trained])
     for found, beam_size in ((default, trained.config.search.beam_size), (greedy, 1), (beam, 4)):
-        translations, scores = decoder.batched(beam_size=beam_size, length_penalty=0.0)(TEXTS)
+        translations, numbers = decoder.batched(beam_size=beam_size, length_penalty=0.0)(TEXTS)
         assert found["translation"] == translations
-        np.testing.assert_allclose(found["score"], scores, atol=1e-5)
+        np.testing.assert_allclose(found["score"], numbers["score"], atol=1e-5)
     assert one["translation"] == default["translation"][:1]
     assert default["translation"][1] == default["translation"][2] == ""
     assert default["score"][1] == 0 and np.shape(default["candidates"]) == (8, 5)
@@ -165,10 +165,10 @@ def test_explain_returns_what_the_pictures_show(loaded, trained):
 def test_with_attention_the_export_equals_the_model_and_explains_the_alignment(attentive):
     loaded = tf.saved_model.load(str(attentive / "export"))
     trained = load_trained(Run.open(attentive, "translation"))
-    translations, scores = make_decoder([trained]).batched(beam_size=4, length_penalty=0.0)(TEXTS)
+    translations, numbers = make_decoder([trained]).batched(beam_size=4, length_penalty=0.0)(TEXTS)
     found = search(loaded, TEXTS)
     assert strings(found["translation"]) == translations
-    np.testing.assert_allclose(found["score"], scores, atol=1e-5)
+    np.testing.assert_allclose(found["score"], numbers["score"], atol=1e-5)
 
     sources, answers = tf.constant(["A red star.", "A car."]), tf.constant(["Une étoile rouge.", "Une"])
     found = {

@@ -14,7 +14,7 @@ from pipelines.common.weights import save_weights
 from pipelines.translation.config import Config
 from pipelines.translation.export import export
 from pipelines.translation.model import make_model
-from pipelines.translation.preprocessing import load_vocabularies, make_preprocessing
+from pipelines.translation.preprocessing import Preprocessing, load_vocabularies
 from tests import device_programs
 
 SENTENCES = ["A red star.", "", "THIS house isn't blue!", "A «grey» door_ and a Door …"]
@@ -37,7 +37,7 @@ def variant(run, folder, **changes):
             words = (folder / "vocabulary.source.txt").read_text("utf-8").split("\n")[:-1]
             letters = sorted(set("".join(words[4:])) - set(words))
             (folder / "vocabulary.source.txt").write_text("".join(f"{word}\n" for word in words + letters), "utf-8")
-        model = make_model(config, make_preprocessing(config, *load_vocabularies(started)))
+        model = make_model(config, Preprocessing(*load_vocabularies(started), **vars(config.text)))
         model.softmax.bias.assign(np.where(np.arange(model.softmax.words) == END, -1.0, 0.0))
         save_weights(model, started.weights_file)
     return folder

@@ -1,10 +1,12 @@
+import dataclasses
+
 import pytest
 import tensorflow as tf
 
+from pipelines.common.config import replace
 from pipelines.common.runs import Run
-from pipelines.translation.decoder import make_decoder
+from pipelines.translation.decoder import make_decoder, split_sentences
 from pipelines.translation.model import load_trained
-from pipelines.translation.sentences import SentenceDecoder, split_sentences
 
 FIRST, SECOND, THIRD = "A red star.", "This house isn't green!", "A blue car."
 
@@ -37,9 +39,8 @@ def test_splits_no_text():
 def decoders(shared):
     """Returns decoders of the same model: of whole texts, and of their sentences."""
     trained = load_trained(Run.open(shared.run, "translation"))
-    whole = make_decoder([trained])
-    options = {name: getattr(whole, name) for name in ("tokenizer", "output", "invalid_score", "defaults")}
-    return whole, SentenceDecoder(whole.initial_states, whole.inputs, steps=[whole.step], **options)
+    split = dataclasses.replace(trained, config=replace(trained.config, split_sentences=True))
+    return make_decoder([trained]), make_decoder([split])
 
 
 def test_sentences_are_translated_alone_and_joined(decoders):

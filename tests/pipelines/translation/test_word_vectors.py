@@ -14,7 +14,7 @@ from pipelines.common.runs import Run
 from pipelines.translation import dataset
 from pipelines.translation.config import Config
 from pipelines.translation.model import load_trained
-from pipelines.translation.preprocessing import make_preprocessing
+from pipelines.translation.preprocessing import Preprocessing
 from pipelines.translation.train import read_vectors
 from tests.killing import assert_same_run
 
@@ -82,7 +82,7 @@ def test_a_run_reads_the_files_until_it_has_a_checkpoint(files, tmp_path):
     run = Run(tmp_path / "run", "translation", {}, None)
     config = replace(Config(), source_vectors=files["source"], embedding_units=8)
     words = Vocabulary([*GENERATION, "▁A", "▁unheard"])
-    preprocessing = make_preprocessing(config, words, words)
+    preprocessing = Preprocessing(words, words, **vars(config.text))
     found = read_vectors(run, config, preprocessing)
     assert list(found) == ["source"] and found["source"].found.tolist() == [False] * 4 + [True, False]
     run.checkpoints.mkdir(parents=True)

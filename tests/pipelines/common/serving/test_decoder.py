@@ -109,7 +109,7 @@ def test_evidence_and_confidence_of_the_best_sentence(options):
     each = np.exp(np.log(0.4**3 * 0.1) / 4)  # a, a, a and the end
     np.testing.assert_allclose(found["confidence"], [each + 1, 0, each + 1], rtol=1e-4)
     assert found["unknown"].numpy().tolist() == [b"x", b"", b"x"]
-    sentences, numbers = decoder.batched_with_evidence(batch_size=2)(["x", "", "xyz"])
+    sentences, numbers = decoder.batched(with_evidence=True, batch_size=2)(["x", "", "xyz"])
     assert sentences == ["aaa", "", "aaa"] and set(numbers) == {
         "score", "confidence", "log_probability", "log_length", "letters",
     }  # fmt: skip
@@ -126,7 +126,9 @@ def test_an_option_that_does_not_exist():
 
 def test_batches_keep_the_order_of_their_inputs():
     decode = make(0).batched(batch_size=2, sort_key=len, beam_size=2, max_length=1)
-    sentences, scores = decode(["long", "", "x", "", "xy"])
+    sentences, numbers = decode(["long", "", "x", "", "xy"])
     assert sentences == ["a", "", "a", "", "a"]
-    np.testing.assert_allclose(scores, [np.log(0.04), -np.inf, np.log(0.04), -np.inf, np.log(0.04)], rtol=1e-5)
+    np.testing.assert_allclose(
+        numbers["score"], [np.log(0.04), -np.inf, np.log(0.04), -np.inf, np.log(0.04)], rtol=1e-5
+    )
     assert decode([])[0] == []

@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from pipelines.common import cli
 from pipelines.common.runs import Run
-from pipelines.common.training import all_reduce, cluster, strategies, workers
+from pipelines.common.training import cluster, replicas, strategies, workers
 from pipelines.common.training.options import TrainingOptions
 from pipelines.common.training.prologue import train_run
 from pipelines.common.training.updates import Updates
 from tests.pipelines.common.training import small_training
 
-SPARSE_FROM = all_reduce.SPARSE_FROM
+SPARSE_FROM = replicas.SPARSE_FROM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def update(arguments: list[str]):
     found = {}
     for i, changes in enumerate(json.loads(cases)):
         recurrent = changes.pop("recurrent", False)
-        all_reduce.SPARSE_FROM = changes.pop("sparse_from", SPARSE_FROM)
+        replicas.SPARSE_FROM = changes.pop("sparse_from", SPARSE_FROM)
         options = TrainingOptions(**{"strategy": strategy, "learning_rate": 0.05, "clip_norm": 0.05, **changes})
         model = strategies.build(options, lambda recurrent=recurrent: small_training.classifier(0.3, recurrent))
         updates = Updates(model, small_training.classification(model), options)

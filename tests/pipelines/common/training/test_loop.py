@@ -675,9 +675,9 @@ for changes in json.loads(sys.argv[1]):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
     assert abs(sums["loss"] - others["loss"]) < 1e-6 and sums["accuracy"] == others["accuracy"]
 
-from pipelines.common.training import all_reduce
+from pipelines.common.training import replicas
 dense, sums, _ = weights("mirrored")
-all_reduce.SPARSE_FROM = small.WORDS
+replicas.SPARSE_FROM = small.WORDS
 sparse, others, _ = weights("mirrored")
 rounded, _, _ = weights("mirrored", compress="float16")
 assert sums == others
