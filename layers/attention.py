@@ -43,8 +43,8 @@ class Attention(keras.layers.Layer):
     """Additive or multiplicative attention: the equations at the top of this file.
 
     The softmax is computed in float32 where the layer, and so the scores, have half precision. The additive score of
-    all steps at once needs a tensor float[batch, steps, source, units]. The layer is part of a model that makes it
-    anew when it is loaded.
+    all steps at once needs a tensor float[batch, steps, source, units]. The layer has no `get_config`: the model that
+    contains it creates it in its constructor.
 
     Args:
         score: "dot", "general" or "additive".

@@ -46,21 +46,22 @@ class Rules:
         self.steps = tf.maximum(self.max_length, tf.shape(prefix)[1]) + 1  # one more for the end
 
     def forced(self, t, sentences):
-        """(whether the next token is forced, bool[open]; the token, int32[open]) of the open sentences, int32[open]."""
+        """Returns, of the open sentences int32[open], whether the next token is forced, bool[open], and that token,
+        int32[open]."""
         inside = t < self.prefix_lengths
         tokens = tf.gather(self.prefix, tf.minimum(t, tf.shape(self.prefix)[1] - 1), axis=1)
         tokens = tf.where(inside, tokens, self.end)
         return tf.gather(inside | (t >= self.max_length), sentences), tf.gather(tokens, sentences)
 
     def excluded(self, t, vocabulary):
-        """The tokens that must not be chosen at step t, bool[vocabulary]."""
+        """Returns the tokens that must not be chosen at step t, bool[vocabulary]."""
         tokens = tf.range(vocabulary)
         forbidden = tf.reduce_any(tokens == self.forbidden[:, None], axis=0)
         return forbidden | ((t < self.min_length) & (tokens == self.end))
 
 
 def block_top_k(x, k):
-    """(values, indices) of the k largest of each row of float32[rows, n], or of all n if there are no more.
+    """Returns (values, indices) of the k largest of each row of float32[rows, n], or of all n if there are no more.
 
     They are in the k blocks with the largest maxima. Finding those first is faster, because tf.math.top_k is slow for
     k > 1 (measured: half of its time at n = 8,000, a sixth at 80,000).
@@ -78,23 +79,23 @@ def block_top_k(x, k):
 
 
 def log_normalizer(logits, highest):
-    """log sum exp of each row, [rows, vocabulary] -> [rows], given its highest logit; inf where that is NaN."""
+    """Returns log sum exp of each row, [rows, vocabulary] -> [rows], given its highest logit; inf where it is NaN."""
     normalizer = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=1))
     return tf.where(tf.math.is_nan(normalizer), -NEVER, normalizer)
 
 
 def log_probability(logits, normalizer):
-    """log softmax of logits, given the log_normalizer of their rows, of a shape that broadcasts."""
+    """Returns the log softmax of logits, given the log_normalizer of their rows, of a shape that broadcasts."""
     return tf.where(tf.math.is_finite(logits), logits - normalizer, NEVER)  # -inf - -inf is NaN
 
 
 def pick(x, columns):
-    """The value in one column of each row: [rows, n], int32[rows] -> [rows]."""
+    """Returns the value in one column of each row: [rows, n], int32[rows] -> [rows]."""
     return tf.gather(x, columns, batch_dims=1)
 
 
 def put(x, rows, values):
-    """x with these rows replaced by values."""
+    """Returns x with these rows replaced by values."""
     return tf.tensor_scatter_nd_update(x, rows[:, None], values)
 
 
@@ -115,7 +116,7 @@ def loop(body, rules, tokens, state, *results):
 
 
 def decoded(ids, lengths, scores) -> Decoded:
-    """The results of a loop, cut to the longest sentence, with missing candidates cleared."""
+    """Returns the results of a loop as `Decoded`, cut to the longest sentence, with missing candidates cleared."""
     lengths = tf.where(scores > NEVER, lengths, 0)
     longest = tf.maximum(tf.reduce_max(lengths), 0)  # the maximum over an empty batch is the lowest integer
     return Decoded(tf.where(scores[:, :, None] > NEVER, ids, PADDING)[:, :, :longest], lengths, scores)

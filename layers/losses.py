@@ -218,12 +218,12 @@ def _by_blocks(hidden, kernel, bias, targets, weights, *, size, smoothing=0.0, o
 
 
 def _mean_word(kernel, exact):
-    """The mean of the words' vectors in the kernel, float[units]."""
+    """Returns the mean of the words' vectors in the kernel, float[units]."""
     return tf.reduce_mean(tf.cast(kernel, exact), axis=0)
 
 
 def exact_type(hidden):
-    """The type of the sums and of the softmax."""
+    """Returns the type of the sums and of the softmax."""
     return tf.float64 if hidden.dtype == tf.float64 else tf.float32
 
 
@@ -234,7 +234,7 @@ def _without_gradient(value):
 
 
 def _block_rows(kernel, block_bytes, exact, training):
-    """The largest number of rows of logits in a block."""
+    """Returns the largest number of rows of logits in a block."""
     if block_bytes < 1:
         raise ValueError(f"block_bytes is {block_bytes}, expected at least 1")
     vocabulary, units = kernel.shape

@@ -185,7 +185,7 @@ class LSTM(Recurrent, keras.layers.LSTM):
         sequences: float[batch, time, features].
         initial_state: [h(0), c(0)], each float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether to apply dropout; also chooses how the gradient is computed, as said above.
+        training: whether to apply dropout; also chooses how the gradient is computed, as described above.
 
     Returns:
         h: float[batch, units] of the last step or, with `return_sequences`, float[batch, time, units];

@@ -10,7 +10,7 @@ from layers.unfold import unfold
 
 
 class Recurrent(keras.layers.RNN):
-    """A `keras.layers.RNN` whose gradient in training is that of `bptt`, where the layer has one for its activations.
+    """A `keras.layers.RNN` whose gradient in training is computed by `bptt`, if that is valid for its activations.
 
     A subclass has `recurrence`, its equations with their gradient, and `_uses_custom_gradient`, whether that gradient
     is valid for this layer. Differences from `keras.layers.RNN`:
@@ -75,7 +75,7 @@ class Recurrent(keras.layers.RNN):
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)
 
-        h = over_time[0] if self.return_sequences else over_time[0][-1]
+        h = over_time[0] if self.return_sequences else state[0]  # masked steps leave the state unchanged
         y = self.cell.output(h)
         if mask is not None:
             y = tf.where(self._has_output(mask), y, tf.zeros_like(y))
@@ -93,7 +93,8 @@ class Recurrent(keras.layers.RNN):
         return [h], state
 
     def _run_with_automatic_gradient(self, x, mask, state, dropout_mask, hoist_inputs):
-        """Returns (h and, with `return_gates`, c and the gates, each float[time, batch, units]; the last state).
+        """Returns (h, if it is returned for every step, and with `return_gates` also c and the gates, each float[time,
+        batch, units]; the last state).
 
         Args:
             hoist_inputs: whether to compute W_x x + b of all steps as one matrix product before the loop. For a batch
@@ -114,7 +115,8 @@ class Recurrent(keras.layers.RNN):
             return cell.step(tf.matmul(x, W_x), state, W_h, b)
 
         step = with_masks(one_step, dropout_mask)
-        count = len(state) + self.recurrence.gate_count if self.return_gates else 1  # of (h, c, gates …) to collect
+        # How many of (h, c, gates …) to collect over time.
+        count = len(state) + self.recurrence.gate_count if self.return_gates else int(self.return_sequences)
 
         def first_outputs(state, inputs):
             state, outputs = step(state, inputs)
@@ -133,16 +135,16 @@ class Recurrent(keras.layers.RNN):
         one row is broadcast to all rows."""
         if mask is None:
             return None
-        message = f"{self.name} received a mask of another size than its input. Their steps and rows:"
+        message = f"{self.name} received a mask of another size than its input. [batch, time] of both:"
         (steps, rows, _), (mask_steps, mask_rows, _) = x.shape, mask.shape
         pairs = [(mask_steps, steps), (mask_rows, rows if mask_rows != 1 else 1)]
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ValueError(f"{message} {mask_steps}, {mask_rows} and {steps}, {rows}.")
+            raise ValueError(f"{message} [{mask_rows}, {mask_steps}] and [{rows}, {steps}].")
         if all(None not in pair for pair in pairs):
             return mask
         (steps, rows, _), (mask_steps, mask_rows, _) = tf.unstack(tf.shape(x)), tf.unstack(tf.shape(mask))
         fits = (mask_steps == steps) & ((mask_rows == rows) | (mask_rows == 1))
-        with tf.control_dependencies([tf.debugging.Assert(fits, [message, mask_steps, mask_rows, steps, rows])]):
+        with tf.control_dependencies([tf.debugging.Assert(fits, [message, mask_rows, mask_steps, rows, steps])]):
             # XLA drops the assertion, but still rejects a wrong size in `reshape` or `broadcast_to`. `broadcast_to`
             # alone would repeat a mask of one step.
             return tf.broadcast_to(tf.reshape(mask, [steps, mask_rows, 1]), [steps, rows, 1])

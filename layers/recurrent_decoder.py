@@ -63,7 +63,7 @@ class RecurrentDecoder:
         attention_input: Attention inside the recurrence.
 
     Raises:
-        ValueError: `attention_input` without attention.
+        ValueError: `attention_input` without attention, or with layers whose inputs have dropout.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class RecurrentDecoder:
     ):
         if attention_input and attend is None:
             raise ValueError("attention_input is True, but there is no attention: expected attend")
+        if attention_input and any(layer.cell.dropout for layer in layers):
+            raise ValueError("with attention_input, the layers must not have dropout; recurrent_dropout is supported")
         self.layers, self.dropouts, self.residual = layers, dropouts, residual
         self.attend, self.attention_input = attend, attention_input
 

@@ -150,7 +150,7 @@ class VanillaRNNCell(keras.layers.SimpleRNNCell):
         return step(a, state, W_hh, b, self.activation)
 
     def output(self, h):
-        """y = f_o(W_ho h + b_o): float[..., units] -> float[..., output_units]; h itself without an output layer."""
+        """Returns y = f_o(W_ho h + b_o), float[..., units] -> float[..., output_units]; without an output layer, h."""
         if self.output_units is None:
             return h
         return self.output_activation(affine(h, self.output_kernel, self.output_bias))
@@ -181,7 +181,7 @@ class VanillaRNN(Recurrent, keras.layers.SimpleRNN):
         sequences: float[batch, time, features].
         initial_state: [h(0)], float[batch, units]; zeros by default.
         mask: bool[batch, time], False where a step is to be skipped.
-        training: whether to apply dropout; also chooses how the gradient is computed, as said above.
+        training: whether to apply dropout; also chooses how the gradient is computed, as described above.
 
     Returns:
         y: float[batch, output_units or units] of the last step or, with `return_sequences`, float[batch, time, ...];

@@ -13,7 +13,7 @@ caption that only fills the batch; `rows` int64[rows], the number of the image.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,8 +52,7 @@ def feature_batches(
     """
     lengths = captions.lengths
     plan = plan_batches(lengths, max_rows=batch_pairs, max_steps=sys.maxsize, seed=seed, epoch=epoch)
-    sizes = [len(rows) for rows, _ in plan]
-    rows = tf.RaggedTensor.from_row_lengths(np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in plan)]), sizes)
+    rows = rows_of(plan, batch_pairs)
     features, owners = tf.constant(features), tf.constant(captions.owners)
 
     def batch(rows):
@@ -73,10 +72,20 @@ def feature_batches(
 
 def padded(sentences: tf.RaggedTensor, xla: bool):
     """Returns int32[rows, time], padded to the longest sentence; with `xla` to a multiple of eight."""
-    longest = tf.maximum(tf.reduce_max(sentences.row_lengths()), 1)
-    if xla:
-        longest = -(-longest // 8) * 8
+    longest = longest_of(sentences.row_lengths(), xla)
     return sentences.to_tensor(PADDING, shape=tf.stack([sentences.nrows(), longest]))
+
+
+def longest_of(lengths, xla: bool):
+    """Returns the largest of int64[rows], at least 1; with `xla` rounded up to a multiple of eight."""
+    longest = tf.maximum(tf.reduce_max(lengths), 1)
+    return -(-longest // 8) * 8 if xla else longest
+
+
+def rows_of(plan: Sequence[tuple[np.ndarray, int]], size: int) -> np.ndarray:
+    """Returns the rows of all batches of a plan, int64[batches, size]: batches without a limit of steps are equally
+    large."""
+    return np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, size], np.int64)
 
 
 def image_batches(
@@ -152,8 +161,7 @@ def map_batches(
         image.set_shape([None, *maps.shape[1:]])
         return {"image": image, **texts, "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
 
-    rows = np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, batch_images], np.int64)
-    rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows))
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows_of(plan, batch_images)))
     return rows.map(without_autograph(batch), num_parallel_calls=2).prefetch(2)
 
 
@@ -166,9 +174,7 @@ def targets_of(captions: Captions, xla: bool):
     def targets(rows):
         chosen = tf.gather(by_image, rows)
         count = tf.cast(max_count if xla else tf.maximum(tf.reduce_max(chosen.row_lengths()), 1), tf.int64)
-        longest = tf.cast(tf.maximum(tf.reduce_max(chosen.values.row_lengths()), 1), tf.int64)
-        if xla:
-            longest = -(-longest // 8) * 8
+        longest = longest_of(chosen.values.row_lengths(), xla)
         target = chosen.to_tensor(PADDING, shape=tf.stack([tf.size(rows, tf.int64), count, longest]))
         real = tf.sequence_mask(chosen.row_lengths(), count, tf.float32)
         return {"target": target, "real": real, "rows": rows}

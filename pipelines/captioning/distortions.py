@@ -1,4 +1,4 @@
-"""Images as people's cameras and programs leave them: random ones for `train --distort`, fixed for `evaluate --robust`.
+"""Distortions of images: random ones for `train --distort`, fixed ones for `evaluate --robust`.
 
 An image is float32[height, width, 3] from 0 to 255.
 """

@@ -78,22 +78,15 @@ def evaluate(options: Evaluate) -> dict:
     decoder = feature_decoder(trained)
     for beam_size in options.beam_size or (config.search.beam_size,):
         decode = decoder.batched(with_evidence=True, beam_size=beam_size, length_penalty=penalty)
-        began = time.monotonic()
-        texts, numbers = decode(images.features)
-        seconds = time.monotonic() - began
-        scores["beams"][str(beam_size)] = {
-            **all_scores(texts, references),
-            **({"novel": novel(texts, known)} if training else {}),
-            "images_per_second": len(texts) / seconds,
-        }
+        texts, evidence, scores["beams"][str(beam_size)] = score_beam(decode, images.features, references, known)
     if training:
         scores["nearest_neighbour"] = all_scores(nearest_captions(images.features, training), references)
     print(table(scores))
     write_json(run.metrics_file, scores)
     each = np.array(scores_of_each(texts, references))
-    if "confidence" in numbers:
+    if "confidence" in evidence:
         scores["confidence"] = report(
-            numbers["confidence"],
+            evidence["confidence"],
             reaches(each),
             lambda rows: float(each[rows].mean()),
             bar=f"CIDEr-D of at least {BAR}",
@@ -108,6 +101,21 @@ def evaluate(options: Evaluate) -> dict:
     write_captions(run.path / "captions.tsv", images.captioned, texts, each)
     draw_sheet(run.path / "contact_sheet.png", images.captioned, texts, each, f"{location}, {part}")
     return scores
+
+
+def score_beam(decode, features, references: list, known: list[str]) -> tuple[list[str], dict, dict]:
+    """Returns the captions of images, their evidence (see confidence.py), and their scores.
+
+    Args:
+        decode: function of features that returns the captions and their evidence.
+        references: the true captions of each image.
+        known: the captions of training; without any, the share of novel captions is left out.
+    """
+    began = time.monotonic()
+    texts, evidence = decode(features)
+    seconds = time.monotonic() - began
+    scores = all_scores(texts, references) | ({"novel": novel(texts, known)} if known else {})
+    return texts, evidence, scores | {"images_per_second": len(texts) / seconds}
 
 
 class Perplexity:

@@ -9,11 +9,13 @@ The argument `image` selects where the decoder reads the features: "first", as t
 With "attend", the image is a vector a(s) for each position s of the last map of the CNN (Xu et al. 2015, "Show, attend
 and tell: neural image caption generation with visual attention"):
 
-    m(s)    = tanh(W a(s) + b)                        what the decoder attends to; in the paper a(s) itself
-    h(0)    = tanh(W mean of a(s) + b)                the state of every layer before the first step
-    c(t)    = sum over s of alpha(t, s) m(s)          `layers/attention.py`, `layers/recurrent_decoder.py`
-    c(t)    = sigmoid(w h(t) + b) c(t)                with `attention_gate`, beta in the paper
-    readout = tanh(W [h(t), c(t), e(t)] + b)          before the softmax; e(t) is the embedding of the previous word
+    m(s)    = tanh(W_m a(s) + b_m)                    a(s) after batch normalization; in the paper m(s) = a(s)
+    h(0)    = tanh(W_0 mean of a(s) + b_0)            of each layer; likewise the initial cell state of an LSTM
+    c(t)    = beta(t) * sum over s of alpha(t, s) m(s)    `layers/attention.py`, `layers/recurrent_decoder.py`
+    beta(t) = sigmoid(w h(t) + b)                     with `attention_gate`; otherwise 1
+    readout = tanh(W_r [h(t), c(t), e(t)] + b_r)      before the softmax; e(t) is the embedding of the previous word
+
+c(t) is the context here, not the cell state.
 
 The decoder runs in two ways, with the same cells: `decode` takes all true words at once (teacher forcing), `step` takes
 one word at a time (decoding).
@@ -216,7 +218,7 @@ class CaptioningModel(keras.Model):
 
         Args:
             words: int32[rows, time], START, then the caption: at each time step, the word before the one to predict.
-            state: What `initial_state` or `for_captions` returns.
+            state: That of `initial_state`, or of `repeat_rows` for several captions of an image.
 
         Returns:
             The inputs of the softmax, float[rows, time, width], and what the `RecurrentDecoder` returned.

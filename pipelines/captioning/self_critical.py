@@ -5,11 +5,15 @@ The likelihood teaches a model to continue true words (teacher forcing); here it
 the score of the whole caption. Captions w(1) … w(S) of each image are drawn from the model. Their scores r are rewards
 of the REINFORCE gradient (Williams 1992), each compared with the mean of the others of the same image:
 
-    A(s)  = r(s) - mean over k != s of r(k)
-    dL/dz = -mean over s of A(s) d log p(w(s)) / dz
+    A(s)      = r(s) - mean over k != s of r(k)
+    dL/dtheta = -mean over s of A(s) d log p(w(s)) / dtheta    theta: the weights
 
 The mean of the other samples is the baseline of Luo 2020, "A better variant of self-critical sequence training"
-(https://arxiv.org/abs/2003.09971). Its expectation does not change the gradient; it only makes it less noisy.
+(https://arxiv.org/abs/2003.09971). It does not depend on w(s), so it does not change the expectation of the gradient;
+it reduces its variance.
+
+The captions are drawn without UNKNOWN and without the decoder's dropout; log p is that of training, with dropout and
+over all words. So the gradient is that of the expected reward only approximately.
 """
 
 from collections.abc import Sequence

@@ -134,7 +134,7 @@ class Training:
         decoder = feature_decoder(Trained(config, preprocessing, model))
         self.greedy = decoder.batched(beam_size=1, length_penalty=0.0)
         self.features, self.perplexity = FeatureExtractor(model, preprocessing), Perplexity(model)
-        self.epoch = 0  # the last one that was started
+        self.epoch = 0  # of the last call of `data`, which Trainer makes again before it trains an epoch
 
     def fit(self, run: Run) -> dict:
         config = self.config
@@ -266,7 +266,7 @@ def report(run: Run):
     summary = run.summary
     scores = summary["scores"]
     print(
-        f"{run.path}: finished, validation CIDEr {scores['val_cider']:.3f}, BLEU-4 {100 * scores['val_bleu4']:.1f},"
+        f"{run.path}: finished, validation CIDEr-D {scores['val_cider']:.3f}, BLEU-4 {100 * scores['val_bleu4']:.1f},"
         f" exact match {scores['val_exact_match']:.1%} after epoch {summary['best_epoch']} of {summary['epochs']},"
         f" {summary['seconds']:.0f} s"
     )

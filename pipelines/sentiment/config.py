@@ -63,7 +63,7 @@ class ModelConfig:
 
     def __post_init__(self):
         check_at_least(self, units=1, layers=1, embedding_units=1)
-        check(self, "pooling", 0 < len(set(self.pooling)) == len(self.pooling), "each name once")
+        check(self, "pooling", 0 < len(set(self.pooling)) == len(self.pooling), "one or more names, each once")
 
 
 # Fields that the architectures of a classifier and of a language model have in common.
@@ -235,9 +235,9 @@ class Config:
         expected = f"below {epochs / groups:g}, so that the embeddings, the last of {groups} layers, learn before"
         expected += f" --epochs {epochs:g} are over"
         check(self.transfer, "unfreeze_every", not frozen or frozen < epochs, expected)
-        labels_pieces = self.transfer.teachers and self.augmentation.pieces
+        can_label_pieces = self.transfer.teachers and self.augmentation.pieces
         expected = "False without --teachers and --pieces"
-        check(self.transfer, "label_pieces", not self.transfer.label_pieces or bool(labels_pieces), expected)
+        check(self.transfer, "label_pieces", not self.transfer.label_pieces or bool(can_label_pieces), expected)
         for field in ("mixture", "base_share"):
             starts_new = not self.base and getattr(self.transfer, field)
             check(self.transfer, field, not starts_new, "0 in train: it is an option of fine-tune")

@@ -55,7 +55,7 @@ def load(data: DataConfig, cache: pathlib.Path | None = None, labelled: bool = T
 
 
 def split_off(reviews: Reviews, share: float, data: DataConfig) -> tuple[Reviews, Reviews]:
-    """Returns the remaining reviews and about this share of them, in whole groups."""
+    """Splits off about this share of the reviews, in whole groups. Returns (the others, the share)."""
     expected = "training reviews of two groups or more"
     rest, rows = split_ranks(reviews.ranks(), share * len(reviews), data.split_seed, data.location, expected)
     return reviews.take(rest), reviews.take(rows)
@@ -86,7 +86,7 @@ def find_unlabelled(
 ) -> Reviews | None:
     """Returns the unlabelled reviews; None if the data has none.
 
-    A review is left out if its text is in any of `parts`, as `load` returned them, but "train"; or if its group is
+    A review is left out if its text is in any of `parts`, as `load` returned them, except "train"; or if its group is
     in "validation", or in "test" where that was split off the training reviews. (The groups of a test part that the
     data itself has are usually not known.)
     """

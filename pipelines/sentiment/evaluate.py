@@ -49,7 +49,7 @@ def evaluate(options: Evaluate) -> dict:
 
 
 def make_predictor(model: keras.Model):
-    """Returns a function int32[batch, time] -> logits float32[batch, classes], traced once for every shape."""
+    """Returns a function int32[batch, time] -> logits float32[batch, classes], traced once, for all shapes."""
     return tf.function(
         lambda ids: model(ids, training=False), input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False
     )

@@ -70,8 +70,9 @@ class Pieces:
     def draw(self, epoch: int, share: float = 1.0) -> Spans:
         """Draws a piece of about this share of the texts, and leaves the others whole.
 
-        A piece has between one and all but one of the sentences of its text, or of the words of one sentence. Small
-        numbers are more frequent: the logarithm of the number is uniform.
+        A piece is one to all but one of the sentences of its text, or one to all of the words of one of its sentences.
+        Small numbers are more frequent: the logarithm of the number is uniform. A piece that happens to be the whole
+        text counts as whole.
         """
         random = np.random.default_rng((self.seed, epoch, STREAM))
         draws = random.random((5, len(self.splits) - 1))

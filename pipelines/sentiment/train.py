@@ -41,6 +41,10 @@ from pipelines.sentiment.preprocessing import VOCABULARY_FILE, Preprocessing, le
 from pipelines.sentiment.reviews import Reviews, all_texts
 from pipelines.sentiment.validation import Validation
 
+# Of the loss whose gradient --adversarial uses. It cancels in gradient / |gradient|, and keeps small float16 gradients
+# from becoming zero.
+GRADIENT_SCALE = 1024.0
+
 
 def train(config: Config, preset: str | None = None) -> dict:
     """Trains the run of a configuration, resumes it, or reports it if it is finished. Returns its summary."""
@@ -86,8 +90,7 @@ def train_new(run: Run, config: Config) -> dict:
             warm_start.copy_weights(learned, model, vocabulary)
         if vectors:
             model.get_layer("embedding").set_weights([vectors.embeddings(config.training.seed)])
-        at_start = model.get_weights() if config.transfer.base_share else None
-        return fit(run, model, config, reviews, preprocessing, names, vectors, teachers, at_start)
+        return fit(run, model, config, reviews, preprocessing, names, vectors, teachers)
 
 
 def make_vocabulary(
@@ -114,15 +117,14 @@ def fit(
     names: tuple[str, ...],
     vectors: WordVectors | None,
     teachers: Sequence[Trained],
-    at_start: list[np.ndarray] | None,
 ) -> dict:
     """Trains the model. Returns the summary of the run. The coverage of the word vectors is reported.
 
     Args:
         teachers: those of --label-pieces; not needed if the run has the labels of pieces already.
-        at_start: the weights of the model before training, for --base-share.
     """
     options = config.training
+    at_start = model.get_weights() if config.transfer.base_share else None  # before a checkpoint is restored
     train = encode_training(run, config, reviews, preprocessing, names)
     validation = word_ids.encode_labelled(reviews["validation"], preprocessing, names)
     if (mixture := fine_tuning.MIXTURES["validation"]) in reviews:
@@ -224,7 +226,8 @@ def make_loss(model: keras.Model, weights: np.ndarray, label_smoothing: float, a
                 tape.watch(embeddings)
                 logits = classify([embeddings, padding_mask], training=training)
                 total = cross_entropy(logits)
-            direction = perturbation(tape.gradient(total, embeddings), embeddings, padding_mask)
+                scaled = GRADIENT_SCALE * total
+            direction = perturbation(tape.gradient(scaled, embeddings), embeddings, padding_mask)
             perturbed = embeddings + tf.cast(adversarial, embeddings.dtype) * tf.stop_gradient(direction)
             total += cross_entropy(classify([perturbed, padding_mask], training=training))
         hits = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == batch["labels"], tf.float32)
@@ -243,12 +246,13 @@ def perturbation(gradient, embeddings, padding_mask):
         gradient, embeddings: float[batch, time, units].
         padding_mask: bool[batch, time], where a word is.
     """
-    mask = tf.cast(padding_mask[:, :, None], embeddings.dtype)
-    gradient *= mask
-    elements = tf.reduce_sum(mask, axis=[1, 2], keepdims=True) * embeddings.shape[-1]
-    mean_square = tf.reduce_sum(tf.square(embeddings * mask), axis=[1, 2], keepdims=True) / tf.maximum(elements, 1)
+    exact = tf.float64 if embeddings.dtype == tf.float64 else tf.float32  # sums of squares overflow float16
+    mask = tf.cast(padding_mask[:, :, None], exact)
+    gradient, x = tf.cast(gradient, exact) * mask, tf.cast(embeddings, exact) * mask
+    elements = tf.reduce_sum(mask, axis=[1, 2], keepdims=True) * x.shape[-1]
+    mean_square = tf.reduce_sum(tf.square(x), axis=[1, 2], keepdims=True) / tf.maximum(elements, 1)
     norm = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
-    return tf.sqrt(mean_square) * gradient / tf.maximum(norm, 1e-12)
+    return tf.cast(tf.sqrt(mean_square) * gradient / tf.maximum(norm, 1e-12), embeddings.dtype)
 
 
 def report(run: Run):

@@ -116,8 +116,8 @@ def batches(
     epoch: int = 0,
     xla: bool = False,
 ) -> tf.data.Dataset:
-    """Returns batches of reviews of similar length. All but the last have the same number of reviews, unless the
-    reviews are long.
+    """Returns batches of reviews of similar length, each of `batch_reviews` rows, or of fewer where the reviews are
+    long. The last batch is filled up with empty reviews.
 
     A batch is a dict of
 

@@ -154,7 +154,8 @@ class RegularizationConfig:
     """Share of the units of the state that is dropped, the same ones at every time step."""
 
     dropout: float = 0.3
-    """Share of units dropped between recurrent layers and before the softmax."""
+    """Share of units dropped between recurrent layers and before the softmax (with --cell rnn only between layers: its
+    output map is part of the last one)."""
 
     def __post_init__(self):
         check_shares(self, "feature_dropout", "recurrent_dropout", "dropout")

@@ -218,7 +218,7 @@ def batches(
 
 def windows(tracks: Tracks, *, k1: int, k2: int, batch_videos: int, seed: int, epoch: int) -> tf.data.Dataset:
     """Returns batches of windows for truncated back-propagation through time (tbptt.windows), the videos in an order
-    that depends on (seed, epoch), with one window and one piece of a video per row in memory."""
+    that depends on (seed, epoch). Only one window and one chunk of a video per row are in memory."""
     order = np.random.default_rng((seed, epoch)).permutation(len(tracks))
 
     def chunks(number: int):

@@ -60,7 +60,8 @@ class FrameClassifier(keras.Model):
         feature_noise: standard deviation of the noise that is added to each feature of each frame in training.
         feature_dropout: share of the features dropped in the whole video (variational, Gal & Ghahramani 2016).
         recurrent_dropout: share of the units of the state dropped between time steps.
-        dropout: share of units dropped between layers and before the softmax.
+        dropout: share of units dropped between layers and before the softmax; with "rnn" only between layers, as the
+            output map is part of the last one.
         seed: seed of the initial weights (except the encoder's) and of dropout.
     """
 
@@ -109,8 +110,9 @@ class FrameClassifier(keras.Model):
         self.feature_size = feature_size if self.encoder is None else self.encoder.output_shape[-1]
         self.augmentation = Augmentation(shift, shuffle_colours, seed=seeds(), name="augmentation")
         self.feature_dropout = keras.layers.SpatialDropout1D(feature_dropout, seed=seeds(), name="feature_dropout")
-        self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection") if projection \
-            else None  # fmt: skip
+        self.projection = None
+        if projection:
+            self.projection = keras.layers.Dense(projection, kernel_initializer=glorot(), name="projection")
 
         maps = [None] * (layers - 1) + [classes if cell == "rnn" else None]  # units of a layer's own output map
         self.temporal_layers = [

@@ -1,10 +1,11 @@
-"""Prints a Markdown table of what runs of sentiment say to sentences as people type them.
+"""Prints a Markdown table of the predictions of sentiment runs for sentences as people type them.
 
     python tests/benchmarks/typed_sentences.py --model sentiment/imdb sentiment/imdb-reads
 
 typed_sentences.tsv has forty sentences, with negation, contrast, irony, idioms, one word, typing errors and other
-matters than films, and those of the READMEs. They were written, with their labels, before any run was asked. A run
-needs the labels negative and positive. A cell is the answer and its probability, in bold where the answer is wrong.
+subjects than films, which were written, with their labels, before any run was asked; and the examples of the READMEs.
+A run needs the labels negative and positive. A cell is the predicted label and its probability, in bold where the label
+is wrong.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,6 +24,7 @@ from pipelines.common.serving.first_use import require_export
 from pipelines.sentiment.__main__ import TASK, make_export
 
 SENTENCES = Path(__file__).with_name("typed_sentences.tsv")
+EXAMPLE = "README"  # kind of the examples of the READMEs
 
 
 def read_sentences(path: Path = SENTENCES) -> list[dict[str, str]]:
@@ -40,7 +43,7 @@ def ask(model: Path, texts: list[str]) -> list[tuple[str, float]]:
 
 
 def table(rows: list[dict[str, str]], answers: dict[str, list[tuple[str, float]]]) -> str:
-    """Returns the Markdown table: a column for each run, and how many of its answers are right in the last row."""
+    """Returns the Markdown table: a column for each run, and in the last two rows how many of its labels are right."""
     lines = [["kind", "text", "label", *answers], ["---"] * (3 + len(answers))]
     for place, row in enumerate(rows):
         cells = []
@@ -49,8 +52,10 @@ def table(rows: list[dict[str, str]], answers: dict[str, list[tuple[str, float]]
             cell = f"{label} {probability:.2f}"
             cells.append(cell if label == row["label"] else f"**{cell}**")
         lines.append([row["kind"], row["text"], row["label"], *cells])
-    right = [sum(given[place][0] == row["label"] for place, row in enumerate(rows)) for given in answers.values()]
-    lines.append(["", "", "right", *(f"{number} of {len(rows)}" for number in right)])
+    examples = [row["kind"] == EXAMPLE for row in rows]
+    for name, chosen in (("the forty", np.flatnonzero(np.logical_not(examples))), (EXAMPLE, np.flatnonzero(examples))):
+        right = [sum(given[place][0] == rows[place]["label"] for place in chosen) for given in answers.values()]
+        lines.append([name, "", "right", *(f"{number} of {len(chosen)}" for number in right)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Robustness: what changes of the input cost, such as those that people's files and keyboards make.
+"""Robustness: the scores of a run on distorted inputs, such as dark images or misspelled words.
 
 A task scores a run on a part of its data as it is, and on each distortion of that part. Distortions are fixed, so that
 runs can be compared.

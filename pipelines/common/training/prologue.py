@@ -1,4 +1,4 @@
-"""Begins and ends every training: the workers meet, the run is opened, a finished one is only reported."""
+"""Starts every training: connects the workers, opens the run, and reports a finished one without training it."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from pipelines.common.training import cluster, rendezvous, workers
 from pipelines.common.training.checkpoints import Checkpoints
 from pipelines.common.training.identity import describe
 
-# What TensorFlow raises when another worker is gone; other errors are faults of this worker.
+# Raised by TensorFlow when another worker is gone. InternalError and UnknownError can also be faults of this worker.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -30,7 +30,9 @@ def train_run(task: str, config, preset: str | None, train: Callable[..., dict],
     """Trains the run of a configuration, resumes it, or only reports it if it is finished; returns its summary.
 
     Args:
+        task: name of the pipeline.
         config: has the fields `run`, `data` and `training`.
+        preset: name of the preset; None for a fine-tuning.
         train: train(run, config) creates the folder of the run after the data was checked, trains, and returns the
             summary.
         report: prints the scores of a finished run.
@@ -56,6 +58,8 @@ def train_run(task: str, config, preset: str | None, train: Callable[..., dict],
                 workers.connect(found)
             return train_or_report(run, config, train, report if found.is_chief else lambda run: None)
         except LOST as error:
+            if len(found.workers) == 1:
+                raise
             raise WorkerLostError(
                 f"another worker was lost; start all workers again, and the training resumes ({first_line(error)})"
             ) from error

@@ -402,6 +402,11 @@ def test_adversarial_training_perturbs_each_review_where_its_loss_grows_most():
     worst = losses(0.1 * change).numpy()
     both, _ = make_loss(model, np.ones(2), 0.0, adversarial=0.1)(batch, True)["loss"]
     assert float(both) == pytest.approx(float(plain) + worst.sum(), rel=1e-5)
+    # In float16, the sum of squares of long reviews would overflow, and that of small gradients would be zero.
+    long = tf.constant(np.random.default_rng(0).normal(size=[1, 600, 128]), tf.float32)
+    some = tf.ones([1, 600], tf.bool)
+    half = perturbation(tf.cast(1e-5 * long, tf.float16), tf.cast(long, tf.float16), some)
+    np.testing.assert_allclose(half, perturbation(1e-5 * long, long, some), atol=5e-4)
     draw = np.random.default_rng(0)
     for _ in range(50):
         other = draw.normal(size=change.shape).astype(np.float32) * padding_mask.numpy()[:, :, None]
