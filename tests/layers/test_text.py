@@ -110,7 +110,7 @@ def test_a_long_piece_is_cut():
     assert pieces("é" * 99 + " é") == [MARK + "é" * 99, "▁é"]
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 def there_and_back(texts):
     texts, _ = normalize(texts, lower_case=False, html_breaks=False)
     split = split_pieces(texts)

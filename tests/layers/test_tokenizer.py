@@ -107,7 +107,7 @@ def small():
     """A graph: texts to ids and texts again."""
     tokenizer = Tokenizer(learned("subword", ["ab ab abba", "ba s/ > <ss> ab.'", SMALL], size=30), "subword")
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def there_and_back(texts):
         ids, _ = tokenizer.encode(texts)
         return ids, tokenizer.decode(ids)
@@ -182,7 +182,7 @@ def test_a_saved_tokenizer_needs_no_file(level, tmp_path):
     module = tf.Module()
     module.tokenizer = Tokenizer(learned(level), level, max_tokens=50)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def there_and_back(texts):
         ids, cut = module.tokenizer.encode(texts)
         return module.tokenizer.decode(ids), ids.to_tensor(), cut
@@ -212,7 +212,7 @@ def test_real_texts_come_back(real_data, file):
     with gzip.open(real_data(folder) / name, "rt", encoding="utf-8", newline="\n") as lines:
         texts = [column for line in list(lines)[::40] for column in line.rstrip("\n").split("\t")]
     tokenizer = Tokenizer(learn_vocabulary(batches(texts, 1024), "subword", 2000), "subword")
-    encode = tf.function(tokenizer.encode, input_signature=[tf.TensorSpec([None], tf.string)])
+    encode = tf.function(tokenizer.encode, [tf.TensorSpec([None], tf.string)], autograph=False)
     back, known = [], []
     for ids, _ in batches(texts, 1024).map(encode):
         back += strings(tokenizer.decode(ids))

@@ -108,15 +108,19 @@ def test_frozen_vectors(changes, starts, trainable):
     assert any(weight is embeddings for weight in model.trainable_variables) == trainable
 
 
-def test_a_classifier_from_a_language_model(shared, pretrained, tmp_path, command, tiny, capsys):
+@pytest.mark.parametrize(
+    "options",
+    [["--epochs", "1"], pytest.param(["--epochs", "4", "--unfreeze-every", "1"], marks=pytest.mark.extra)],
+)
+def test_a_classifier_from_a_language_model(shared, pretrained, tmp_path, command, tiny, capsys, options):
     """It has the architecture and the vocabulary of the language model without options for them; with very low learning
     rates its weights as well."""
     run = tmp_path / "run"
     tiny = [tiny[n] for n in range(len(tiny)) if not {"--units", "--embedding-units"} & {tiny[n], tiny[n - 1]}]
     arguments = ["train", "sample", "--data", shared.data, "--run", run, "--group-column", "film", *tiny]
     start = shutil.copytree(pretrained.run, tmp_path / "language model")
-    arguments += ["--init-from", start, "--learning-rate", "0.05", "--epochs", "4"]
-    arguments += ["--layer-decay", "1e-7", "--unfreeze-every", "1"]  # only the head moves
+    arguments += ["--init-from", start, "--learning-rate", "0.05", "--layer-decay", "1e-7"]  # only the head moves
+    arguments += options
     assert command(*arguments) == 0
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["model"]["units"], config["model"]["layers"], config["model"]["bidirectional"]) == (6, 2, True)

@@ -65,8 +65,9 @@ def features(tmp_path_factory, command) -> SharedRuns:
     def make(folder):
         data = make_features(folder / "data")
         common = ["train", "50salads", "--data", data, *TINY]
-        assert command(*common, "--run", folder / "both", "--pool", 2, "--bidirectional", "--refinement", 8) == 0
-        assert command(*common, "--run", folder / "forward", *FORWARD, "--deltas", 1) == 0
+        both = ["--pool", 2, "--bidirectional", "--refinement", 8, "--epochs", 10, "--learning-rate", 0.1]
+        assert command(*common, "--run", folder / "both", *both) == 0
+        assert command(*common, "--run", folder / "forward", *FORWARD, "--deltas", 1, "--epochs", 2) == 0
         for run in ("both", "forward"):
             assert command("export", "--run", folder / run) == 0
 

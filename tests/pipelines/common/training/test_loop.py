@@ -46,6 +46,13 @@ def train(folder, changes=None, **more):
         return train_classifier(run, chosen, **more)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Returns the folder of a run that was trained without a stop, the model, and the summary."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *train(folder)
+
+
 def rows(folder) -> list[dict]:
     with open(folder / "history.csv", newline="") as file:
         return list(csv.DictReader(file))
@@ -103,13 +110,13 @@ def test_tensorboard_opens_the_logs(tmp_path):
     assert "epoch_learning_rate" in EventAccumulator(str(tmp_path / "logs" / "train")).Reload().Tags()["scalars"]
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path):
-    first, summary = train(tmp_path)
+def test_a_finished_run_is_not_trained_again(whole):
+    folder, first, summary = whole
 
     def no_data(epoch):
         raise AssertionError("a finished run needs no data")
 
-    second, again = train(tmp_path, data=no_data)
+    second, again = train(folder, data=no_data)
     assert again == summary
     for one, two in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -218,9 +225,8 @@ def test_resumed_in_the_middle_of_an_epoch_and_of_an_accumulation(tmp_path, chan
     killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_resumed_when_the_kill_fell_into_validation_or_the_end(tmp_path, monkeypatch):
-    changes = {"epochs": 2, "checkpoint_steps": 14}
-    train(tmp_path / "whole", changes)
+def test_resumed_when_the_kill_fell_into_validation_or_the_end(whole, tmp_path, monkeypatch):
+    changes = {"checkpoint_steps": 14}
     original = Run.finish
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(loop, "write_history", kill)
@@ -230,16 +236,15 @@ def test_resumed_when_the_kill_fell_into_validation_or_the_end(tmp_path, monkeyp
         train(tmp_path / "killed", changes)
     assert Run.finish is original and not Run.open(tmp_path / "killed", "small").finished
     train(tmp_path / "killed", changes)
-    killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    killing.assert_same_run(whole[0], tmp_path / "killed")
 
 
 def kill(*unused):
     raise Killed
 
 
-def test_a_damaged_checkpoint_changes_nothing(tmp_path, capsys):
+def test_a_damaged_checkpoint_changes_nothing(whole, tmp_path, capsys):
     changes = {"checkpoint_steps": 5}
-    train(tmp_path / "whole", changes)
     with pytest.raises(Killed):
         train(tmp_path / "killed", changes, callbacks=[KillAt(8, 1)])
     newest = sorted((tmp_path / "killed" / "checkpoints").glob("step-*"))[-1]
@@ -247,7 +252,7 @@ def test_a_damaged_checkpoint_changes_nothing(tmp_path, capsys):
     train(tmp_path / "killed", changes)
     said = capsys.readouterr().err
     assert f"{newest} is damaged" in said and "going on after step 15" in said
-    killing.assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    killing.assert_same_run(whole[0], tmp_path / "killed")
 
 
 @pytest.mark.extra
@@ -258,20 +263,19 @@ def test_checkpoints_at_other_moments_change_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.extra)])
-def test_a_signal_checkpoints_at_the_end_of_the_step(tmp_path, number):
+def test_a_signal_checkpoints_at_the_end_of_the_step(whole, tmp_path, number):
     class Send(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 3:
                 os.kill(os.getpid(), number)
 
-    train(tmp_path / "whole")
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", callbacks=[Send()])
     assert signal.getsignal(number) is before
     assert [f.name for f in (tmp_path / "stopped" / "checkpoints").glob("step-*")] == ["step-000000004.npz"]
     train(tmp_path / "stopped")
-    killing.assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    killing.assert_same_run(whole[0], tmp_path / "stopped")
 
 
 @pytest.mark.extra

@@ -89,7 +89,14 @@ def by_hand(groups: dict, accumulate: int = 1) -> list:
 
 
 @pytest.mark.parametrize(
-    ("groups", "changes"), [(ONE, {}), (TWO, {}), (TWO, {"accumulate": 2}), (TWO, {"xla": True}), (TWO, {"ema": 0.5})]
+    ("groups", "changes"),
+    [
+        (ONE, {}),
+        (TWO, {}),
+        (TWO, {"accumulate": 2}),
+        pytest.param(TWO, {"xla": True}, marks=pytest.mark.extra),
+        (TWO, {"ema": 0.5}),
+    ],
 )
 def test_optimizers_by_hand(tmp_path, groups, changes):
     weights = Weights()
