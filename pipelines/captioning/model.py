@@ -15,10 +15,8 @@ and tell: neural image caption generation with visual attention"):
     beta(t) = sigmoid(w h(t) + b)                     with `attention_gate`; otherwise 1
     readout = tanh(W_r [h(t), c(t), e(t)] + b_r)      before the softmax; e(t) is the embedding of the previous word
 
-c(t) is the context here, not the cell state.
-
-The decoder runs in two ways, with the same cells: `decode` takes all true words at once (teacher forcing), `step` takes
-one word at a time (decoding).
+c(t) is the context here, not the cell state. The decoder runs in two ways, with the same cells: `decode` takes all true
+words at once (teacher forcing), `step` takes one word at a time (decoding).
 """
 
 import dataclasses

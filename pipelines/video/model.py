@@ -39,8 +39,7 @@ class FrameClassifier(keras.Model):
     Args:
         classes: number of labels.
         feature_size: number of features of each frame that were made elsewhere; 0: the encoder makes them.
-        encoder, encoder_weights, image_size: see pipelines.common.vision.encoders.build_encoder; encoder "none": the
-            inputs are features.
+        encoder, encoder_weights, image_size: see encoders.build_encoder; encoder "none": the inputs are features.
         train_encoder: whether the encoder is trained.
         encoder_first: name of the first layer of the encoder that is trained; empty: all are.
         standardize: "data": features are standardised by the mean and deviation that `set_standardization` sets;
@@ -60,8 +59,7 @@ class FrameClassifier(keras.Model):
         feature_noise: standard deviation of the noise that is added to each feature of each frame in training.
         feature_dropout: share of the features dropped in the whole video (variational, Gal & Ghahramani 2016).
         recurrent_dropout: share of the units of the state dropped between time steps.
-        dropout: share of units dropped between layers and before the softmax; with "rnn" only between layers, as the
-            output map is part of the last one.
+        dropout: share of units dropped between layers and, except with "rnn", before the softmax.
         seed: seed of the initial weights (except the encoder's) and of dropout.
     """
 
