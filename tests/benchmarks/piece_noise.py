@@ -1,11 +1,11 @@
-"""Prints a Markdown table: the calibration error of a run of sentiment on other texts, by --piece-noise.
+"""Prints a Markdown table: the accuracy and calibration error of a sentiment run on other texts, by --piece-noise.
 
     python tests/benchmarks/piece_noise.py --run saved_models/sentiment/imdb-reads --data sentences.tsv.gz
         [--noise 0 0.1 0.2 0.3 0.4]
 
 The run was trained with --calibrate-lengths. It is calibrated anew with each value, on its own validation reviews and
-pieces of them, and is not changed. A cell is the expected calibration error; the first row has the accuracies, which
-the calibration hardly changes.
+pieces of them, and is not changed. A cell has the accuracy and, in brackets, the expected calibration error. A training
+with the value would have the same weights, except for those of the calibration.
 """
 
 import argparse
@@ -51,17 +51,18 @@ def main():
     parts = {"validation reviews": validation} | files
     logits = {name: predict_logits(held_out.predictor, texts, config.data) for name, texts in parts.items()}
     rows = [["--piece-noise", *parts], ["---"] * (1 + len(parts))]
-    right = [np.mean(logits[name].argmax(axis=1) == texts.labels) for name, texts in parts.items()]
-    rows.append(["accuracy", *(f"{share:.1%}" for share in right)])
+    rows.append(
+        ["not calibrated", *(f"{np.mean(logits[name].argmax(axis=1) == parts[name].labels):.1%}" for name in parts)]
+    )
     for noise in options.noise:
         held_out.config = replace(config, piece_noise=noise)
         fitted = held_out.fit_lengths()
-        errors = []
+        cells = []
         for name, texts in parts.items():
             probabilities = metrics.softmax(calibration.scaled(length_weights(texts), logits[name], *fitted))
-            found = reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == texts.labels)
-            errors.append(f"{found['ece']:.3f}")
-        rows.append([f"{noise:g}", *errors])
+            right = probabilities.argmax(axis=1) == texts.labels
+            cells.append(f"{right.mean():.1%} ({reliability(probabilities.max(axis=1), right)['ece']:.3f})")
+        rows.append([f"{noise:g}", *cells])
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
