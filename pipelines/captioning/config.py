@@ -162,8 +162,8 @@ class CNNConfig:
     """Training mirrors half of the images, in the same epochs. Not for captions about left and right."""
 
     distort: float = 0.0
-    """Share of images that training distorts, in the same epochs: half of them are greyed, the others darkened, turned by
-    up to 10 degrees, or set between two black bars."""
+    """Share of images that training distorts, in the same epochs: half of them are greyed, the others darkened, turned
+    by up to 10 degrees, or set between two black bars."""
 
     finetune_cnn_after: int | None = None
     """Number of epochs after which the CNN is trained as well, with its own learning rate; 0: from the start; None:

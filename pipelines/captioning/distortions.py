@@ -20,7 +20,7 @@ SHRINK = 4
 
 
 def distorted(image, seed):
-    """Returns an image changed at random: greyed (a half of them), darkened (0.2 to 0.7 of its brightness), turned by up
+    """Returns an image changed at random: greyed (half of them), darkened (0.2 to 0.7 of its brightness), turned by up
     to 10 degrees, or narrower or lower (0.5 to 0.9) between two bars (a sixth each).
 
     Args:
