@@ -38,14 +38,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection(session):
-    """Turns the garbage collector off for the imports: a third of their time, for nothing."""
+    """Turns the garbage collector off during the imports, where it would take a third of the time and find nothing."""
     gc.disable()
 
 
 def pytest_collection_finish(session):
-    """Turns it on again, but for the objects of the imported modules, which live until the process ends.
+    """Turns it on again, except for the objects of the imported modules, which live until the process ends.
 
-    It searches all others ten times less often than by default, which takes 7 % of the time of the tests.
+    It searches all objects ten times less often than by default, where it takes 8 % of the time of the tests.
     """
     gc.freeze()
     gc.set_threshold(1000, 10, 100)

@@ -52,7 +52,7 @@ def feature_batches(
     """
     lengths = captions.lengths
     plan = plan_batches(lengths, max_rows=batch_pairs, max_steps=sys.maxsize, seed=seed, epoch=epoch)
-    rows = rows_of(plan, batch_pairs)
+    rows = stacked_rows(plan, batch_pairs)
     features, owners = tf.constant(features), tf.constant(captions.owners)
 
     def batch(rows):
@@ -82,7 +82,7 @@ def longest_of(lengths, xla: bool):
     return -(-longest // 8) * 8 if xla else longest
 
 
-def rows_of(plan: Sequence[tuple[np.ndarray, int]], size: int) -> np.ndarray:
+def stacked_rows(plan: Sequence[tuple[np.ndarray, int]], size: int) -> np.ndarray:
     """Returns the rows of all batches of a plan, int64[batches, size]: batches without a limit of steps are equally
     large."""
     return np.stack([rows for rows, _ in plan]) if plan else np.zeros([0, size], np.int64)
@@ -161,7 +161,7 @@ def map_batches(
         image.set_shape([None, *maps.shape[1:]])
         return {"image": image, **texts, "real": texts["real"] * tf.cast(real, tf.float32)[:, None]}
 
-    rows = without_autotune(tf.data.Dataset.from_tensor_slices(rows_of(plan, batch_images)))
+    rows = without_autotune(tf.data.Dataset.from_tensor_slices(stacked_rows(plan, batch_images)))
     return rows.map(without_autograph(batch), num_parallel_calls=2).prefetch(2)
 
 

@@ -157,6 +157,12 @@ def test_repeated_rows_share_a_memory(kind):
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_attention_input_refuses_layers_with_dropout():
+    layer = LSTM(UNITS, return_sequences=True, return_state=True, dropout=0.5)
+    with pytest.raises(ValueError, match="the layers must not have dropout"):
+        RecurrentDecoder([layer], [keras.layers.Dropout(0.0)], attend=Attention("dot", UNITS), attention_input=True)
+
+
 def test_attention_input_needs_attention():
     with pytest.raises(ValueError, match="attention_input is True, but there is no attention"):
         make(attention_input=True)

@@ -1,5 +1,4 @@
-"""What each replica of a model has of its own (rows of the batch, random numbers, what its layers assign), and the sum
-of their gradients.
+"""Replicas of a model: their rows of the batch, random numbers and assigned variables, and the sum of their gradients.
 
 Each replica has random numbers of its own: with the same ones, the dropout of two rows of a batch would be the same.
 The variables of the seeds are equal at all replicas; each adds its own offset while it computes.
